@@ -1,0 +1,46 @@
+# `make serve` is all a newcomer needs; every target installs what it needs, once.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+EXTRA ?= cpu
+
+.PHONY: install serve test lint load evaluate train test-docker clean
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[$(EXTRA)]'
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[$(EXTRA),dev]'
+	touch $@
+
+serve: install  ## the demo: the digits gallery on http://127.0.0.1:8000
+	$(BIN)/retrievalguard serve --demo
+
+test: $(VENV)/.installed-dev  ## the whole suite, with a real server and a real Redis
+	$(BIN)/pytest
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+load: $(VENV)/.installed-dev  ## Locust against a server it starts; the last line is JSON
+	$(BIN)/python -m bench.load
+
+evaluate: install  ## the table of docs/benchmarks.md: certified Recall@1 for every method
+	$(BIN)/retrievalguard evaluate --data digits --queries 298 --samples 10000 \
+	  --method paper --method bisector --method mean --method cdf \
+	  --json docs/evaluation.json --plot docs/evaluation.png
+
+train: install  ## reproduces the shipped weights
+	$(BIN)/retrievalguard train --data digits --sigma 0.25 --output models/pretrained/digits-cnn
+
+test-docker: $(VENV)/.installed-dev  ## docker compose up for real; skipped, and said so, without an engine
+	$(BIN)/pytest -m docker tests/docker
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,72 @@
+"""Method `cdf`: Neyman-Pearson at every level of the margin, on order statistics (certificates §3.4).
+
+Kumar et al. 2020 (arXiv 2009.08061) for class scores; here for the margin of a retrieval pair.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
+
+from certify.intervals import order_statistic_tail
+from certify.margins import Margins
+
+Array = NDArray[np.float64]
+
+LEVELS = 48
+# More than the rounding of a sum of LEVELS products in float64, all of them at most a few units.
+SLACK = 1e-9
+
+
+def ranks(n: int, levels: int = LEVELS) -> NDArray[np.int64]:
+    """The order statistics that serve as thresholds: half geometric on 1..n/4, half linear up to 0.98 n."""
+    half = levels // 2
+    spaced = np.concatenate(
+        [np.geomspace(1, max(n / 4, 1), half), np.linspace(n / 4, 0.98 * n, levels - half)]
+    )
+    return np.unique(np.clip(spaced.astype(np.int64), 1, n))
+
+
+def cdf_radius(margins: Margins, sigma: float, alpha: float) -> float:
+    """Radius R such that every margin stays positive for ||δ|| < R, with probability >= 1 - `alpha`.
+
+    Let t_0 = lower <= t_1 <= ... <= t_J be the order statistics of a margin f at `ranks`, and p_j the lower
+    bounds of P(f >= t_j), all J of all K margins at once (each margin at alpha/K). Pointwise
+
+        f >= t_0 + Σ_j (t_j - t_{j-1}) 1[f >= t_j]                                       (telescoping)
+
+    and by the Neyman-Pearson lemma an event of probability >= p under x + Z has probability at least
+    Φ(Φ⁻¹(p) - ||δ||/σ) under x + δ + Z. Taking expectations,
+
+        E f(x + δ + Z) >= t_0 + Σ_j (t_j - t_{j-1}) Φ(Φ⁻¹(p_j) - ||δ||/σ).               (cdf)
+
+    The right side falls with ||δ||, so the largest ||δ|| where it is positive for every margin is found by
+    bisection, keeping the lower end. 0 if it is not positive at ||δ|| = 0; infinity without margins.
+    """
+    count, n = margins.values.shape
+    if count == 0:
+        return float("inf")
+    levels = ranks(n)
+    tails = ndtri(order_statistic_tail(levels, n, alpha / count))
+    thresholds = np.maximum(np.sort(margins.values, axis=1)[:, levels - 1], margins.lower[:, None])
+    steps = np.diff(thresholds, axis=1, prepend=margins.lower[:, None])
+
+    def worst(radius: float) -> float:
+        return float((margins.lower + steps @ ndtr(tails - radius / sigma)).min())
+
+    return largest_positive(worst, 16 * sigma)
+
+
+def largest_positive(falling: Callable[[float], float], high: float) -> float:
+    """The largest argument in [0, `high`] where `falling` exceeds SLACK, from below; 0 if nowhere."""
+    low = 0.0
+    if not falling(low) > SLACK:
+        return 0.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        if falling(middle) > SLACK:
+            low = middle
+        else:
+            high = middle
+    return low

@@ -1,0 +1,57 @@
+"""Margins: the bounded scalars to which "item a stays ahead of item b" reduces (certificates §2).
+
+For v = h(u), f_ab(v) = <v, w> - c = (||v - r_b||² - ||v - r_a||²) / 2, w = r_a - r_b and
+c = (||r_a||² - ||r_b||²) / 2. Item a is nearer to g(x + δ) than b if and only if E f_ab > 0 there.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from certify.space import EmbeddingSpace
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Margins:
+    """One row for each margin that has to stay positive: its samples (K, n) and its proven range (K,)."""
+
+    values: Array
+    lower: Array
+    upper: Array
+
+    def stack(self, other: "Margins") -> "Margins":
+        """The rows of both."""
+        return Margins(
+            np.concatenate([self.values, other.values]),
+            np.concatenate([self.lower, other.lower]),
+            np.concatenate([self.upper, other.upper]),
+        )
+
+
+def pair_margins(samples: Array, winners: Array, rivals: Array, space: EmbeddingSpace) -> Margins:
+    """Margins of `winners` (K, d) over `rivals` (K, d), row by row, at `samples` (n, d)."""
+    weights = winners - rivals
+    offsets = (np.einsum("kd,kd->k", winners, winners) - np.einsum("kd,kd->k", rivals, rivals)) / 2
+    lower, upper = space.linear_range(weights, offsets)
+    return Margins(weights @ samples.T - offsets[:, None], lower, upper)
+
+
+def outside_margin(
+    samples: Array, winner: Array, centre: Array, outside: float, space: EmbeddingSpace
+) -> Margins:
+    """One margin of `winner` (d,) that is below its margin over *every* item not listed.
+
+    For an item b with ||r_b - centre|| >= D the triangle inequality gives ||v - r_b|| >= D - ||v - centre||,
+    so f_ab(v) >= φ(v) = (max(D - ||v - centre||, 0)² - ||v - r_a||²) / 2 for every v, whatever b is. Hence
+    E f_ab >= E φ at every perturbation: a bound on the one bounded scalar φ covers the rest of the gallery,
+    for one pair's share of α. Lower end: -max ||v - r_a||² / 2; upper end: D² / 2.
+    """
+    spread = np.linalg.norm(samples - centre, axis=1)
+    gap = samples - winner
+    values = (np.maximum(outside - spread, 0.0) ** 2 - np.einsum("nd,nd->n", gap, gap)) / 2
+    return Margins(
+        values[None, :], np.array([-space.farthest_squared(winner) / 2]), np.array([outside**2 / 2])
+    )

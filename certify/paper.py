@@ -1,0 +1,34 @@
+"""Method `paper`: RetrievalGuard's radius, the baseline (Wu, Zhang, Huang, ICML 2022; certificates §3.1)."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from certify.listing import Listing
+
+Array = NDArray[np.float64]
+
+# More than the rounding of a distance in float64, for vectors of norm about one.
+SLACK = 1e-12
+
+
+def lipschitz(sigma: float, norm_bound: float) -> float:
+    """Lipschitz constant of g(x) = E h(x + Z), ||h|| <= F: L = F sqrt(2/π) / σ.
+
+    For a unit vector v, <h, v> lies in [-F, F]; moving a Gaussian by δ moves the expectation of such a
+    function by at most 2F (2Φ(||δ||/2σ) - 1) <= F sqrt(2/π) ||δ|| / σ.
+    """
+    return float(norm_bound * np.sqrt(2 / np.pi) / sigma)
+
+
+def paper_radius(mean: Array, listing: Listing, *, epsilon: float, lipschitz: float) -> float:
+    """Half the gap between the nearest winner and the nearest rival, seen from the Monte Carlo mean (d,).
+
+    With ||mean - g(x)|| <= ε and d₁, d₂ the two distances from the mean: at x + δ the first is at most
+    d₁ + ε + L||δ||, the second at least d₂ - ε - L||δ||. So
+
+        R = (d₂ - d₁ - 2ε) / (2L).                                                       (paper)
+    """
+    first = float(np.linalg.norm(listing.winners - mean, axis=1).min())
+    second = float(np.linalg.norm(listing.rivals - mean, axis=1).min(initial=np.inf))
+    gap = min(second, listing.outside_distance(mean)) - first - 2 * epsilon - SLACK
+    return max(gap / (2 * lipschitz), 0.0)
