@@ -1,0 +1,60 @@
+"""The gallery in use: the store, and the snapshot of its newest version."""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.snapshot import Snapshot
+from index.store import GalleryError, GalleryStore, NewItem
+
+
+class Gallery:
+    """A gallery file seen through one embedding model.
+
+    `model` names the embedding (model digest, σ, samples an item): vectors of different models never mix.
+    """
+
+    def __init__(self, path: Path, model: str, dimension: int) -> None:
+        self.store = GalleryStore(path)
+        self._model = model
+        self._dimension = dimension
+        self._lock = threading.Lock()
+        self._snapshot = self._load()
+
+    def close(self) -> None:
+        """Close the file."""
+        self.store.close()
+
+    def _load(self) -> Snapshot:
+        return Snapshot(*self.store.load(self._model), self._dimension)
+
+    def snapshot(self) -> Snapshot:
+        """The newest version, also when another process wrote it. Readers keep theirs: it never changes."""
+        if self._snapshot.version != self.store.version():
+            with self._lock:
+                if self._snapshot.version != self.store.version():
+                    self._snapshot = self._load()
+        return self._snapshot
+
+    def missing(self) -> list[str]:
+        """Ids of the items that this model has not embedded yet: they are not searched until it has."""
+        return self.store.without_vector(self._model)
+
+    def add(self, items: Sequence[NewItem]) -> int:
+        """Add or replace items; durable when it returns the new version. `GalleryError` on a bad vector."""
+        for new in items:
+            self._check(new.vector)
+        return self.store.add(items, self._model)
+
+    def set_vectors(self, vectors: dict[str, NDArray[np.float32]]) -> int:
+        """Give items that are there this model's vectors; returns the new version."""
+        for vector in vectors.values():
+            self._check(vector)
+        return self.store.set_vectors(vectors, self._model)
+
+    def _check(self, vector: NDArray[np.float32]) -> None:
+        if vector.shape != (self._dimension,):
+            raise GalleryError(f"this gallery holds vectors of {self._dimension} numbers, got {vector.shape}")

@@ -1,0 +1,110 @@
+"""One immutable version of the gallery, with exact search.
+
+FAISS proposes in float32, float64 decides, and what was not returned is bounded from below with FAISS's
+rounding taken into account: a missed rival would void a certificate.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from index.store import Item
+
+Array = NDArray[np.float64]
+
+# FAISS returns this many more than asked for, so that float32 ties at the border are settled in float64.
+MARGIN = 16
+
+
+@dataclass(frozen=True)
+class Neighbors:
+    """The items nearest to a point: rows (k,) and distances (k,), nearest first, equal ones by row.
+
+    `outside`: every item of the search that is not listed is at least this far; infinity if none is left.
+    """
+
+    rows: NDArray[np.int64]
+    distances: Array
+    outside: float
+
+
+class Snapshot:
+    """Items and vectors (N, d) of one gallery version. Reads only, so threads may share it."""
+
+    def __init__(
+        self, version: int, items: Sequence[Item], vectors: Sequence[NDArray[np.float32]], dimension: int
+    ) -> None:
+        self.version = version
+        self.items = tuple(items)
+        self.vectors = np.ascontiguousarray(
+            np.stack(vectors) if vectors else np.zeros((0, dimension), np.float32)
+        )
+        self.label_names, codes = np.unique([item.label for item in items], return_inverse=True)
+        self.labels = codes.astype(np.int64)
+        self._index = faiss.IndexFlatL2(self.vectors.shape[1])
+        self._index.add(self.vectors)
+        self._selectors: dict[int, tuple[faiss.IDSelectorBitmap, NDArray[np.uint8]]] = {}
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @cached_property
+    def _largest_norm(self) -> float:
+        return float(np.sqrt(np.einsum("nd,nd->n", self.vectors, self.vectors).max(initial=0.0)))
+
+    def exact(self, rows: NDArray[np.int64]) -> Array:
+        """The vectors (k, d) of `rows`, in float64: fixed numbers, the gallery itself."""
+        return self.vectors[rows].astype(np.float64)
+
+    def nearest(self, point: Array, count: int) -> Neighbors:
+        """The `count` items nearest to `point` (d,), or all if there are fewer."""
+        return self._search(point, count, len(self), None)
+
+    def nearest_rivals(self, point: Array, count: int, label: int) -> Neighbors:
+        """The `count` items nearest to `point` (d,) whose label is not `label` (a code of `labels`)."""
+        return self._search(point, count, int((self.labels != label).sum()), label)
+
+    def nearest_of_label(self, point: Array, count: int, label: int) -> Neighbors:
+        """The `count` items nearest to `point` (d,) whose label is `label` (a code of `labels`)."""
+        return self._rank(point, np.flatnonzero(self.labels == label), count, np.inf)
+
+    def _search(self, point: Array, count: int, available: int, without: int | None) -> Neighbors:
+        proposed = count + MARGIN
+        if proposed >= available:
+            rows = np.flatnonzero(self.labels != without) if without is not None else np.arange(len(self))
+            return self._rank(point, rows, count, np.inf)
+        parameters = None
+        if without is not None:
+            parameters = faiss.SearchParameters(sel=self._selector(without))  # type: ignore[call-arg]
+        query = point.astype(np.float32)[None, :]
+        squares, rows = self._index.search(query, proposed, params=parameters)
+        # ||q||² - 2<q, r> + ||r||² in float32, and the rounding of the query: off by at most a few d units.
+        scale = (float(np.linalg.norm(point)) + self._largest_norm) ** 2
+        slack = 4 * (len(point) + 4) * float(np.finfo(np.float32).eps) * scale
+        unseen = float(np.sqrt(max(float(squares[0, -1]) - slack, 0.0)))
+        found = self._rank(point, rows[0].astype(np.int64), count, unseen)
+        if count and found.distances[-1] > unseen:  # more ties than the margin holds: look at everything
+            everything = (
+                np.flatnonzero(self.labels != without) if without is not None else np.arange(len(self))
+            )
+            return self._rank(point, everything, count, np.inf)
+        return found
+
+    def _rank(self, point: Array, rows: NDArray[np.int64], count: int, unseen: float) -> Neighbors:
+        """Order `rows` by float64 distance; `unseen` bounds the distance of all that are not in `rows`."""
+        distances = np.linalg.norm(self.exact(rows) - point, axis=1)
+        order = np.lexsort((rows, distances))
+        kept, rest = order[:count], order[count:]
+        outside = min(unseen, float(distances[rest[0]])) if len(rest) else unseen
+        return Neighbors(rows[kept], distances[kept], outside)
+
+    def _selector(self, label: int) -> faiss.IDSelectorBitmap:
+        """FAISS's selector of all items whose label is not `label`; it keeps no reference to its bits."""
+        if label not in self._selectors:
+            bits = np.packbits(self.labels != label, bitorder="little")
+            self._selectors[label] = (faiss.IDSelectorBitmap(len(self), faiss.swig_ptr(bits)), bits)
+        return self._selectors[label][0]

@@ -1,0 +1,89 @@
+"""An embedding model: a network and its manifest, loaded from a folder and saved to one."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+
+from models.manifest import MANIFEST, Architecture, Manifest, ModelError, Normalization
+from models.network import ConvolutionalEmbedding
+
+# Models that ship with the project, by name.
+PRETRAINED = Path(__file__).parent / "pretrained"
+
+
+def build_network(
+    architecture: Architecture, input_shape: tuple[int, int, int], normalization: Normalization
+) -> ConvolutionalEmbedding:
+    """The network that a manifest describes, with untrained weights."""
+    return ConvolutionalEmbedding(
+        input_shape, normalization.mean, normalization.std, architecture.width, architecture.dimension
+    )
+
+
+class EmbeddingModel:
+    """h: images (n, C, H, W) float32 to embeddings (n, d) float32, in evaluation mode."""
+
+    def __init__(self, manifest: Manifest, network: ConvolutionalEmbedding) -> None:
+        self.manifest = manifest
+        self.network = network.eval().requires_grad_(False)
+
+    @property
+    def dimension(self) -> int:
+        """d, the length of an embedding."""
+        return self.manifest.architecture.dimension
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the images."""
+        return self.manifest.input_shape
+
+    @classmethod
+    def load(cls, model: str | Path) -> "EmbeddingModel":
+        """Load a model that ships with the project, by name, or a model folder, by path.
+
+        Raises `ModelError` when the folder, a field of the manifest or the weights are missing, when the
+        weights are not the bytes that the manifest names, or not safetensors: pickles are never read.
+        """
+        folder = PRETRAINED / model if (PRETRAINED / model / MANIFEST).is_file() else Path(model)
+        manifest = Manifest.read(folder)
+        path = folder / manifest.weights.file
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ModelError(f"the weights {path} cannot be read: {error.strerror}") from error
+        found = hashlib.sha256(content).hexdigest()
+        if found != manifest.weights.sha256:
+            raise ModelError(
+                f"{path} has sha256 {found}, but its manifest names {manifest.weights.sha256}: the file was"
+                " changed or damaged; restore it, or train again"
+            )
+        network = build_network(manifest.architecture, manifest.input_shape, manifest.normalization)
+        try:
+            network.load_state_dict(load_safetensors(content))
+        except SafetensorError as error:
+            raise ModelError(
+                f"{path} is not a safetensors file ({error}); pickled weights are not read, as a pickle can"
+                " run any code: convert them"
+            ) from error
+        except RuntimeError as error:
+            raise ModelError(f"{path} does not fit the architecture of its manifest: {error}") from error
+        return cls(manifest, network)
+
+    @torch.inference_mode()
+    def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Embeddings (n, d) of `images` (n, C, H, W), one forward pass."""
+        embeddings: NDArray[np.float32] = self.network(torch.from_numpy(images)).numpy()
+        return embeddings
+
+
+def save_weights(network: ConvolutionalEmbedding, path: Path) -> str:
+    """Write the weights to `path` as safetensors; returns the sha256 of the file."""
+    content = save_safetensors({name: value.contiguous() for name, value in network.state_dict().items()})
+    path.write_bytes(content)
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,61 @@
+"""Gaussian noise as a keyed function: the same query meets the same noise, and nobody can predict it.
+
+If a repeated query were sampled afresh, the best of many radii could be picked, and the confidence would be
+void. If its noise could be predicted, an input could be ground until its samples happen to look robust.
+So the noise of each chunk is a Philox stream whose 128-bit key is an HMAC over everything it may depend on.
+"""
+
+import hashlib
+import hmac
+import struct
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Samples in a chunk: the unit in which noise is drawn and passed through the network.
+CHUNK = 256
+
+# A gallery vector is a fixed number to the certificate of every query. If an item met the same noise as a
+# query with the same pixels, it would depend on that query's samples; so the two never share a stream.
+Purpose = Literal["query", "gallery"]
+
+
+class KeyedNoise:
+    """Standard normal numbers for chunks of samples, keyed by a secret, a model and σ."""
+
+    def __init__(self, secret: bytes, model_digest: str, sigma: float) -> None:
+        if len(secret) < 16:
+            raise ValueError("the noise secret must have at least 16 bytes")
+        self._secret = secret
+        self._model_digest = model_digest
+        self._sigma = sigma
+
+    def fill(self, out: NDArray[np.float32], purpose: Purpose, input_digest: bytes, chunk: int) -> None:
+        """Fill `out`, C-contiguous, with N(0, 1): chunk number `chunk` of the input with this digest."""
+        key = hmac.new(
+            self._secret,
+            length_prefixed(
+                b"retrievalguard noise 1",
+                purpose.encode(),
+                self._model_digest.encode(),
+                struct.pack(">d", self._sigma),
+                input_digest,
+                struct.pack(">Q", chunk),
+            ),
+            hashlib.sha256,
+        ).digest()
+        stream = np.random.Philox(key=np.frombuffer(key[:16], dtype="<u8"))
+        np.random.Generator(stream).standard_normal(dtype=np.float32, out=out)
+
+
+def length_prefixed(*fields: bytes) -> bytes:
+    """The fields, each behind its length, so that no two lists of fields give the same bytes."""
+    return b"".join(struct.pack(">Q", len(field)) + field for field in fields)
+
+
+def input_digest(image: NDArray[np.float32]) -> bytes:
+    """sha256 of an input tensor (C, H, W) float32: its shape and its bytes, with -0.0 read as 0.0."""
+    shape = struct.pack(f">{image.ndim}Q", *image.shape)
+    canonical = np.ascontiguousarray(image + np.float32(0), dtype="<f4")
+    return hashlib.sha256(length_prefixed(b"retrievalguard input 1", shape, canonical.tobytes())).digest()
