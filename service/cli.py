@@ -1,0 +1,175 @@
+"""The command line: `retrievalguard serve | retrieve | gallery | train | evaluate | attack`."""
+
+import logging
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import Progress, TextColumn, track
+
+from index import GalleryError, NewItem
+from models import DATASETS, ModelError, Recipe
+from models import train as train_model
+from service.app import create_app
+from service.errors import Problem
+from service.gallery_import import ImportFailure, Source, sources
+from service.options import RetrieveOptions
+from service.retriever import Retriever
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+gallery_app = typer.Typer(no_args_is_help=True, help="Add, list and delete gallery items.")
+app.add_typer(gallery_app, name="gallery")
+console = Console(stderr=True)
+
+# Items in one transaction: a crash loses at most these, and a progress bar moves.
+BATCH = 64
+
+
+@contextmanager
+def _retriever() -> Iterator[Retriever]:
+    retriever = Retriever.open(progress=_embedding)
+    try:
+        yield retriever
+    finally:
+        retriever.close()
+
+
+def _embedding(ids: Iterable[str]) -> Iterable[str]:
+    return track(list(ids), "embedding the gallery with this model", console=console)
+
+
+@app.command()
+def serve(
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Fill a gallery that was never written with the digits.")
+    ] = False,
+) -> None:
+    """Serve the REST API; settings come from the environment (docs/operations.md)."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    retriever = Retriever.open(progress=_embedding)
+    settings = retriever.settings
+    if demo and retriever.gallery.store.version() == 0:
+        _add(retriever, sources("digits"))
+    uvicorn.run(
+        create_app(retriever),
+        host=settings.host,
+        port=settings.port,
+        log_level="info",
+        timeout_graceful_shutdown=settings.shutdown_grace_seconds,
+    )
+
+
+@app.command()
+def retrieve(
+    image: Annotated[Path, typer.Argument(help="A PNG, JPEG or WebP file.", exists=True, dir_okay=False)],
+    top_k: int = 1,
+    guarantee: str = "label",
+    method: str = "cdf",
+    alpha: float | None = None,
+    max_samples: int | None = None,
+) -> None:
+    """Answer one query in-process and print what POST /retrieve would."""
+    options = RetrieveOptions.model_validate(
+        {"top_k": top_k, "guarantee": guarantee, "method": method, "alpha": alpha, "max_samples": max_samples}
+    )
+    with _retriever() as retriever:
+        print(retriever.retrieve(image.read_bytes(), options).model_dump_json(indent=2))
+
+
+@gallery_app.command("add")
+def gallery_add(
+    source: Annotated[
+        str, typer.Argument(help="A folder per label, a .csv or .jsonl of path,label,metadata, or `digits`.")
+    ],
+) -> None:
+    """Add images. What is there already, unchanged, is left alone; images that cannot be read are named."""
+    found = sources(source)
+    with _retriever() as retriever:
+        refused = _add(retriever, found)
+        console.print(f"the gallery has {len(retriever.gallery.snapshot())} items")
+    if refused:
+        raise typer.Exit(1)
+
+
+def _add(retriever: Retriever, found: list[Source]) -> int:
+    """Embed and store; returns how many images were refused, each with a line that says why."""
+    refused, batch = 0, list[NewItem]()
+    for source in track(found, "adding to the gallery", console=console):
+        try:
+            content = source.read()
+            if not retriever.holds(source.item, content):
+                batch.append(retriever.prepare(source.item, content))
+        except (OSError, Problem) as error:
+            console.print(f"not added: {source.item.id}: {error}", style="red", markup=False)
+            refused += 1
+        if len(batch) == BATCH:
+            retriever.gallery.add(batch)
+            batch = []
+    if batch:
+        retriever.gallery.add(batch)
+    return refused
+
+
+@gallery_app.command("list")
+def gallery_list() -> None:
+    """Print id and label of every item, one a line, separated by a tab."""
+    with _retriever() as retriever:
+        for item in retriever.gallery.snapshot().items:
+            print(f"{item.id}\t{item.label}")
+
+
+@gallery_app.command("delete")
+def gallery_delete(
+    ids: Annotated[list[str], typer.Argument(help="Ids as `gallery list` prints them.")],
+) -> None:
+    """Delete items, all of them or, if one is not there, none."""
+    with _retriever() as retriever:
+        retriever.gallery.store.delete(ids)
+        console.print(f"the gallery has {len(retriever.gallery.snapshot())} items")
+
+
+@app.command()
+def train(
+    data: Annotated[str, typer.Option(help=f"The data set: {', '.join(DATASETS)}.")],
+    sigma: Annotated[float, typer.Option(help="Standard deviation of the noise, in [0,1] pixels.", min=1e-6)],
+    output: Annotated[Path, typer.Option(help="The folder for weights and manifest.")] = Path("model"),
+    epochs: Annotated[int, typer.Option(min=1)] = Recipe.epochs,
+    name: Annotated[str | None, typer.Option(help="The model's name; default: of the folder.")] = None,
+) -> None:
+    """Train an embedding network; the same command gives the same weights."""
+    if data not in DATASETS:
+        raise typer.BadParameter(f"unknown data set {data!r}; there is: {', '.join(DATASETS)}")
+    command = f"retrievalguard train --data {data} --sigma {sigma:g}"
+    command += f" --epochs {epochs}" if epochs != Recipe.epochs else ""
+    with Progress(
+        *Progress.get_default_columns(), TextColumn("loss {task.fields[loss]:.3f}"), console=console
+    ) as bar:
+        task = bar.add_task("training", total=epochs, loss=float("nan"))
+        model = train_model(
+            DATASETS[data]("train"),
+            Recipe(sigma=sigma, epochs=epochs),
+            output,
+            name=name or output.resolve().name,
+            command=command,
+            progress=lambda loss: bar.update(task, advance=1, loss=loss),
+        )
+    console.print(f"{output}: {model.manifest.digest}")
+
+
+def main() -> None:
+    """Run the command line; errors that a user can mend are one line, not a traceback."""
+    try:
+        app(standalone_mode=True)
+    except ValidationError as error:
+        for one in error.errors():
+            console.print(f"{'.'.join(map(str, one['loc']))}: {one['msg']}", style="red", markup=False)
+        sys.exit(2)
+    except (Problem, ModelError, GalleryError, ImportFailure) as error:
+        console.print(str(error), style="red", markup=False)
+        sys.exit(1)

@@ -1,0 +1,142 @@
+"""Every error a client can meet, as one tree. Each becomes RFC 9457 `application/problem+json`.
+
+Problem                     the root: status, stable type, title, and a detail that says what to do next
+├── MalformedBody           400  the body is not what its media type says
+├── ItemNotFound            404  no gallery item with this id
+├── GalleryEmpty            409  a query, and nothing to compare it with
+├── BodyTooLarge            413  more bytes than the limit
+├── ImageTooLarge           413  more pixels than the limit
+├── UnsupportedMediaType    415  a content type that the route does not read
+├── NotAnImage              415  the bytes are no PNG, JPEG or WebP
+├── ImageDamaged            422  an image file that cannot be decoded to its end
+├── ImageTooSmall           422  fewer pixels than the limit
+├── ImageAnimated           422  more than one frame
+├── PixelsInvalid           422  `pixels` has the wrong shape, is not finite, or leaves [0, 1]
+├── InvalidOption           422  an option is unknown, given twice, or out of range
+├── ModelFailure            500  the network returned something that is not a finite vector
+└── Overloaded              503  too many queries are waiting; Retry-After says when to come back
+"""
+
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+
+class Problem(Exception):
+    """An error with an HTTP status and a type that clients may rely on; `detail` says what to do next."""
+
+    status: ClassVar[int] = 500
+    slug: ClassVar[str] = "internal-error"
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(self, detail: str, **extensions: Any) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.extensions = extensions
+
+    def body(self) -> dict[str, Any]:
+        """The members of the problem document."""
+        return problem_body(self.status, self.slug, self.title, self.detail) | self.extensions
+
+
+def problem_body(status: int, slug: str, title: str, detail: str) -> dict[str, Any]:
+    """An RFC 9457 problem document."""
+    return {
+        "type": f"urn:retrievalguard:problem:{slug}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+    }
+
+
+def plain_problem(status: int, detail: str) -> dict[str, Any]:
+    """The document of an error that HTTP itself defines, such as 404 for an unknown route."""
+    title = HTTPStatus(status).phrase
+    return problem_body(status, title.lower().replace(" ", "-"), title, detail)
+
+
+class MalformedBody(Problem):
+    """The body is not what its media type says."""
+
+    status, slug, title = 400, "malformed-body", "Malformed body"
+
+
+class ItemNotFound(Problem):
+    """No gallery item with this id."""
+
+    status, slug, title = 404, "item-not-found", "Item not found"
+
+
+class GalleryEmpty(Problem):
+    """A query, and nothing to compare it with."""
+
+    status, slug, title = 409, "gallery-empty", "The gallery is empty"
+
+
+class BodyTooLarge(Problem):
+    """More bytes than `RETRIEVALGUARD_MAX_BODY_BYTES`."""
+
+    status, slug, title = 413, "body-too-large", "Body too large"
+
+
+class ImageTooLarge(Problem):
+    """More pixels than `RETRIEVALGUARD_MAX_IMAGE_PIXELS`."""
+
+    status, slug, title = 413, "image-too-large", "Image too large"
+
+
+class UnsupportedMediaType(Problem):
+    """A content type that the route does not read."""
+
+    status, slug, title = 415, "unsupported-media-type", "Unsupported media type"
+
+
+class NotAnImage(Problem):
+    """The bytes are no PNG, JPEG or WebP file."""
+
+    status, slug, title = 415, "not-an-image", "Not an image"
+
+
+class ImageDamaged(Problem):
+    """An image file that cannot be decoded to its end."""
+
+    status, slug, title = 422, "image-damaged", "Image damaged"
+
+
+class ImageTooSmall(Problem):
+    """A side shorter than `RETRIEVALGUARD_MIN_IMAGE_SIDE`."""
+
+    status, slug, title = 422, "image-too-small", "Image too small"
+
+
+class ImageAnimated(Problem):
+    """More than one frame: which one is the query?"""
+
+    status, slug, title = 422, "image-animated", "Animated image"
+
+
+class PixelsInvalid(Problem):
+    """`pixels` has the wrong shape, is not finite, or leaves [0, 1]."""
+
+    status, slug, title = 422, "pixels-invalid", "Invalid pixels"
+
+
+class InvalidOption(Problem):
+    """An option is unknown, given twice, or out of range; `errors` lists each with its message."""
+
+    status, slug, title = 422, "invalid-option", "Invalid option"
+
+
+class ModelFailure(Problem):
+    """The network returned something that is not a finite vector."""
+
+    status, slug, title = 500, "model-failure", "Model failure"
+
+
+class Overloaded(Problem):
+    """Too many queries are waiting."""
+
+    status, slug, title = 503, "overloaded", "Overloaded"
+
+    def __init__(self, detail: str, retry_after: int) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after

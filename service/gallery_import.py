@@ -1,0 +1,117 @@
+"""What `retrievalguard gallery add` can read: a folder per label, a table of paths, or a data set by name."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from index import Item
+from models import DATASETS
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
+
+
+class ImportFailure(Exception):
+    """A source that cannot be read; the message names the file, the line and the mend."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """An item to add, and where its image comes from: a file, or bytes at hand."""
+
+    item: Item
+    path: Path | None = None
+    content: bytes = b""
+
+    def read(self) -> bytes:
+        """The image file's bytes; `OSError` if the file cannot be read."""
+        return self.content if self.path is None else self.path.read_bytes()
+
+
+def sources(origin: str) -> list[Source]:
+    """Everything that `origin` names, in a fixed order.
+
+    A data set's name: its gallery part. A folder: every image in a sub-folder, which is its label; the id
+    is the path inside the folder. A .csv or .jsonl file: columns `path` (relative to the file) and
+    `label`; `id` and `metadata` (JSON) are optional, further CSV columns become metadata.
+    """
+    path = Path(origin)
+    if path.is_dir():
+        found = list(_folder(path))
+    elif path.suffix == ".csv" and path.is_file():
+        found = list(_csv(path))
+    elif path.suffix == ".jsonl" and path.is_file():
+        found = list(_jsonl(path))
+    elif origin in DATASETS:
+        found = list(_dataset(origin))
+    else:
+        raise ImportFailure(
+            f"{origin} is neither a folder with a sub-folder for each label, nor a .csv or .jsonl file, nor a"
+            f" data set ({', '.join(DATASETS)})"
+        )
+    if not found:
+        raise ImportFailure(f"{origin} holds no images: expected LABEL/IMAGE.png (or .jpg, .webp)")
+    return found
+
+
+def _dataset(name: str) -> Iterator[Source]:
+    data = DATASETS[name]("gallery")
+    for pixels, label, id_ in zip(data.pixels, data.labels, data.ids, strict=True):
+        yield Source(Item(id_, label), content=png(pixels))
+
+
+def png(pixels: "Any") -> bytes:
+    """A PNG file of 8-bit pixels (C, H, W), C being 1 or 3."""
+    image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _folder(folder: Path) -> Iterator[Source]:
+    for path in sorted(folder.glob("*/**/*")):
+        if path.suffix.lower() in SUFFIXES and path.is_file():
+            inside = path.relative_to(folder)
+            yield Source(Item(inside.as_posix(), inside.parts[0]), path)
+
+
+def _csv(table: Path) -> Iterator[Source]:
+    with table.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        for row in reader:
+            extra = {k: v for k, v in row.items() if k not in ("path", "label", "id", "metadata")}
+            yield _row(table, reader.line_num, row, extra)
+
+
+def _jsonl(table: Path) -> Iterator[Source]:
+    with table.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                try:
+                    row = json.loads(line)
+                except ValueError as error:
+                    raise ImportFailure(f"{table}, line {number}: not valid JSON ({error})") from error
+                if not isinstance(row, dict):
+                    raise ImportFailure(f"{table}, line {number}: expected an object with path and label")
+                yield _row(table, number, row, {})
+
+
+def _row(table: Path, line: int, row: dict[str, Any], extra: dict[str, Any]) -> Source:
+    if not row.get("path") or not row.get("label"):
+        raise ImportFailure(f"{table}, line {line}: needs both `path` and `label`")
+    metadata = row.get("metadata") or {}
+    if isinstance(metadata, str):
+        try:
+            metadata = json.loads(metadata)
+        except ValueError as error:
+            raise ImportFailure(f"{table}, line {line}: metadata is not valid JSON ({error})") from error
+    if not isinstance(metadata, dict):
+        raise ImportFailure(f"{table}, line {line}: metadata must be a JSON object")
+    path = str(row["path"])
+    item = Item(str(row.get("id") or path), str(row["label"]), metadata | extra)
+    return Source(item, table.parent / path)

@@ -1,0 +1,49 @@
+"""What a client may ask for, with its ranges."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from certify import Guarantee, Method
+from service.errors import InvalidOption
+
+
+class RetrieveOptions(BaseModel):
+    """The options of one query; None means the default of the installation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    top_k: Annotated[int, Field(ge=1, description="How many neighbours to return.")] = 1
+    guarantee: Annotated[
+        Guarantee, Field(description="What must not change: the label of the neighbour, or the very item.")
+    ] = "label"
+    rule: Annotated[
+        Literal["embedding"],
+        Field(description="What answers: the nearest neighbour of g(x), as in the paper."),
+    ] = "embedding"
+    method: Annotated[Method, Field(description="Which bound computes the radius.")] = "cdf"
+    alpha: Annotated[
+        float | None, Field(gt=0, lt=1, description="Probability that the certificate may be wrong.")
+    ] = None
+    max_samples: Annotated[
+        int | None, Field(ge=2, description="Monte Carlo samples: more give a larger radius and take longer.")
+    ] = None
+
+
+def parse_options(given: dict[str, Any]) -> RetrieveOptions:
+    """Validated options; `InvalidOption` names every one that is unknown or out of range."""
+    try:
+        return RetrieveOptions.model_validate(given)
+    except ValidationError as error:
+        known = ", ".join(RetrieveOptions.model_fields)
+        errors = [
+            {
+                "option": ".".join(map(str, e["loc"])),
+                "message": f"unknown option; known ones: {known}"
+                if e["type"] == "extra_forbidden"
+                else e["msg"],
+            }
+            for e in error.errors()
+        ]
+        detail = "; ".join(f"{e['option']}: {e['message']}" for e in errors)
+        raise InvalidOption(detail, errors=errors) from error

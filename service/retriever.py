@@ -1,0 +1,306 @@
+"""The retriever: from an image to its nearest neighbour and certificate. Knows nothing of HTTP."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from certify import (
+    GUARANTEES,
+    Certificate,
+    EmbeddingSpace,
+    Guarantee,
+    Listing,
+    certify,
+    round_down,
+    selection_size,
+)
+from index import Gallery, GalleryError, Item, Neighbors, NewItem, Snapshot
+from models import EmbeddingModel, SmoothedModel
+from models.noise import CHUNK, input_digest
+from models.smoothing import chunks
+from service.admission import Admission
+from service.cache import CacheStore, SampleCache
+from service.cache_stores import EmbeddedStore, RedisStore
+from service.decode import decode_image, media_type
+from service.errors import GalleryEmpty, InvalidOption, ModelFailure
+from service.metrics import Metrics
+from service.options import RetrieveOptions
+from service.schemas import CertificateBody, GalleryRef, ModelRef, Neighbor, RetrieveResponse, Timing
+from service.settings import Settings, noise_secret
+
+CacheResult = Literal["miss", "resumed", "hit"]
+# Same-label items that may stand against a rival: the nearest ones; more cost time and change nothing.
+WINNERS = 16
+# Rivals listed for the guarantee that was not asked for; the others are bounded together.
+RIVALS_OTHER = 64
+
+
+@dataclass(frozen=True)
+class _Query:
+    """A checked query: the input tensor (C, H, W) and what was asked of it."""
+
+    image: NDArray[np.float32]
+    alpha: float
+    samples: int
+    options: RetrieveOptions
+
+
+class Retriever:
+    """A smoothed model, a gallery and a cache, tied together. Safe to share between threads."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        model: EmbeddingModel,
+        store: CacheStore,
+        metrics: Metrics,
+        secret: bytes,
+        progress: Callable[[Iterable[str]], Iterable[str]],
+    ) -> None:
+        self.settings = settings
+        self.model = model
+        self.metrics = metrics
+        self.sigma = settings.sigma or model.manifest.sigma
+        self.smoothed = SmoothedModel(model, self.sigma, secret)
+        self.space = EmbeddingSpace(nonnegative=model.manifest.architecture.nonnegative)
+        self._cache = SampleCache(
+            store, secret, model_digest=model.manifest.digest, sigma=self.sigma, dimension=model.dimension,
+            count=lambda event: metrics.cache_failures.labels(event).inc(),
+        )  # fmt: skip
+        self._admission = Admission(settings.concurrency, settings.max_waiting)
+        faiss.omp_set_num_threads(1)  # one flat search is fastest alone, and leaves torch its threads
+        embedding = f"{model.manifest.digest} sigma {self.sigma!r} samples {settings.gallery_samples}"
+        self.gallery = Gallery(settings.data_dir / "gallery.sqlite3", embedding, model.dimension)
+        self._embed_missing(progress)
+
+    @classmethod
+    def open(
+        cls,
+        settings: Settings | None = None,
+        *,
+        progress: Callable[[Iterable[str]], Iterable[str]] = lambda ids: ids,
+    ) -> Self:
+        """Load the model and the gallery that `settings` (default: the environment) name.
+
+        Items that this model has not embedded yet are embedded first; `progress` wraps their ids. Raises
+        `models.ModelError` if the model folder cannot be used.
+        """
+        settings = settings or Settings.from_environment()
+        store: CacheStore
+        if settings.redis_url is not None:
+            store = RedisStore(
+                settings.redis_url.get_secret_value(),
+                timeout_ms=settings.redis_timeout_ms,
+                ttl_seconds=settings.cache_ttl_seconds,
+            )
+        else:
+            store = EmbeddedStore(
+                settings.data_dir / "cache.sqlite3",
+                max_bytes=settings.cache_max_bytes,
+                ttl_seconds=settings.cache_ttl_seconds,
+            )
+        model = EmbeddingModel.load(settings.model)
+        return cls(settings, model, store, Metrics(), noise_secret(settings), progress)
+
+    def close(self) -> None:
+        """Close gallery and cache."""
+        self.gallery.close()
+        self._cache.close()
+
+    @property
+    def radius_unit(self) -> str:
+        """In what the radii are measured."""
+        return f"l2 over [0,1] pixels of the {'x'.join(map(str, self.model.input_shape))} model input"
+
+    # --- the gallery
+
+    def decode(self, content: bytes) -> NDArray[np.float32]:
+        """The input tensor (C, H, W) of an image file; raises the image problems of `service.errors`."""
+        limits = self.settings
+        return decode_image(
+            content,
+            self.model.input_shape,
+            max_pixels=limits.max_image_pixels,
+            min_side=limits.min_image_side,
+        )
+
+    def prepare(self, item: Item, content: bytes) -> NewItem:
+        """Decode and embed an image file for the gallery; raises the image problems of `service.errors`."""
+        vector = self.smoothed.mean(self.decode(content), self.settings.gallery_samples)
+        return NewItem(item, content, media_type(content), vector)
+
+    def holds(self, item: Item, content: bytes) -> bool:
+        """Whether the gallery has this very item, with this very image."""
+        store = self.gallery.store
+        try:
+            return store.item(item.id) == item and store.image(item.id)[0] == content
+        except GalleryError:
+            return False
+
+    def check(self) -> dict[str, str]:
+        """Run the model and a search, for /readyz; raises what they raise."""
+        image = np.zeros(self.model.input_shape, np.float32)
+        vector = self.smoothed.sample(image, 0, 1).mean(axis=0, dtype=np.float64)
+        snapshot = self.gallery.snapshot()
+        snapshot.nearest(vector, 1)
+        return {"model": self.model.manifest.name, "gallery": f"{len(snapshot)} items"}
+
+    def _embed_missing(self, progress: Callable[[Iterable[str]], Iterable[str]]) -> None:
+        missing = self.gallery.missing()
+        if missing:
+            count = self.settings.gallery_samples
+            self.gallery.set_vectors(
+                {id_: self.smoothed.mean(self.decode(self.gallery.store.image(id_)[0]), count)
+                 for id_ in progress(missing)}
+            )  # fmt: skip
+
+    # --- a query
+
+    def retrieve(
+        self, image: NDArray[np.float32] | bytes, options: RetrieveOptions | None = None
+    ) -> RetrieveResponse:
+        """The nearest neighbour of `image` with its certificate.
+
+        `image` is an image file, or the input tensor itself: (C, H, W) float32 in [0, 1]. Raises
+        `service.errors.Problem`: an image that cannot be read, an option over its limit, an empty gallery,
+        or too many queries in line.
+        """
+        started = time.perf_counter()
+        query = self._check(self.decode(image) if isinstance(image, bytes) else image, options)
+        decoded = time.perf_counter()
+        with self._admission.enter() as queued:
+            snapshot = self.gallery.snapshot()
+            if not len(snapshot):
+                raise GalleryEmpty(
+                    "the gallery is empty: add images with `retrievalguard gallery add FOLDER`"
+                )
+            admitted = time.perf_counter()
+            samples, cached = self.samples(query.image, query.samples)
+            sampled = time.perf_counter()
+            neighbors, listings = self.contest(snapshot, samples, query.options)
+            searched = time.perf_counter()
+            certificate = certify(
+                samples,
+                listings,
+                sigma=self.sigma,
+                alpha=query.alpha,
+                guarantee=query.options.guarantee,
+                method=query.options.method,
+                space=self.space,
+            )
+        finished = time.perf_counter()
+        body = self._certificate(certificate)
+        self._record(snapshot, body, cached)
+        ranked = [
+            Neighbor(id=item.id, label=item.label, distance=round(float(distance), 6), metadata=item.metadata)
+            for item, distance in zip(
+                (snapshot.items[row] for row in neighbors.rows), neighbors.distances, strict=True
+            )
+        ]
+        spans = {
+            "decode": decoded - started,
+            "queue": queued,
+            "sample": sampled - admitted,
+            "search": searched - sampled,
+            "certify": finished - searched,
+            "total": time.perf_counter() - started,
+        }
+        return RetrieveResponse(
+            neighbor=ranked[0],
+            neighbors=ranked[1:],
+            certificate=body,
+            model=ModelRef(name=self.model.manifest.name, digest=self.model.manifest.digest),
+            gallery=GalleryRef(version=snapshot.version, size=len(snapshot)),
+            cache=cached,
+            timing_ms=Timing(**{name: round(1000 * seconds, 2) for name, seconds in spans.items()}),
+        )
+
+    def _check(self, image: NDArray[np.float32], options: RetrieveOptions | None) -> _Query:
+        options = options or RetrieveOptions()
+        samples = options.max_samples or self.settings.samples
+        for option, value, limit in (
+            ("max_samples", samples, self.settings.samples_limit),
+            ("top_k", options.top_k, self.settings.top_k_limit),
+        ):
+            if value > limit:
+                message = f"must be at most {limit} here, got {value}"
+                raise InvalidOption(f"{option}: {message}", errors=[{"option": option, "message": message}])
+        return _Query(image, options.alpha or self.settings.alpha, samples, options)
+
+    def samples(self, image: NDArray[np.float32], count: int) -> tuple[NDArray[np.float32], CacheResult]:
+        """The first `count` samples (count, d) of the embedding of `image` under noise.
+
+        What the cache holds is not drawn again, and what is drawn is kept. Raises `ModelFailure` when the
+        network returns something that is not finite.
+        """
+        digest = input_digest(image)
+        kept = self._cache.get(digest)
+        have, need = len(kept) // CHUNK, chunks(count)
+        if have >= need:
+            self.metrics.cache.labels("hit").inc()
+            return kept[:count], "hit"
+        drawn = self.smoothed.sample(image, have, need)
+        self.metrics.samples.inc(len(drawn))
+        if not np.isfinite(drawn).all():
+            raise ModelFailure("the model returned an embedding that is not finite for this image")
+        samples = np.concatenate([kept, drawn]) if have else drawn
+        self._cache.set(digest, samples)
+        result: CacheResult = "resumed" if have else "miss"
+        self.metrics.cache.labels(result).inc()
+        return samples[:count], result
+
+    def contest(
+        self, snapshot: Snapshot, samples: NDArray[np.float32], options: RetrieveOptions
+    ) -> tuple[Neighbors, dict[Guarantee, Listing]]:
+        """The items nearest to the mean of all samples, and the contest of each guarantee.
+
+        Contests are chosen with the selection samples alone. One is left out when the item (its label) that
+        these chose is not the one that is served.
+        """
+        exact = samples.astype(np.float64)
+        neighbors = snapshot.nearest(exact.mean(axis=0), options.top_k)
+        centre = exact[: selection_size(len(exact))].mean(axis=0)
+        chosen = snapshot.nearest(centre, 1).rows
+        label = int(snapshot.labels[chosen[0]])
+        listed = dict.fromkeys(GUARANTEES, RIVALS_OTHER) | {options.guarantee: self.settings.max_rivals}
+        listings: dict[Guarantee, Listing] = {}
+        if snapshot.labels[neighbors.rows[0]] == label:
+            winners = snapshot.nearest_of_label(centre, WINNERS, label).rows
+            rivals = snapshot.nearest_rivals(centre, listed["label"], label)
+            listings["label"] = Listing(
+                snapshot.exact(winners), snapshot.exact(rivals.rows), centre, rivals.outside
+            )
+        if neighbors.rows[0] == chosen[0]:
+            others = snapshot.nearest(centre, listed["item"] + 1)
+            rows = others.rows[others.rows != chosen[0]]
+            listings["item"] = Listing(snapshot.exact(chosen), snapshot.exact(rows), centre, others.outside)
+        return neighbors, listings
+
+    def _certificate(self, certificate: Certificate) -> CertificateBody:
+        """The certificate as it is sent. Without rivals the radius is the diameter of the input space."""
+        diameter = round_down(float(np.sqrt(np.prod(self.model.input_shape))))
+        return CertificateBody(
+            status="certified" if certificate.radius > 0 else "abstained",
+            guarantee=certificate.guarantee,
+            radius=min(certificate.radius, diameter),
+            label_radius=min(certificate.label_radius, diameter),
+            item_radius=min(certificate.item_radius, diameter),
+            radius_unit=self.radius_unit,
+            alpha=certificate.alpha,
+            sigma=certificate.sigma,
+            samples=certificate.samples,
+            rule="embedding",
+            method=certificate.method,
+            reason=certificate.reason,
+        )
+
+    def _record(self, snapshot: Snapshot, body: CertificateBody, cached: CacheResult) -> None:
+        self.metrics.certificates.labels(body.status, body.method, body.guarantee).inc()
+        self.metrics.radius.observe(body.radius)
+        self.metrics.gallery_size.set(len(snapshot))
+        self.metrics.gallery_version.set(snapshot.version)

@@ -1,0 +1,156 @@
+"""The routes: each reads its request, asks the retriever, and says what it found."""
+
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.concurrency import run_in_threadpool
+
+from index import GalleryError
+from service.decode import MEDIA_TYPES, pixels_tensor
+from service.errors import ItemNotFound
+from service.options import RetrieveOptions
+from service.request_body import QueryBody, read_query
+from service.retriever import Retriever
+from service.schemas import (
+    Defaults,
+    GalleryBody,
+    Health,
+    ItemBody,
+    ModelBody,
+    RetrieveResponse,
+)
+
+router = APIRouter()
+
+
+def _retriever(request: Request) -> Retriever:
+    retriever: Retriever = request.app.state.retriever
+    return retriever
+
+
+Service = Annotated[Retriever, Depends(_retriever)]
+
+
+def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemBody"}}}
+    return {status: {"description": "A problem (RFC 9457)", "content": content} for status in statuses}
+
+
+def _retrieve_openapi() -> dict[str, Any]:
+    """The body forms, which FastAPI cannot infer: the route reads the stream itself to bound it."""
+    options = RetrieveOptions.model_json_schema()["properties"]
+    file = {"type": "string", "format": "binary"}
+    shared = {"image": {"type": "string", "description": "base64 or data URI"}}
+    pixels = {"pixels": {"type": "array", "description": "C x H x W numbers in [0, 1]", "items": {}}}
+    forms = {media: {"schema": file} for media in MEDIA_TYPES.values()} | {
+        "multipart/form-data": {
+            "schema": {"type": "object", "required": ["image"], "properties": {"image": file} | options}
+        },
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "properties": shared | pixels | options,
+                "oneOf": [{"required": ["image"]}, {"required": ["pixels"]}],
+                "additionalProperties": False,
+            }
+        },
+    }
+    parameters = [
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "description": schema["description"],
+            "schema": schema,
+        }
+        for name, schema in options.items()
+    ]
+    return {"requestBody": {"required": True, "content": forms}, "parameters": parameters}
+
+
+@router.post(
+    "/retrieve",
+    response_model=RetrieveResponse,
+    responses=_problems(400, 409, 413, 415, 422, 500, 503),
+    openapi_extra=_retrieve_openapi(),
+)
+async def retrieve(request: Request, retriever: Service) -> Response:
+    """The nearest neighbour of an image, and the l2 radius within which it cannot change."""
+    query = await read_query(request, retriever.settings.max_body_bytes)
+    answer = await run_in_threadpool(_answer, retriever, query)
+    return Response(answer.model_dump_json(), media_type="application/json")
+
+
+def _answer(retriever: Retriever, query: QueryBody) -> RetrieveResponse:
+    if query.image is not None:
+        return retriever.retrieve(query.image, query.options)
+    return retriever.retrieve(pixels_tensor(query.pixels, retriever.model.input_shape), query.options)
+
+
+@router.get("/gallery")
+def gallery(retriever: Service) -> GalleryBody:
+    """Size, version and labels of the gallery."""
+    snapshot = retriever.gallery.snapshot()
+    counts = np.bincount(snapshot.labels, minlength=len(snapshot.label_names))
+    labels = {str(name): int(count) for name, count in zip(snapshot.label_names, counts, strict=True)}
+    return GalleryBody(version=snapshot.version, size=len(snapshot), labels=labels)
+
+
+@router.get("/gallery/items/{item_id:path}/image", response_class=Response, responses=_problems(404))
+def item_image(item_id: str, retriever: Service) -> Response:
+    """The image of an item, byte for byte as it was added."""
+    try:
+        content, media_type = retriever.gallery.store.image(item_id)
+    except GalleryError as error:
+        raise ItemNotFound(f"{error}: see GET /gallery and `retrievalguard gallery list`") from error
+    return Response(content, media_type=media_type, headers={"X-Content-Type-Options": "nosniff"})
+
+
+@router.get("/gallery/items/{item_id:path}", responses=_problems(404))
+def item(item_id: str, retriever: Service) -> ItemBody:
+    """Label and metadata of an item."""
+    try:
+        found = retriever.gallery.store.item(item_id)
+    except GalleryError as error:
+        raise ItemNotFound(f"{error}: see GET /gallery and `retrievalguard gallery list`") from error
+    return ItemBody(id=found.id, label=found.label, metadata=found.metadata)
+
+
+@router.get("/model")
+def model(retriever: Service) -> ModelBody:
+    """The model that is served, and what a query without options gets."""
+    manifest, settings, options = retriever.model.manifest, retriever.settings, RetrieveOptions()
+    return ModelBody(
+        name=manifest.name,
+        digest=manifest.digest,
+        input_shape=manifest.input_shape,
+        dimension=retriever.model.dimension,
+        sigma=retriever.sigma,
+        radius_unit=retriever.radius_unit,
+        defaults=Defaults(
+            alpha=settings.alpha,
+            samples=settings.samples,
+            guarantee=options.guarantee,
+            rule=options.rule,
+            method=options.method,
+        ),
+    )
+
+
+@router.get("/livez")
+async def livez() -> Health:
+    """The process answers."""
+    return Health(status="ok")
+
+
+@router.get("/readyz", responses=_problems(503))
+def readyz(retriever: Service) -> Health:
+    """The model and a search work: both are run."""
+    return Health(status="ok", checks=retriever.check())
+
+
+@router.get("/metrics", response_class=Response)
+def metrics(retriever: Service) -> Response:
+    """Prometheus metrics; docs/operations.md lists them."""
+    return Response(retriever.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")

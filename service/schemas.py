@@ -1,0 +1,127 @@
+"""The shapes of answers, as clients see them."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from certify import Guarantee, Method
+
+
+class Neighbor(BaseModel):
+    """A gallery item, and its distance from the mean embedding of the query."""
+
+    id: str
+    label: str
+    distance: float
+    metadata: dict[str, Any]
+
+
+class CertificateBody(BaseModel):
+    """The claim: no perturbation of l2 norm below `radius` changes the answer, except with probability alpha.
+
+    `radius` is that of `guarantee`; both radii hold together. `reason` says why an answer abstained.
+    """
+
+    status: Literal["certified", "abstained"]
+    guarantee: Guarantee
+    radius: float
+    label_radius: float
+    item_radius: float
+    radius_unit: str
+    alpha: float
+    sigma: float
+    samples: int
+    rule: Literal["embedding"]
+    method: Method
+    reason: str | None
+
+
+class ModelRef(BaseModel):
+    """Which function h was certified."""
+
+    name: str
+    digest: str
+
+
+class GalleryRef(BaseModel):
+    """Which gallery answered."""
+
+    version: int
+    size: int
+
+
+class Timing(BaseModel):
+    """Where the time of an answer went, in milliseconds."""
+
+    decode: float
+    queue: float
+    sample: float
+    search: float
+    certify: float
+    total: float
+
+
+class RetrieveResponse(BaseModel):
+    """The nearest neighbour, its certificate, and what they were computed with."""
+
+    neighbor: Neighbor
+    neighbors: list[Neighbor] = Field(description="Ranks 2 to top_k, nearest first.")
+    certificate: CertificateBody
+    model: ModelRef
+    gallery: GalleryRef
+    cache: Literal["miss", "resumed", "hit"]
+    timing_ms: Timing
+
+
+class ItemBody(BaseModel):
+    """A gallery item."""
+
+    id: str
+    label: str
+    metadata: dict[str, Any]
+
+
+class GalleryBody(BaseModel):
+    """The gallery: its size, its version and how many items each label has."""
+
+    version: int
+    size: int
+    labels: dict[str, int]
+
+
+class Defaults(BaseModel):
+    """What a query without options gets."""
+
+    alpha: float
+    samples: int
+    guarantee: Guarantee
+    rule: Literal["embedding"]
+    method: Method
+
+
+class ModelBody(BaseModel):
+    """The model that is served."""
+
+    name: str
+    digest: str
+    input_shape: tuple[int, int, int]
+    dimension: int
+    sigma: float
+    radius_unit: str
+    defaults: Defaults
+
+
+class Health(BaseModel):
+    """`ok`, with what was checked."""
+
+    status: Literal["ok"]
+    checks: dict[str, str] = {}
+
+
+class ProblemBody(BaseModel):
+    """RFC 9457 problem details; `type` is stable."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
