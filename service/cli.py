@@ -1,5 +1,6 @@
 """The command line: `retrievalguard serve | retrieve | gallery | train | evaluate | attack`."""
 
+import json
 import logging
 import sys
 from collections.abc import Iterable, Iterator
@@ -13,14 +14,16 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import Progress, TextColumn, track
 
+from certify import Method
 from index import GalleryError, NewItem
 from models import DATASETS, ModelError, Recipe
 from models import train as train_model
 from service.app import create_app
 from service.errors import Problem
 from service.gallery_import import ImportFailure, Source, sources
-from service.options import RetrieveOptions
+from service.options import parse_options
 from service.retriever import Retriever
+from service.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 gallery_app = typer.Typer(no_args_is_help=True, help="Add, list and delete gallery items.")
@@ -75,7 +78,7 @@ def retrieve(
     max_samples: int | None = None,
 ) -> None:
     """Answer one query in-process and print what POST /retrieve would."""
-    options = RetrieveOptions.model_validate(
+    options = parse_options(
         {"top_k": top_k, "guarantee": guarantee, "method": method, "alpha": alpha, "max_samples": max_samples}
     )
     with _retriever() as retriever:
@@ -143,8 +146,6 @@ def train(
     name: Annotated[str | None, typer.Option(help="The model's name; default: of the folder.")] = None,
 ) -> None:
     """Train an embedding network; the same command gives the same weights."""
-    if data not in DATASETS:
-        raise typer.BadParameter(f"unknown data set {data!r}; there is: {', '.join(DATASETS)}")
     command = f"retrievalguard train --data {data} --sigma {sigma:g}"
     command += f" --epochs {epochs}" if epochs != Recipe.epochs else ""
     with Progress(
@@ -152,7 +153,7 @@ def train(
     ) as bar:
         task = bar.add_task("training", total=epochs, loss=float("nan"))
         model = train_model(
-            DATASETS[data]("train"),
+            DATASETS[_dataset(data)]("train"),
             Recipe(sigma=sigma, epochs=epochs),
             output,
             name=name or output.resolve().name,
@@ -160,6 +161,74 @@ def train(
             progress=lambda loss: bar.update(task, advance=1, loss=loss),
         )
     console.print(f"{output}: {model.manifest.digest}")
+
+
+@app.command()
+def evaluate(
+    data: Annotated[str, typer.Option(help=f"The data set: {', '.join(DATASETS)}.")] = "digits",
+    queries: Annotated[int, typer.Option(min=1, help="Held-out images to query with.")] = 60,
+    samples: Annotated[int, typer.Option(min=2, help="Monte Carlo samples a query.")] = 10_000,
+    alpha: Annotated[float, typer.Option(help="Confidence 1 - alpha of each certificate.")] = 0.001,
+    method: Annotated[list[str], typer.Option(help="May be given several times.")] = ["cdf"],  # noqa: B006
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the report here.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write the plot here: .png, .svg or .pdf.")] = None,
+) -> None:
+    """Certified Recall@1 of held-out queries, the same samples for every method."""
+    from evaluation import certified_recall
+    from evaluation import plot as plots
+
+    methods = [_method(name) for name in method]
+    report = certified_recall.evaluate(
+        _dataset(data),
+        Settings.from_environment(),
+        methods,
+        queries=queries,
+        samples=samples,
+        alpha=alpha,
+        progress=lambda rows: track(list(rows), "evaluating", console=console),
+    )
+    if json_file:
+        json_file.write_text(json.dumps(report, indent=1) + "\n")
+    if plot:
+        plots.save_plot(report, plot)
+    recall = report["recall_at_1"]
+    print(f"{report['queries']} queries, gallery {report['gallery']}, {samples} samples, alpha {alpha:g}")
+    print(f"Recall@1: base {recall['base']}, smoothed {recall['smoothed']}")
+    print("method    mean radius   certified Recall@1 at " + "  ".join(map(str, certified_recall.RADII)))
+    for name, row in report["methods"].items():
+        shares = "  ".join(f"{share:.3f}" for share in row["certified_recall"].values())
+        print(f"{name:9} {row['mean_radius']:.4f}        {shares}")
+
+
+@app.command()
+def attack(
+    data: Annotated[str, typer.Option(help=f"The data set: {', '.join(DATASETS)}.")] = "digits",
+    queries: Annotated[int, typer.Option(min=1)] = 50,
+    scale: Annotated[float, typer.Option(min=0, help="Size of the attack, in certified radii.")] = 0.999,
+    samples: Annotated[int, typer.Option(min=2)] = 2_000,
+) -> None:
+    """Attack held-out queries with the exact gradient, and print how many labels changed, as JSON."""
+    from evaluation.attack import attack as run
+
+    report = run(
+        _dataset(data),
+        Settings.from_environment(),
+        queries=queries,
+        scale=scale,
+        samples=samples,
+        progress=lambda rows: track(list(rows), "attacking", console=console),
+    )
+    print(json.dumps(report))
+
+
+def _dataset(name: str) -> str:
+    if name not in DATASETS:
+        raise typer.BadParameter(f"unknown data set {name!r}; there is: {', '.join(DATASETS)}")
+    return name
+
+
+def _method(name: str) -> Method:
+    return parse_options({"method": name}).method
 
 
 def main() -> None:

@@ -1,0 +1,65 @@
+"""The README's picture: a query, its neighbour, its radius, and what radii mean for the whole test set.
+
+`python -m evaluation.picture REPORT.json OUTPUT.png`, REPORT from `retrievalguard evaluate`.
+"""
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+
+from evaluation.plot import draw_curves
+from evaluation.workbench import held_out, workbench
+from service.settings import Settings
+
+EXAMPLE = "digits-0060"
+
+
+def main(report: Path, output: Path) -> None:
+    """Draw the example query with the service's own answer, beside the curves of `report`."""
+    queries = held_out("digits", 10**6)
+    image = queries.tensors[queries.ids.index(EXAMPLE)]
+    with workbench("digits", Settings.from_environment()) as retriever:
+        answer = retriever.retrieve(image)
+        stored, _ = retriever.gallery.store.image(answer.neighbor.id)
+    neighbor = np.asarray(Image.open(io.BytesIO(stored)), dtype=np.float32) / 255
+    certificate = answer.certificate
+    direction = np.random.default_rng(0).standard_normal(image.shape)
+    moved = image + direction * (certificate.radius / np.linalg.norm(direction))
+
+    figure = Figure(figsize=(9.6, 3.3), layout="constrained")
+    left, right = np.ravel(figure.subfigures(1, 2, width_ratios=(1.35, 1)))
+    panels = left.subplots(1, 3).flat
+    _show(panels[0], image[0], f"query\n{EXAMPLE}, never in the gallery")
+    _show(
+        panels[1],
+        neighbor,
+        f"nearest neighbour\n{answer.neighbor.id}, label “{answer.neighbor.label}”",
+    )
+    _show(panels[2], moved[0], f"moved by the radius\n‖δ‖₂ = {certificate.radius:.3f}, at random")
+    left.suptitle(
+        f"no perturbation with ‖δ‖₂ < {certificate.radius:.3f} can change the label of the answer\n"
+        f"(α = {certificate.alpha:g}, {certificate.samples} samples, σ = {certificate.sigma:g})",
+        fontsize=9.5,
+    )
+    axes = right.subplots()
+    loaded = json.loads(report.read_text())
+    draw_curves(axes, loaded)
+    axes.set_title(f"{loaded['queries']} held-out digits, {loaded['samples']} samples", fontsize=9)
+    figure.savefig(output, dpi=130)
+
+
+def _show(axes: Axes, pixels: NDArray[np.floating], title: str) -> None:
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=1)
+    axes.set_title(title, fontsize=8.5)
+    axes.set_axis_off()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
