@@ -40,7 +40,7 @@ train: install  ## reproduces the shipped weights
 	$(BIN)/retrievalguard train --data digits --sigma 0.25 --output models/pretrained/digits-cnn
 
 test-docker: $(VENV)/.installed-dev  ## docker compose up for real; skipped, and said so, without an engine
-	$(BIN)/pytest -m docker tests/docker
+	TEST_DOCKER=1 $(BIN)/pytest -m docker tests/docker
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -22,8 +22,8 @@ def perturb(
     *,
     sigma: float,
     radius: float,
-    steps: int = 30,
-    draws: int = 128,
+    steps: int = 20,
+    draws: int = 64,
     seed: int = 0,
 ) -> NDArray[np.float32]:
     """The `image` (C, H, W) moved by at most `radius` (l2) so that NN(g) should lose `label`.

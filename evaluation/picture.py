@@ -34,15 +34,16 @@ def main(report: Path, output: Path) -> None:
     moved = image + direction * (certificate.radius / np.linalg.norm(direction))
 
     figure = Figure(figsize=(9.6, 3.3), layout="constrained")
-    left, right = np.ravel(figure.subfigures(1, 2, width_ratios=(1.35, 1)))
-    panels = left.subplots(1, 3).flat
-    _show(panels[0], image[0], f"query\n{EXAMPLE}, never in the gallery")
+    grid = figure.add_gridspec(1, 2, width_ratios=(1.4, 1))
+    left, right = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
+    panels = left.subplots(1, 3)
+    _show(panels[0], image[0], f"query\n{EXAMPLE}, held out")
     _show(
         panels[1],
         neighbor,
         f"nearest neighbour\n{answer.neighbor.id}, label “{answer.neighbor.label}”",
     )
-    _show(panels[2], moved[0], f"moved by the radius\n‖δ‖₂ = {certificate.radius:.3f}, at random")
+    _show(panels[2], moved[0], f"moved at random by\n‖δ‖₂ = {certificate.radius:.3f}")
     left.suptitle(
         f"no perturbation with ‖δ‖₂ < {certificate.radius:.3f} can change the label of the answer\n"
         f"(α = {certificate.alpha:g}, {certificate.samples} samples, σ = {certificate.sigma:g})",

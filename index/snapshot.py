@@ -4,7 +4,8 @@ FAISS proposes in float32, float64 decides, and what was not returned is bounded
 rounding taken into account: a missed rival would void a certificate.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -81,7 +82,8 @@ class Snapshot:
         if without is not None:
             parameters = faiss.SearchParameters(sel=self._selector(without))  # type: ignore[call-arg]
         query = point.astype(np.float32)[None, :]
-        squares, rows = self._index.search(query, proposed, params=parameters)
+        with _one_thread():
+            squares, rows = self._index.search(query, proposed, params=parameters)
         # ||q||² - 2<q, r> + ||r||² in float32, and the rounding of the query: off by at most a few d units.
         scale = (float(np.linalg.norm(point)) + self._largest_norm) ** 2
         slack = 4 * (len(point) + 4) * float(np.finfo(np.float32).eps) * scale
@@ -108,3 +110,14 @@ class Snapshot:
             bits = np.packbits(self.labels != label, bitorder="little")
             self._selectors[label] = (faiss.IDSelectorBitmap(len(self), faiss.swig_ptr(bits)), bits)
         return self._selectors[label][0]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """FAISS on one thread: for a single query that is faster, and OpenMP's setting is this thread's alone."""
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(threads)

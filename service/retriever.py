@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, Self
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from certify import (
     GUARANTEES,
@@ -73,7 +73,7 @@ class Retriever:
             count=lambda event: metrics.cache_failures.labels(event).inc(),
         )  # fmt: skip
         self._admission = Admission(settings.concurrency, settings.max_waiting)
-        faiss.omp_set_num_threads(1)  # one flat search is fastest alone, and leaves torch its threads
+        threadpool_limits(1, user_api="blas")  # certify in parallel by query; torch keeps its own threads
         embedding = f"{model.manifest.digest} sigma {self.sigma!r} samples {settings.gallery_samples}"
         self.gallery = Gallery(settings.data_dir / "gallery.sqlite3", embedding, model.dimension)
         self._embed_missing(progress)
@@ -108,7 +108,8 @@ class Retriever:
         return cls(settings, model, store, Metrics(), noise_secret(settings), progress)
 
     def close(self) -> None:
-        """Close gallery and cache."""
+        """Close gallery and cache, and stop the sampling."""
+        self.smoothed.close()
         self.gallery.close()
         self._cache.close()
 

@@ -75,7 +75,7 @@ SIMULATED: dict[str, Callable[[], World]] = {
     "half-space": lambda: half_space("line", 0.5),
     "arc": on_the_arc,
     "clusters": lambda: clusters(BALL, 100),
-    "clusters in the orthant, most rivals unlisted": lambda: clusters(ORTHANT, 20),
+    "clusters in the orthant, most rivals unlisted": lambda: clusters(ORTHANT, 12),
 }
 
 
@@ -91,7 +91,7 @@ def no_confidence_correction(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def violation_probability(world: World, guarantee: Guarantee, method: Method, n: int) -> tuple[float, float]:
-    """For a half-space, exact to 1e-6: the chances of a false claim and of a positive radius.
+    """For a half-space, exact to 1e-4: the chances of a false claim and of a positive radius.
 
     Only the number of samples on either side counts, in the selection and in the rest: all splits are
     certified, none is drawn.
@@ -114,9 +114,11 @@ HALF_SPACES: list[tuple[str, float, Method]] = [
     *[
         (name, d, method)
         for name in ("line", "plane", "orthant")
-        for d in (1.0, 2.0)
+        for d in (1.3, 2.0)
         for method in ("mean", "cdf")
     ],
+    # Often none of 350 certification samples falls on the other side: the range has to stand in for it.
+    *[("line", 2.8, method) for method in ("mean", "cdf")],
 ]
 
 

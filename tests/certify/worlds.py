@@ -19,7 +19,8 @@ from certify import Certificate, EmbeddingSpace, Guarantee, Listing, Method, cer
 Array = NDArray[np.float64]
 
 # The same examples in every run: a failure of a statistical statement should not depend on the day.
-seeded = settings(deadline=None, derandomize=True, database=None, max_examples=60)
+seeded = settings(deadline=None, derandomize=True, database=None, max_examples=50)
+briefly = settings(seeded, max_examples=15)
 
 
 @dataclass(frozen=True)
@@ -193,10 +194,10 @@ def simulate(
 def splits(n: int, share: float) -> Iterator[tuple[int, int, float]]:
     """How many of n two-valued samples take the first value, in selection and in certification.
 
-    With the probability of each split; those below 1e-9 are skipped.
+    With the probability of each split; those below 1e-8 are skipped.
     """
     selected = selection_size(n)
     chosen = binom.pmf(np.arange(selected + 1), selected, share)
     certified = binom.pmf(np.arange(n - selected + 1), n - selected, share)
-    for i, j in np.argwhere(chosen[:, None] * certified > 1e-9):
+    for i, j in np.argwhere(chosen[:, None] * certified > 1e-8):
         yield int(i), int(j), float(chosen[i] * certified[j])

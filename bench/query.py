@@ -1,0 +1,88 @@
+"""One cold query against the bare network: `make bench BENCH=query`.
+
+Compared in turns, in one process: a query at the default number of samples, image file to answer with an
+empty cache; and as many forward passes of the same network on ready inputs, at its best batch size.
+"""
+
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bench.results import save
+from index import Item
+from models import EmbeddingModel, digits
+from service.gallery_import import png, sources
+from service.retriever import Retriever
+from service.settings import Settings
+
+BATCHES = (64, 128, 256, 512, 1024)
+ROUNDS = 41
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """How long `work` takes."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def passes(model: EmbeddingModel, batch: int, count: int) -> float:
+    """Seconds for `count` bare forward passes in batches of `batch`; a broken batch counts by its share."""
+    inputs = np.random.default_rng(0).standard_normal((batch, *model.input_shape), dtype=np.float32)
+    batches = -(-count // batch)
+    return seconds(lambda: [model(inputs) for _ in range(batches)]) * count / (batches * batch)
+
+
+def main() -> None:
+    """Print the comparison and, as the last line, its JSON."""
+    queries = digits("query")
+    files = [png(pixels) for pixels in queries.pixels]
+    with tempfile.TemporaryDirectory() as folder:
+        retriever = Retriever.open(Settings.model_validate({"data_dir": Path(folder), "redis_url": None}))
+        retriever.gallery.add(
+            [retriever.prepare(Item(s.item.id, s.item.label), s.read()) for s in sources("digits")]
+        )
+        count = retriever.settings.samples
+        for file in files[-3:]:
+            retriever.retrieve(file)
+        bare = {batch: [passes(retriever.model, batch, count)] for batch in BATCHES}
+        answers, times = [], []
+        for file in files[:ROUNDS]:
+            for batch, runs in bare.items():
+                runs.append(passes(retriever.model, batch, count))
+            times.append(seconds(lambda file=file: answers.append(retriever.retrieve(file))))  # type: ignore[misc]
+        retriever.close()
+    medians = {batch: statistics.median(runs) for batch, runs in bare.items()}
+    best = min(medians, key=lambda batch: medians[batch])
+    report = {
+        "samples": count,
+        "rounds": ROUNDS,
+        "threads": torch.get_num_threads(),
+        "query_ms": round(1000 * statistics.median(times), 2),
+        "bare_ms": round(1000 * medians[best], 2),
+        "bare_batch": best,
+        "query_over_bare": round(statistics.median(times) / medians[best], 3),
+        "query_over_bare_pairwise": round(
+            statistics.median(query / passed for query, passed in zip(times, bare[best][1:], strict=True)), 3
+        ),
+        "parts_ms": {
+            part: round(statistics.median(getattr(answer.timing_ms, part) for answer in answers), 2)
+            for part in ("decode", "queue", "sample", "search", "certify")
+        },
+    }
+    print(f"median of {ROUNDS} rounds, {count} samples each, {report['threads']} threads")
+    for batch, median in medians.items():
+        print(f"bare passes, batch {batch:5}: {1000 * median:8.2f} ms")
+    print(f"cold query               : {report['query_ms']:8.2f} ms  {report['parts_ms']}")
+    save("query", report)
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()

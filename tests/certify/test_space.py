@@ -1,0 +1,80 @@
+"""What is said of the set of embeddings holds for its members, and for some of them with equality."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from certify import EmbeddingSpace
+from tests.certify.worlds import seeded
+
+Array = NDArray[np.float64]
+spaces = st.builds(EmbeddingSpace, nonnegative=st.booleans(), norm_bound=st.floats(0.5, 2))
+seeds = st.integers(0, 2**32)
+
+
+def members(space: EmbeddingSpace, dimension: int, rng: np.random.Generator) -> Array:
+    """Random members of the set: on its sphere, inside, at the ends of the axes and at the origin."""
+    directions = np.concatenate(
+        [rng.standard_normal((200, dimension)), np.eye(dimension), -np.eye(dimension)]
+    )
+    if space.nonnegative:
+        directions = np.maximum(directions, 0.0)
+    directions /= np.maximum(np.linalg.norm(directions, axis=1), 1e-300)[:, None]
+    lengths = np.where(rng.random(len(directions)) < 0.5, 1.0, rng.random(len(directions)))
+    return np.concatenate([space.norm_bound * lengths[:, None] * directions, np.zeros((1, dimension))])
+
+
+def extreme(space: EmbeddingSpace, weight: Array) -> Array:
+    """The member with the largest inner product with `weight`."""
+    towards = np.maximum(weight, 0.0) if space.nonnegative else weight
+    length = np.linalg.norm(towards)
+    return space.norm_bound * towards / length if length > 0 else np.zeros_like(weight)
+
+
+@seeded
+@given(spaces, seeds, st.integers(1, 8))
+def test_linear_range_contains_every_member_and_is_attained(
+    space: EmbeddingSpace, seed: int, dimension: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    weights, offsets = rng.standard_normal((5, dimension)), rng.standard_normal(5)
+    weights[0] = np.abs(weights[0])
+    weights[1] = -weights[0]
+    low, high = space.linear_range(weights, offsets)
+    values = members(space, dimension, rng) @ weights.T - offsets
+    assert (values >= low - 1e-12).all()
+    assert (values <= high + 1e-12).all()
+    for k, weight in enumerate(weights):
+        assert weight @ extreme(space, -weight) - offsets[k] == pytest.approx(low[k], abs=1e-12)
+        assert weight @ extreme(space, weight) - offsets[k] == pytest.approx(high[k], abs=1e-12)
+
+
+@seeded
+@given(spaces, seeds, st.integers(1, 8))
+def test_farthest_squared_bounds_every_member(space: EmbeddingSpace, seed: int, dimension: int) -> None:
+    rng = np.random.default_rng(seed)
+    point = rng.standard_normal(dimension)
+    farthest = space.farthest_squared(point)
+    assert (((members(space, dimension, rng) - point) ** 2).sum(axis=1) <= farthest + 1e-12).all()
+    if not space.nonnegative:
+        opposite = extreme(space, -point)
+        assert ((opposite - point) ** 2).sum() == pytest.approx(farthest, rel=1e-12)
+
+
+@pytest.mark.parametrize("nonnegative", [False, True])
+def test_holds_its_members_and_nothing_else(nonnegative: bool) -> None:
+    space = EmbeddingSpace(nonnegative)
+    unit = np.array([[0.6, 0.8], [1, 0], [0, 0]], dtype=np.float32)
+    assert space.holds(unit)
+    assert space.holds(np.zeros((0, 2), np.float32))
+    for value in (np.nan, np.inf, -np.inf, 1.0001):
+        assert not space.holds(np.concatenate([unit, [[value, 0]]]).astype(np.float32))
+    assert not space.holds(np.concatenate([unit, [[0.7072, 0.7072]]]).astype(np.float32))
+    assert space.holds(np.concatenate([unit, [[-0.5, 0]]]).astype(np.float32)) is not nonnegative
+
+
+def test_holds_float32_rows_normalised_in_float32() -> None:
+    rows = np.random.default_rng(0).standard_normal((2000, 512), dtype=np.float32)
+    assert EmbeddingSpace().holds(rows / np.linalg.norm(rows, axis=1, keepdims=True))

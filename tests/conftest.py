@@ -1,0 +1,56 @@
+"""What the folders share: a demo server, the demo gallery in-process, and a real Redis. Each starts once."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import SecretStr
+
+from service import Retriever, Settings
+from tests.service.processes import SAMPLES, SECRET, RedisServer, Server, copy_gallery, serving
+
+
+def pytest_configure() -> None:
+    """One thread a process: thread pools that fight over two cores slow each other tenfold."""
+    torch.set_num_threads(1)
+    for name in [name for name in os.environ if name.startswith("RETRIEVALGUARD_") or name == "REDIS_URL"]:
+        del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def demo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """`retrievalguard serve --demo`, ready, with the embedded cache."""
+    with serving(tmp_path_factory.mktemp("demo"), "--demo") as server:
+        yield server
+        assert server.terminate() == 0
+
+
+@pytest.fixture(scope="session")
+def demo_gallery(tmp_path_factory: pytest.TempPathFactory, demo_server: Server) -> Path:
+    """A data folder with the demo gallery, for copies (`copy_gallery`): nobody writes to this one."""
+    return copy_gallery(demo_server.data, tmp_path_factory.mktemp("gallery"))
+
+
+@pytest.fixture(scope="session")
+def demo_settings(tmp_path_factory: pytest.TempPathFactory, demo_gallery: Path) -> Settings:
+    """Those of the demo server, on a folder of its own."""
+    data = copy_gallery(demo_gallery, tmp_path_factory.mktemp("retriever"))
+    return Settings(data_dir=data, gallery_samples=256, samples=SAMPLES, secret=SecretStr(SECRET))
+
+
+@pytest.fixture(scope="session")
+def demo_retriever(demo_settings: Settings) -> Iterator[Retriever]:
+    """The demo gallery and model without HTTP; it answers what `demo_server` answers."""
+    retriever = Retriever.open(demo_settings)
+    yield retriever
+    retriever.close()
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A real Redis; a test that kills it starts it again."""
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.kill()

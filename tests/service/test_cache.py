@@ -1,0 +1,398 @@
+"""The cache of samples, in both its stores: what it saves, and that nothing in it can change an answer."""
+
+import sqlite3
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import redis
+from numpy.typing import NDArray
+from pydantic import SecretStr
+
+from service import RetrieveOptions, Retriever, Settings
+from service.cache import CacheUnavailable, SampleCache
+from service.cache_stores import EmbeddedStore, RedisStore
+from tests.service.processes import RedisServer, Server, copy_gallery
+from tests.service.queries import Json, claims, tensor
+
+VALUE = 48 + 4 * 64 * 256  # one chunk: header and HMAC, then 256 embeddings of 64 numbers
+
+
+class EmbeddedFile:
+    """The SQLite file of a server, as someone with access to its disk sees it."""
+
+    def __init__(self, server: Server) -> None:
+        self.settings: dict[str, Any] = {"data_dir": server.data}
+        self._path = server.data / "cache.sqlite3"
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        database = sqlite3.connect(self._path, isolation_level=None, timeout=10)
+        yield database
+        database.close()
+
+    def entries(self) -> dict[str, bytes]:
+        with self._open() as database:
+            return dict(database.execute("SELECT key, value FROM entries").fetchall())
+
+    def put(self, key: str, value: bytes) -> None:
+        with self._open() as database:
+            database.execute("UPDATE entries SET value = ? WHERE key = ?", (value, key))
+
+
+class InRedis:
+    """A server's Redis, as someone with access to it sees it."""
+
+    def __init__(self, server: RedisServer, data: Path) -> None:
+        self.settings: dict[str, Any] = {"data_dir": data, "redis_url": SecretStr(server.url)}
+        self._client = server.client()
+
+    def entries(self) -> dict[str, bytes]:
+        keys = [key.decode() for key in self._client.keys("retrievalguard:*")]
+        return {key: self._client.get(key) for key in keys}
+
+    def put(self, key: str, value: bytes) -> None:
+        self._client.set(key, value, keepttl=True)
+
+    def close(self) -> None:
+        self._client.close()
+
+
+@pytest.fixture(params=["embedded", "Redis"])
+def cached(request: pytest.FixtureRequest) -> Iterator[tuple[Server, EmbeddedFile | InRedis]]:
+    """A server with each kind of cache, and a way into that cache past the server."""
+    if request.param == "embedded":
+        server: Server = request.getfixturevalue("demo_server")
+        yield server, EmbeddedFile(server)
+    else:
+        server = request.getfixturevalue("redis_backed_server")
+        store = InRedis(request.getfixturevalue("redis_server"), server.data)
+        yield server, store
+        store.close()
+
+
+@pytest.fixture
+def query(request: pytest.FixtureRequest) -> Callable[[], list[Any]]:
+    """Images that no other test asks for: digits with some noise."""
+    rng = np.random.default_rng(zlib.crc32(request.node.nodeid.encode()))
+
+    def draw() -> list[Any]:
+        noisy = tensor(int(rng.integers(200))) + rng.normal(0, 0.05, (1, 8, 8))
+        pixels: list[Any] = noisy.clip(0, 1).astype(np.float32).tolist()
+        return pixels
+
+    return draw
+
+
+def ask(server: Server, pixels: list[Any], **options: Any) -> Json:
+    response = server.client.post("/retrieve", json={"pixels": pixels} | options)
+    assert response.status_code == 200, response.text
+    body: Json = response.json()
+    return body
+
+
+def ask_in_process(retriever: Retriever, pixels: list[Any], **options: Any) -> Json:
+    image = np.array(pixels, np.float32)
+    body: Json = retriever.retrieve(image, RetrieveOptions(**options)).model_dump(mode="json")
+    return body
+
+
+@contextmanager
+def opened(settings: Settings, **changes: Any) -> Iterator[Retriever]:
+    retriever = Retriever.open(settings.model_copy(update=changes))
+    try:
+        yield retriever
+    finally:
+        retriever.close()
+
+
+Cached = tuple[Server, EmbeddedFile | InRedis]
+Query = Callable[[], list[Any]]
+
+
+def test_the_second_answer_is_a_hit_and_equal(cached: Cached, query: Query) -> None:
+    server, store = cached
+    pixels, before = query(), store.entries()
+    drawn = server.metric("retrievalguard_samples_drawn_total")
+    hits = server.metric("retrievalguard_cache_lookups_total", result="hit")
+    first = ask(server, pixels, top_k=3)
+    second = ask(server, pixels, top_k=3)
+    assert [first["cache"], second["cache"]] == ["miss", "hit"]
+    assert claims(first) == claims(second)
+    assert len(store.entries()) == len(before) + 1
+    assert server.metric("retrievalguard_samples_drawn_total") - drawn == 256
+    assert server.metric("retrievalguard_cache_lookups_total", result="hit") - hits == 1
+
+
+def test_other_options_on_the_same_image_are_hits(cached: Cached, query: Query) -> None:
+    server, pixels = cached[0], query()
+    ask(server, pixels)
+    for options in ({"alpha": 0.1}, {"method": "mean"}, {"guarantee": "item"}, {"top_k": 5}):
+        assert ask(server, pixels, **options)["cache"] == "hit"
+
+
+def test_fewer_samples_are_a_hit_and_more_go_on_from_there(
+    cached: Cached, query: Query, demo_settings: Settings, demo_gallery: Path, tmp_path: Path
+) -> None:
+    server, pixels = cached[0], query()
+    asked = (512, 100, 1000, 256, 2000, 999)
+    bodies = [ask(server, pixels, max_samples=count) for count in asked]
+    assert [body["cache"] for body in bodies] == ["miss", "hit", "resumed", "hit", "resumed", "hit"]
+    for count, body in zip(asked, bodies, strict=True):
+        with opened(demo_settings, data_dir=copy_gallery(demo_gallery, tmp_path / str(count))) as fresh:
+            alone = ask_in_process(fresh, pixels, max_samples=count)
+        assert alone["cache"] == "miss"
+        assert claims(alone) == claims(body)
+
+
+def flip(value: bytes, place: int) -> bytes:
+    changed = bytearray(value)
+    changed[place] ^= 1
+    return bytes(changed)
+
+
+TAMPERED: dict[str, Callable[[bytes, bytes], bytes]] = {
+    "a byte of the magic": lambda value, other: flip(value, 0),
+    "a byte of the count": lambda value, other: flip(value, 7),
+    "a byte of the dimension": lambda value, other: flip(value, 11),
+    "a byte of the authentication": lambda value, other: flip(value, 12),
+    "the first byte of the samples": lambda value, other: flip(value, 44),
+    "the last byte": lambda value, other: flip(value, -1),
+    "all samples zero": lambda value, other: value[:44] + bytes(len(value) - 44),
+    "cut off": lambda value, other: value[:-1],
+    "cut off in the header": lambda value, other: value[:20],
+    "nothing left": lambda value, other: b"",
+    "more behind": lambda value, other: value + bytes(1024),
+    "the value of another image": lambda value, other: other,
+    "a pickle": lambda value, other: b"\x80\x04\x95\x0e\x00\x00\x00\x00\x00\x00\x00\x8c\x02os\x94.",
+}
+
+
+@pytest.mark.parametrize("kind", TAMPERED)
+def test_a_value_that_is_not_authentic_is_counted_and_computed_anew(
+    cached: Cached, query: Query, kind: str
+) -> None:
+    server, store = cached
+    pixels, before = query(), store.entries()
+    expected = ask(server, pixels)
+    (key,) = store.entries().keys() - before.keys()
+    ask(server, query())
+    (other,) = store.entries().keys() - before.keys() - {key}
+    rejected = server.metric("retrievalguard_cache_failures_total", reason="rejected")
+
+    store.put(key, TAMPERED[kind](store.entries()[key], store.entries()[other]))
+    after = ask(server, pixels)
+    assert after["cache"] == "miss"
+    assert claims(after) == claims(expected)
+    assert server.metric("retrievalguard_cache_failures_total", reason="rejected") == rejected + 1
+    assert ask(server, pixels)["cache"] == "hit"
+
+
+def test_the_cache_knows_neither_the_image_nor_the_secret(cached: Cached, query: Query) -> None:
+    server, store = cached
+    pixels, before = query(), store.entries()
+    ask(server, pixels)
+    (key,) = store.entries().keys() - before.keys()
+    assert len(key.rpartition(":")[2]) == 64
+    image = np.array(pixels, np.float32).tobytes()
+    assert image not in store.entries()[key]
+
+
+def test_another_process_with_the_same_secret_reads_the_values_and_one_with_another_does_not(
+    cached: Cached, query: Query, demo_settings: Settings
+) -> None:
+    server, store = cached
+    pixels = query()
+    expected = ask(server, pixels)
+    with opened(demo_settings, **store.settings) as same:
+        shared = ask_in_process(same, pixels)
+    assert shared["cache"] == "hit"
+    assert claims(shared) == claims(expected)
+    secret = SecretStr("another secret than that of the tests")
+    with opened(demo_settings, **store.settings, secret=secret) as other:
+        apart = ask_in_process(other, pixels)
+        assert apart["cache"] == "miss"
+        assert other.metrics.cache_failures.labels("rejected")._value.get() == 0
+    assert apart["neighbor"]["distance"] != expected["neighbor"]["distance"]
+    assert ask(server, pixels)["cache"] == "hit"
+
+
+def test_a_value_that_has_expired_is_drawn_again(
+    cached: Cached, query: Query, demo_settings: Settings
+) -> None:
+    store, pixels = cached[1], query()
+    with opened(demo_settings, **store.settings, cache_ttl_seconds=1) as retriever:
+        first, second = ask_in_process(retriever, pixels), ask_in_process(retriever, pixels)
+        time.sleep(1.1)
+        third = ask_in_process(retriever, pixels)
+    assert [body["cache"] for body in (first, second, third)] == ["miss", "hit", "miss"]
+    assert claims(first) == claims(second) == claims(third)
+
+
+def test_the_embedded_cache_drops_what_was_used_least_recently(
+    query: Query, demo_settings: Settings, demo_gallery: Path, tmp_path: Path
+) -> None:
+    data = copy_gallery(demo_gallery, tmp_path)
+    with opened(demo_settings, data_dir=data, cache_max_bytes=2 * VALUE + 1000) as retriever:
+        old, used, new = query(), query(), query()
+        for pixels in (used, old, used, new):
+            ask_in_process(retriever, pixels)
+        assert [ask_in_process(retriever, pixels)["cache"] for pixels in (used, new)] == ["hit", "hit"]
+        assert ask_in_process(retriever, old)["cache"] == "miss"
+        entries = EmbeddedStore(data / "cache.sqlite3", max_bytes=1, ttl_seconds=1)
+        total = entries._db.execute("SELECT SUM(size) FROM entries").fetchone()[0]
+        entries.close()
+    assert total <= 2 * VALUE + 1000
+
+
+def test_what_redis_evicts_is_drawn_again(
+    query: Query, redis_server: RedisServer, redis_backed_server: Server
+) -> None:
+    pixels = query()
+    with redis_server.client() as client:
+        first = ask(redis_backed_server, pixels)
+        client.flushall()
+        second = ask(redis_backed_server, pixels)
+    assert [first["cache"], second["cache"]] == ["miss", "miss"]
+    assert claims(first) == claims(second)
+
+
+def test_an_embedded_cache_that_breaks_is_counted_and_changes_no_answer(
+    query: Query, demo_settings: Settings, demo_gallery: Path, tmp_path: Path
+) -> None:
+    data = copy_gallery(demo_gallery, tmp_path)
+    with opened(demo_settings, data_dir=data) as retriever:
+        pixels = query()
+        expected = ask_in_process(retriever, pixels)
+        database = sqlite3.connect(data / "cache.sqlite3")
+        database.execute("DROP TABLE entries")
+        database.close()
+        after = ask_in_process(retriever, pixels)
+        assert claims(after) == claims(expected)
+        assert after["cache"] == "miss"
+        assert retriever.metrics.cache_failures.labels("unavailable")._value.get() >= 1
+
+
+def test_a_cache_file_that_is_no_database_does_not_stop_the_service(
+    query: Query, demo_settings: Settings, demo_gallery: Path, tmp_path: Path
+) -> None:
+    data = copy_gallery(demo_gallery, tmp_path)
+    (data / "cache.sqlite3").write_bytes(b"not a database at all" * 1000)
+    with opened(demo_settings, data_dir=data) as retriever:
+        assert ask_in_process(retriever, query())["neighbor"]["id"]
+
+
+def test_the_same_query_from_many_threads_gets_one_answer(cached: Cached, query: Query) -> None:
+    server, pixels = cached[0], query()
+    with ThreadPoolExecutor(8) as pool:
+        sizes = [256, 1000, 512, 256] * 4
+        bodies = list(pool.map(lambda count: ask(server, pixels, max_samples=count), sizes))
+    for size in set(sizes):
+        answers = [claims(body) for body, count in zip(bodies, sizes, strict=True) if count == size]
+        assert all(body == answers[0] for body in answers)
+    assert ask(server, pixels, max_samples=256)["cache"] == "hit"
+
+
+# --- the stores alone
+
+
+@pytest.fixture(params=["embedded", "Redis"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EmbeddedStore | RedisStore]:
+    opened: EmbeddedStore | RedisStore
+    if request.param == "embedded":
+        opened = EmbeddedStore(tmp_path / "cache.sqlite3", max_bytes=100_000, ttl_seconds=60)
+    else:
+        server: RedisServer = request.getfixturevalue("redis_server")
+        opened = RedisStore(server.url, timeout_ms=1000, ttl_seconds=60)
+    yield opened
+    opened.close()
+
+
+def test_a_store_gives_back_the_last_bytes_of_a_key(store: EmbeddedStore | RedisStore) -> None:
+    key = "retrievalguard:test"
+    for value in (b"", bytes(range(256)), b"\r\n$-1\r\n"):
+        store.set(key, value)
+        assert store.get(key) == value
+    assert store.get("retrievalguard:no such key") is None
+
+
+@pytest.mark.parametrize(
+    "change", [{"secret": b"y" * 32}, {"model_digest": "sha256:b"}, {"sigma": 0.5}, {"dimension": 32}]
+)
+def test_samples_of_another_secret_model_or_noise_are_not_found(
+    store: EmbeddedStore | RedisStore, change: dict[str, Any]
+) -> None:
+    mine: dict[str, Any] = {"secret": b"x" * 32, "model_digest": "sha256:a", "sigma": 0.25, "dimension": 4}
+    samples = np.random.default_rng(0).random((256, 4), dtype=np.float32)
+    SampleCache(store, **mine).set(b"input", samples)
+    np.testing.assert_array_equal(SampleCache(store, **mine).get(b"input"), samples)
+    assert len(SampleCache(store, **mine | change).get(b"input")) == 0
+    assert len(SampleCache(store, **mine).get(b"another input")) == 0
+
+
+def test_a_value_over_the_size_of_the_embedded_store_is_not_kept_and_costs_no_other(tmp_path: Path) -> None:
+    store = EmbeddedStore(tmp_path / "cache.sqlite3", max_bytes=100, ttl_seconds=60)
+    store.set("small", b"x")
+    store.set("large", bytes(101))
+    assert (store.get("small"), store.get("large")) == (b"x", None)
+    store.close()
+
+
+def test_a_redis_that_is_not_there_is_unavailable_at_once_and_left_alone_for_a_moment() -> None:
+    store = RedisStore("redis://127.0.0.1:1/0", timeout_ms=50, ttl_seconds=60)
+    started = time.perf_counter()
+    for _ in range(100):
+        with pytest.raises(CacheUnavailable):
+            store.get("key")
+        with pytest.raises(CacheUnavailable):
+            store.set("key", b"value")
+    assert time.perf_counter() - started < 1
+    store.close()
+
+
+def test_a_value_of_another_type_in_redis_is_unavailable(redis_server: RedisServer) -> None:
+    store = RedisStore(redis_server.url, timeout_ms=1000, ttl_seconds=60)
+    with redis_server.client() as client:
+        client.rpush("retrievalguard:a list", "x")
+    with pytest.raises(CacheUnavailable):
+        store.get("retrievalguard:a list")
+    store.close()
+
+
+def image(value: float) -> NDArray[np.float32]:
+    return np.full((1, 8, 8), value, np.float32)
+
+
+def test_samples_do_not_depend_on_what_was_cached_before(
+    demo_settings: Settings, demo_gallery: Path, tmp_path: Path
+) -> None:
+    drawn = []
+    for number, steps in enumerate([[2000], [256, 2000], [300, 700, 1100, 2000]]):
+        data = copy_gallery(demo_gallery, tmp_path / str(number))
+        with opened(demo_settings, data_dir=data) as retriever:
+            for step in steps:
+                samples, _ = retriever.samples(image(0.25), step)
+        assert samples.shape == (2000, 64)
+        drawn.append(samples)
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    np.testing.assert_array_equal(drawn[0], drawn[2])
+
+
+def test_redis_needs_no_authority_but_to_get_and_set(redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        client.execute_command(
+            "ACL", "SETUSER", "service", "on", ">password", "~retrievalguard:*", "+get", "+set", "-@dangerous"
+        )
+        url = redis_server.url.replace("redis://", "redis://service:password@")
+        store = RedisStore(url, timeout_ms=1000, ttl_seconds=60)
+        store.set("retrievalguard:test", b"value")
+        assert store.get("retrievalguard:test") == b"value"
+        store.close()
+        with pytest.raises(redis.exceptions.NoPermissionError), redis.Redis.from_url(url) as limited:
+            limited.flushall()

@@ -1,0 +1,62 @@
+"""SIGTERM: what runs is answered, nothing new is taken, and the process ends in time."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service import RetrieveOptions, Retriever
+from tests.service.processes import Server, copy_gallery, serving
+from tests.service.queries import claims, digit, tensor
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest, tmp_path: Path, demo_gallery: Path) -> Iterator[Server]:
+    with serving(copy_gallery(demo_gallery, tmp_path), SHUTDOWN_GRACE_SECONDS=request.param) as server:
+        yield server
+
+
+def ask(server: Server, row: int, samples: int) -> httpx.Response:
+    with httpx.Client(base_url=server.url, timeout=60) as client:
+        headers = {"content-type": "image/png"}
+        return client.post("/retrieve", content=digit(row), headers=headers, params={"max_samples": samples})
+
+
+@pytest.mark.parametrize("server", [20], indirect=True)
+def test_running_queries_are_answered_and_the_process_exits_0(
+    server: Server, demo_retriever: Retriever
+) -> None:
+    options = RetrieveOptions(max_samples=20_000)
+    with ThreadPoolExecutor(3) as pool:
+        running = [pool.submit(ask, server, row, 20_000) for row in range(3)]
+        time.sleep(0.5)
+        assert not any(future.done() for future in running)
+        server.process.terminate()
+        time.sleep(0.2)
+        with pytest.raises(httpx.TransportError):
+            ask(server, 9, 256)
+        responses = [future.result() for future in running]
+    assert [response.status_code for response in responses] == [200] * 3
+    assert claims(responses[0].json()) == claims(
+        demo_retriever.retrieve(tensor(0), options).model_dump(mode="json")
+    )
+    assert server.process.wait(20) == 0
+    assert "Traceback" not in server.log.read_text()
+
+
+@pytest.mark.parametrize("server", [1], indirect=True)
+def test_a_query_that_outlasts_the_grace_period_does_not_hold_the_process(server: Server) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        running = [pool.submit(ask, server, row, 100_000) for row in range(4)]
+        time.sleep(0.5)
+        assert not any(future.done() for future in running)
+        started = time.perf_counter()
+        server.process.terminate()
+        server.process.wait(60)
+        seconds = time.perf_counter() - started
+        for future in running:
+            future.exception()
+    assert seconds < 4
