@@ -1,0 +1,117 @@
+"""The README, executed: what it shows is what a newcomer gets."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models import digits
+from service.gallery_import import png
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+SHELL = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+SERVE, CURL, TEST, OWN = SHELL
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The first command of the README, in a data folder and on a port of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {
+        **os.environ,
+        "RETRIEVALGUARD_PORT": str(port),
+        "RETRIEVALGUARD_DATA_DIR": str(tmp_path_factory.mktemp("readme")),
+    }
+    log = (tmp_path_factory.mktemp("log") / "serve.log").open("w+")
+    server = subprocess.Popen(
+        SERVE, shell=True, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 240
+        while not _ready(url):
+            assert server.poll() is None, Path(log.name).read_text()
+            assert time.monotonic() < deadline, Path(log.name).read_text()
+            time.sleep(0.5)
+        yield url
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
+        log.close()
+
+
+def _ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=5) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _keys(value: Any) -> Any:
+    return {name: _keys(inner) for name, inner in value.items()} if isinstance(value, dict) else type(value)
+
+
+def test_the_curl_gives_the_output_that_is_shown(served: str) -> None:
+    command = CURL.replace("http://127.0.0.1:8000", served)
+    printed = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, check=True).stdout
+    answer = json.loads(printed)
+    (shown_text,) = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
+    shown = json.loads(shown_text)
+    assert _keys(answer) == _keys(shown)
+    for part in ("neighbors", "model", "gallery", "cache"):
+        assert answer[part] == shown[part], part
+    assert answer["neighbor"]["label"] == shown["neighbor"]["label"]
+    random = {"radius", "label_radius", "item_radius"}  # another secret, other noise
+    for name, value in shown["certificate"].items():
+        if name not in random:
+            assert answer["certificate"][name] == value, name
+    assert answer["certificate"]["radius"] == pytest.approx(shown["certificate"]["radius"], abs=0.05)
+
+
+def test_the_example_is_a_held_out_digit() -> None:
+    queries = digits("query")
+    examples = sorted((ROOT / "docs" / "examples").glob("*.png"))
+    assert any(str(example.relative_to(ROOT)) in CURL for example in examples)
+    for example in examples:
+        assert example.read_bytes() == png(queries.pixels[queries.ids.index(example.stem)])
+
+
+def test_the_test_command_is_what_ci_runs() -> None:
+    assert TEST.strip() == "make test"
+    assert re.search(r"^make\b.*\btest\b", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    subprocess.run(["make", "--dry-run", "test"], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_a_folder_of_your_own_images_becomes_a_gallery(tmp_path: Path) -> None:
+    data = digits("gallery")
+    for pixels, label, id_ in zip(data.pixels[:4], data.labels[:4], data.ids[:4], strict=True):
+        path = tmp_path / "photos" / label / f"{id_}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png(pixels))
+    add = OWN.splitlines()[0]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    run = subprocess.run(
+        add, shell=True, cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    assert "the gallery has 4 items" in run.stderr
+
+
+def test_every_link_leads_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        assert (ROOT / target).exists(), target
