@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# The first start embeds the demo gallery: seconds on an idle machine, minutes on a busy one.
+# The first start embeds the demo gallery, which takes a minute or more on a busy machine.
 START_SECONDS = 300
 # Longer than the server's own grace for the queries it is answering.
 STOP_SECONDS = 20

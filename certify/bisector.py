@@ -20,11 +20,13 @@ def bisector_radius(mean: Array, listing: Listing, *, epsilon: float, lipschitz:
 
     As ||r_a - r_b|| <= d_a + d_b, an unlisted rival has a signed distance >= (d_b - d_a) / 2.
     """
-    to_winners = np.linalg.norm(listing.winners - mean, axis=1)
-    to_rivals = np.linalg.norm(listing.rivals - mean, axis=1)
-    depth = (listing.outside_distance(mean) - float(to_winners.min())) / 2
-    if len(to_rivals):
-        apart = np.linalg.norm(listing.winners[:, None, :] - listing.rivals[None, :, :], axis=2)
-        signed = (to_rivals[None, :] ** 2 - to_winners[:, None] ** 2) / (2 * np.maximum(apart, SLACK))
-        depth = min(depth, float(signed.max(axis=0).min()))
+    nearest = float(np.linalg.norm(listing.winners - mean, axis=1).min())
+    depth = (listing.outside_distance(mean) - nearest) / 2
+    best = np.full(len(listing.rivals), -np.inf)
+    for winner in listing.winners:
+        normals = winner - listing.rivals
+        # From the midpoint, not from two squares: for near twins those differ by less than their rounding.
+        heights = np.einsum("kd,kd->k", mean - (winner + listing.rivals) / 2, normals)
+        best = np.maximum(best, heights / np.maximum(np.linalg.norm(normals, axis=1), SLACK))
+    depth = min(depth, float(best.min(initial=np.inf)))
     return max((depth - epsilon - SLACK) / lipschitz, 0.0)

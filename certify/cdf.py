@@ -3,20 +3,18 @@
 Kumar et al. 2020 (arXiv 2009.08061) for class scores; here for the margin of a retrieval pair.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from certify.intervals import order_statistic_tail
-from certify.margins import Margins
+from certify.margins import SLACK, Margins
 
 Array = NDArray[np.float64]
 
 LEVELS = 48
-# More than the rounding of a sum of LEVELS products in float64, all of them at most a few units.
-SLACK = 1e-9
 
 
 def ranks(n: int, levels: int = LEVELS) -> NDArray[np.int64]:
@@ -28,7 +26,7 @@ def ranks(n: int, levels: int = LEVELS) -> NDArray[np.int64]:
     return np.unique(np.clip(spaced.astype(np.int64), 1, n))
 
 
-def cdf_radius(margins: Margins, sigma: float, alpha: float) -> float:
+def cdf_radius(blocks: Iterable[Margins], sigma: float, alpha: float) -> float:
     """Radius R such that every margin stays positive for ||δ|| < R, with probability >= 1 - `alpha`.
 
     Let t_0 = lower <= t_1 <= ... <= t_J be the order statistics of a margin f at `ranks`, and p_j the lower
@@ -44,16 +42,21 @@ def cdf_radius(margins: Margins, sigma: float, alpha: float) -> float:
     The right side falls with ||δ||, so the largest ||δ|| where it is positive for every margin is found by
     bisection, keeping the lower end. 0 if it is not positive at ||δ|| = 0; infinity without margins.
     """
-    count, n = margins.values.shape
-    if count == 0:
+    lowers, steps, n = [], [], 0
+    for margins in blocks:
+        n = margins.values.shape[1]
+        ordered = np.sort(margins.values, axis=1)[:, ranks(n) - 1]
+        thresholds = np.maximum(ordered, margins.lower[:, None])
+        lowers.append(margins.lower)
+        steps.append(np.diff(thresholds, axis=1, prepend=margins.lower[:, None]))
+    lower = np.concatenate([np.empty(0), *lowers])
+    if len(lower) == 0:
         return float("inf")
-    levels = ranks(n)
-    tails = ndtri(order_statistic_tail(levels, n, alpha / count))
-    thresholds = np.maximum(np.sort(margins.values, axis=1)[:, levels - 1], margins.lower[:, None])
-    steps = np.diff(thresholds, axis=1, prepend=margins.lower[:, None])
+    step = np.concatenate(steps)
+    tails = ndtri(order_statistic_tail(ranks(n), n, alpha / len(lower)))
 
     def worst(radius: float) -> float:
-        return float((margins.lower + steps @ ndtr(tails - radius / sigma)).min())
+        return float((lower + step @ ndtr(tails - radius / sigma)).min())
 
     return largest_positive(worst, 16 * sigma)
 

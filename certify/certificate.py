@@ -1,6 +1,6 @@
 """From samples and a listing to one answer's certificate: `certify`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -27,6 +27,8 @@ METHODS: tuple[Method, ...] = get_args(Method)
 
 # The guarantee that was asked for gets most of α; the other is reported beside it.
 SHARE_ASKED = 0.9
+# Margins computed at a time, rivals x samples: 16 MB of float64.
+BLOCK = 2**21
 
 
 @dataclass(frozen=True)
@@ -84,16 +86,20 @@ def certify(
     chosen. `mean` and `cdf` bound the margins of pairs that the selection samples chose, on the other
     samples. The label guarantee sets the best same-label item against each rival; as the same item is the
     same label, the label radius is never below the item radius. Raises `ValueError` on fewer than 2
-    samples, or a listing that is not centred on the selection mean.
+    samples, a σ that is not positive, or a listing that is not centred on the selection mean.
     """
     n = len(samples)
     if n < 2:
         raise ValueError(f"a certificate needs at least 2 samples, got {n}: raise max_samples")
+    if not 0 < sigma < float("inf"):
+        raise ValueError(f"sigma must be positive and finite, got {sigma}")
     ledger = AlphaLedger(alpha)
     radii: dict[Guarantee, float] = {"label": 0.0, "item": 0.0}
     reason = None
     if not space.holds(samples):
         reason = "the model returned a value that is not finite, or outside its stated range"
+    elif not all(listing.finite for listing in listings.values()):
+        reason = "the gallery holds a vector that is not finite"
     elif guarantee not in listings:
         reason = (
             f"the first {selection_size(n)} samples and all {n} disagree on the {guarantee} of the answer"
@@ -126,13 +132,17 @@ def certify(
     return Certificate(guarantee, method, label, item, alpha, sigma, n, dict(ledger.entries), reason)
 
 
-def chosen_margins(samples: Array, selected: int, listing: Listing, space: EmbeddingSpace) -> Margins:
+def chosen_margins(
+    samples: Array, selected: int, listing: Listing, space: EmbeddingSpace
+) -> Iterator[Margins]:
     """Every margin that has to stay positive, at the certification samples; the selection chose the pairs."""
     selection, certification = samples[:selected], samples[selected:]
     winners, rivals = listing.winners, listing.rivals
-    best = winners[best_winners(selection, winners, rivals)]
-    margins = pair_margins(certification, best, rivals, space)
-    if listing.complete:
-        return margins
-    winner = winners[best_outside_winner(selection, winners, listing.centre, listing.outside)]
-    return margins.stack(outside_margin(certification, winner, listing.centre, listing.outside, space))
+    best = best_winners(selection, winners, rivals)
+    rows = max(1, BLOCK // len(certification))
+    for first in range(0, len(rivals), rows):
+        block = slice(first, first + rows)
+        yield pair_margins(certification, winners[best[block]], rivals[block], space)
+    if not listing.complete:
+        winner = winners[best_outside_winner(selection, winners, listing.centre, listing.outside)]
+        yield outside_margin(certification, winner, listing.centre, listing.outside, space)

@@ -27,7 +27,13 @@ class Listing:
     @property
     def complete(self) -> bool:
         """Whether every rival is listed."""
-        return bool(np.isinf(self.outside))
+        return self.outside == np.inf
+
+    @property
+    def finite(self) -> bool:
+        """Whether every number in it is one; `outside` may be infinity."""
+        vectors = (self.winners, self.rivals, self.centre)
+        return all(np.isfinite(vector).all() for vector in vectors) and not np.isnan(self.outside)
 
     def outside_distance(self, point: Array) -> float:
         """A lower bound of the distance from `point` to every unlisted rival (triangle inequality)."""

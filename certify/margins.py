@@ -13,22 +13,21 @@ from certify.space import EmbeddingSpace
 
 Array = NDArray[np.float64]
 
+# A bound on the mean of a margin has to exceed this, not 0: more than the rounding of a margin in float64.
+SLACK = 1e-9
+
 
 @dataclass(frozen=True)
 class Margins:
-    """One row for each margin that has to stay positive: its samples (K, n) and its proven range (K,)."""
+    """One row for each margin that has to stay positive: its samples (K, n) and its proven range (K,).
+
+    The bounds take margins in blocks of rows and keep a summary of each, as thousands of rivals at 100,000
+    samples would fill the memory.
+    """
 
     values: Array
     lower: Array
     upper: Array
-
-    def stack(self, other: "Margins") -> "Margins":
-        """The rows of both."""
-        return Margins(
-            np.concatenate([self.values, other.values]),
-            np.concatenate([self.lower, other.lower]),
-            np.concatenate([self.upper, other.upper]),
-        )
 
 
 def pair_margins(samples: Array, winners: Array, rivals: Array, space: EmbeddingSpace) -> Margins:

@@ -1,13 +1,18 @@
 """Method `mean`: Neyman-Pearson on the mean of the margin alone (certificates §3.3)."""
 
+from collections.abc import Iterable
+
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from certify.intervals import empirical_bernstein_lower
-from certify.margins import Margins
+from certify.intervals import bernstein_lower
+from certify.margins import SLACK, Margins
+
+Array = NDArray[np.float64]
 
 
-def mean_radius(margins: Margins, sigma: float, alpha: float) -> float:
+def mean_radius(blocks: Iterable[Margins], sigma: float, alpha: float) -> float:
     """Radius within which every margin stays positive, from a lower bound of its mean.
 
     A scalar f in [lower, upper] becomes q = (f - lower) / (upper - lower) in [0, 1]. Φ⁻¹(E q(x + Z)) is
@@ -15,18 +20,24 @@ def mean_radius(margins: Margins, sigma: float, alpha: float) -> float:
 
         R = σ (Φ⁻¹(q_low) - Φ⁻¹(q₀)),                                                    (mean)
 
-    q_low an empirical-Bernstein bound at alpha/K for each of K margins. A margin whose range is all positive
-    needs no bound (R = infinity); one whose bound is not positive gives 0.
+    q_low an empirical-Bernstein bound at alpha/K for each of K margins; SLACK stands for 0. A margin whose
+    range is all above it needs no bound (R = infinity); one whose bound is not above it gives 0.
     """
-    count = len(margins.lower)
-    if count == 0:
+    parts: list[tuple[Array, Array, Array, Array]] = []
+    n = 0
+    for margins in blocks:
+        n = margins.values.shape[1]
+        mean, variance = margins.values.mean(axis=1), margins.values.var(axis=1)
+        parts.append((mean, variance, margins.lower, margins.upper))
+    if not parts or sum(len(part[0]) for part in parts) == 0:
         return float("inf")
-    means = empirical_bernstein_lower(margins.values, margins.lower, margins.upper, alpha / count)
-    width = margins.upper - margins.lower
-    open_rows = margins.lower <= 0
-    if not np.all(means[open_rows] > 0):
+    means, variances, lower, upper = (np.concatenate(rows) for rows in zip(*parts, strict=True))
+    bounds = bernstein_lower(means, variances, n, lower, upper, alpha / len(lower))
+    in_doubt = lower <= SLACK
+    if not np.all(bounds[in_doubt] > SLACK):
         return 0.0
-    q_low = np.minimum((means - margins.lower)[open_rows] / width[open_rows], 1 - 1e-15)
-    q_zero = -margins.lower[open_rows] / width[open_rows]
+    width = (upper - lower)[in_doubt]
+    q_low = np.minimum((bounds - lower)[in_doubt] / width, 1 - 1e-15)
+    q_zero = (SLACK - lower[in_doubt]) / width
     radii = sigma * (ndtri(q_low) - ndtri(q_zero)) * (1 - 1e-9)
     return float(max(radii.min(initial=np.inf), 0.0))

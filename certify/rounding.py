@@ -20,4 +20,6 @@ def round_down(radius: float, digits: int = DIGITS) -> float:
     units = math.floor(radius * scale)
     while units > 0 and units / scale > radius:
         units -= 1
+    while (units + 1) / scale <= radius:  # the product can fall short of a whole number
+        units += 1
     return units / scale

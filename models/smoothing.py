@@ -17,14 +17,17 @@ class SmoothedModel:
 
     Sample i of an input belongs to chunk i // CHUNK. A chunk is one forward pass of fixed shape on one
     thread, so that a sample is the same number whatever was drawn before, beside or after it, and on
-    however many cores: they work on different chunks, which scales better than sharing one.
+    however many `threads` (default: one a core): they work on different chunks, which scales better than
+    sharing one.
     """
 
-    def __init__(self, model: EmbeddingModel, sigma: float, secret: bytes) -> None:
+    def __init__(
+        self, model: EmbeddingModel, sigma: float, secret: bytes, threads: int | None = None
+    ) -> None:
         self.model = model
         self.sigma = sigma
         self._noise = KeyedNoise(secret, model.manifest.digest, sigma)
-        self._workers = len(os.sched_getaffinity(0))
+        self._workers = threads or len(os.sched_getaffinity(0))
         self._pool = ThreadPoolExecutor(
             self._workers, "sampling", initializer=torch.set_num_threads, initargs=(1,)
         )

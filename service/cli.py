@@ -29,6 +29,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 gallery_app = typer.Typer(no_args_is_help=True, help="Add, list and delete gallery items.")
 app.add_typer(gallery_app, name="gallery")
 console = Console(stderr=True)
+log = logging.getLogger("retrievalguard")
 
 # Items in one transaction: a crash loses at most these, and a progress bar moves.
 BATCH = 64
@@ -58,7 +59,9 @@ def serve(
     retriever = Retriever.open(progress=_embedding)
     settings = retriever.settings
     if demo and retriever.gallery.store.version() == 0:
-        _add(retriever, sources("digits"))
+        log.info("first start: embedding the digits for the demo gallery")
+        found = sources("digits")
+        _add(retriever, found, batch_size=len(found))  # all or none: a start that is cut short starts again
     uvicorn.run(
         create_app(retriever),
         host=settings.host,
@@ -100,7 +103,7 @@ def gallery_add(
         raise typer.Exit(1)
 
 
-def _add(retriever: Retriever, found: list[Source]) -> int:
+def _add(retriever: Retriever, found: list[Source], batch_size: int = BATCH) -> int:
     """Embed and store; returns how many images were refused, each with a line that says why."""
     refused, batch = 0, list[NewItem]()
     for source in track(found, "adding to the gallery", console=console):
@@ -111,7 +114,7 @@ def _add(retriever: Retriever, found: list[Source]) -> int:
         except (OSError, Problem) as error:
             console.print(f"not added: {source.item.id}: {error}", style="red", markup=False)
             refused += 1
-        if len(batch) == BATCH:
+        if len(batch) == batch_size:
             retriever.gallery.add(batch)
             batch = []
     if batch:

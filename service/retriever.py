@@ -66,7 +66,7 @@ class Retriever:
         self.model = model
         self.metrics = metrics
         self.sigma = settings.sigma or model.manifest.sigma
-        self.smoothed = SmoothedModel(model, self.sigma, secret)
+        self.smoothed = SmoothedModel(model, self.sigma, secret, settings.threads)
         self.space = EmbeddingSpace(nonnegative=model.manifest.architecture.nonnegative)
         self._cache = SampleCache(
             store, secret, model_digest=model.manifest.digest, sigma=self.sigma, dimension=model.dimension,

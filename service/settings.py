@@ -34,6 +34,7 @@ class Settings(BaseSettings):
     max_image_pixels: Positive = 25_000_000
     min_image_side: Positive = 8
     concurrency: Positive = 4
+    threads: Positive | None = None
     max_waiting: Annotated[int, Field(ge=0)] = 64
     shutdown_grace_seconds: Positive = 10
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from pydantic import SecretStr
 
 from service import Retriever, Settings
@@ -13,8 +12,7 @@ from tests.service.processes import SAMPLES, SECRET, RedisServer, Server, copy_g
 
 
 def pytest_configure() -> None:
-    """One thread a process: thread pools that fight over two cores slow each other tenfold."""
-    torch.set_num_threads(1)
+    """The settings of whoever runs the tests are not those that they test."""
     for name in [name for name in os.environ if name.startswith("RETRIEVALGUARD_") or name == "REDIS_URL"]:
         del os.environ[name]
 
@@ -37,7 +35,9 @@ def demo_gallery(tmp_path_factory: pytest.TempPathFactory, demo_server: Server) 
 def demo_settings(tmp_path_factory: pytest.TempPathFactory, demo_gallery: Path) -> Settings:
     """Those of the demo server, on a folder of its own."""
     data = copy_gallery(demo_gallery, tmp_path_factory.mktemp("retriever"))
-    return Settings(data_dir=data, gallery_samples=256, samples=SAMPLES, secret=SecretStr(SECRET))
+    return Settings(
+        data_dir=data, gallery_samples=256, samples=SAMPLES, secret=SecretStr(SECRET), redis_url=None
+    )
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,8 @@ import subprocess
 import sys
 from typing import Any
 
-# A coarse gallery is there within seconds, and one thread does not fight with the other tests.
-QUICK = {"RETRIEVALGUARD_GALLERY_SAMPLES": "16", "RETRIEVALGUARD_SAMPLES": "256", "OMP_NUM_THREADS": "1"}
+# A coarse gallery: it is there within seconds.
+QUICK = {"RETRIEVALGUARD_GALLERY_SAMPLES": "16", "RETRIEVALGUARD_SAMPLES": "256"}
 
 
 def load(**environment: str) -> tuple[int, dict[str, Any]]:

@@ -28,14 +28,14 @@ def half_space(name: str, deviations: float) -> World:
     """
     values, gallery, space = {
         "line": ([[-1, 0], [1, 0]], [[1, 0], [-1, 0]], BALL),
+        "line, unlisted": ([[-1, 0], [1, 0]], [[1, 0], [-1, 0]], BALL),
         "plane": ([[-0.75, 0.25], [0.875, 0]], [[0.8, 0.1], [-0.6, 0.2], [0.1, 0.9], [0.2, -0.9]], BALL),
         "orthant": ([[0, 1], [1, 0]], [[0.8, 0.1], [0.1, 0.8], [0.3, 0.0]], ORTHANT),
     }[name]
     embed, smoothed = steps([0.0], np.array(values, dtype=np.float64), SIGMA)
     labels = np.array([0, 1, 2, 0]) if name == "plane" else np.array([0, 1, 0])[: len(gallery)]
-    return World(
-        embed, smoothed, deviations * SIGMA, SIGMA, np.array(gallery, dtype=np.float64), labels, space
-    )
+    items, listed = np.array(gallery, dtype=np.float64), 0 if "unlisted" in name else 100
+    return World(embed, smoothed, deviations * SIGMA, SIGMA, items, labels, space, listed)
 
 
 def clusters(space: EmbeddingSpace, listed: int) -> World:
@@ -119,6 +119,8 @@ HALF_SPACES: list[tuple[str, float, Method]] = [
     ],
     # Often none of 350 certification samples falls on the other side: the range has to stand in for it.
     *[("line", 2.8, method) for method in ("mean", "cdf")],
+    # The rival is known by its distance alone.
+    *[("line, unlisted", 2.0, method) for method in METHODS],
 ]
 
 

@@ -16,7 +16,8 @@ def test_evaluate_prints_a_table_and_writes_report_and_plot(tmp_path: Path) -> N
     run = subprocess.run(
         [
             Path(sys.executable).with_name("retrievalguard"), "evaluate", "--data", "digits",
-            "--queries", "20", "--samples", "1000", *(word for method in methods for word in ("--method", method)),
+            "--queries", "20", "--samples", "1000",
+            *(word for method in methods for word in ("--method", method)),
             "--json", report_file, "--plot", plot,
         ],
         capture_output=True, text=True, check=True, env={"RETRIEVALGUARD_GALLERY_SAMPLES": "256"},

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +15,6 @@ from models.model import build_network
 from models.network import ConvolutionalEmbedding
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="package", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """On few cores, torch's idle threads cost more than these small networks."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="package")
@@ -52,7 +42,7 @@ def untrained() -> ConvolutionalEmbedding:
 
 @pytest.fixture(scope="package")
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> dict[str, NDArray[np.generic]]:
-    """What `tests.models.elsewhere` computes in a process of its own, with other hash seeds and threads."""
+    """What `tests.models.elsewhere` computes in a process of its own, on one core."""
     path = tmp_path_factory.mktemp("elsewhere") / "arrays.npz"
     subprocess.run([sys.executable, "-m", "tests.models.elsewhere", path], cwd=ROOT, check=True, timeout=120)
     with np.load(path) as arrays:

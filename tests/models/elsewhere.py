@@ -1,5 +1,6 @@
-"""Noise, samples and data, as computed by a fresh process: compared with this one's by the tests."""
+"""Noise, samples and data, computed by a fresh process on one core and compared with this one's."""
 
+import os
 import sys
 
 import numpy as np
@@ -35,6 +36,7 @@ def mean(model: EmbeddingModel) -> NDArray[np.float32]:
 
 def main() -> None:
     """Write the arrays to the file that the first argument names."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     model = EmbeddingModel.load("digits-cnn")
     query = digits("query")
     np.savez(

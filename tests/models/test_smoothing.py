@@ -1,5 +1,7 @@
 """Monte Carlo samples: the same numbers whenever, wherever and beside whatever they are drawn."""
 
+import itertools
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -29,7 +31,7 @@ def reference(shipped: EmbeddingModel, images: Images) -> list[Images]:
     return [smoothed(shipped).sample(image, 0, 4) for image in images]
 
 
-def test_another_process_draws_the_same_samples(
+def test_another_process_on_one_core_draws_the_same_samples(
     elsewhere: dict[str, NDArray[np.generic]], shipped: EmbeddingModel, reference: list[Images]
 ) -> None:
     assert np.array_equal(elsewhere["samples"], reference[0])
@@ -75,13 +77,13 @@ def test_samples_are_the_same_from_four_threads_at_once(
         assert np.array_equal(drawn, reference[i][c * CHUNK : (c + 1) * CHUNK])
 
 
-def test_samples_do_not_depend_on_the_number_of_threads(
+def test_samples_do_not_depend_on_torchs_threads(
     shipped: EmbeddingModel, images: Images, reference: list[Images]
 ) -> None:
     threads = torch.get_num_threads()
-    torch.set_num_threads(2)
+    torch.set_num_threads(threads + 1)
     try:
-        assert np.array_equal(smoothed(shipped).sample(images[0], 0, 1), reference[0][:CHUNK])
+        assert np.array_equal(smoothed(shipped).sample(images[0], 0, 2), reference[0][: 2 * CHUNK])
     finally:
         torch.set_num_threads(threads)
 
@@ -133,6 +135,58 @@ def test_sampling_leaves_the_image_alone(shipped: EmbeddingModel, images: Images
     smoothed(shipped).sample(image, 0, 2)
 
     assert np.array_equal(image, images[0])
+
+
+# --- the line of chunks
+
+
+def test_a_short_query_is_not_stuck_behind_a_long_one(shipped: EmbeddingModel, images: Images) -> None:
+    model, started, passes = EmbeddingModel.load("digits-cnn"), threading.Event(), itertools.count()
+    engine = smoothed(model)
+
+    def count(*_: object) -> None:
+        next(passes)
+        started.set()
+
+    with ThreadPoolExecutor(1) as caller, model.network.register_forward_hook(count):
+        long = caller.submit(engine.sample, images[0], 0, 150)
+        assert started.wait(30)
+        engine.sample(images[1], 0, 1)
+        assert next(passes) < 75
+        assert len(long.result()) == 150 * CHUNK
+
+
+def test_a_forward_pass_that_fails_is_raised_and_the_next_query_is_answered(
+    images: Images, reference: list[Images]
+) -> None:
+    model = EmbeddingModel.load("digits-cnn")
+    engine, passes = smoothed(model), itertools.count()
+
+    def fail(*_: object) -> None:
+        if next(passes) >= 2:
+            raise MemoryError("no memory for this chunk")
+
+    with (
+        model.network.register_forward_pre_hook(fail),
+        pytest.raises(MemoryError, match="no memory for this chunk"),
+    ):
+        engine.sample(images[0], 0, 40)
+
+    assert np.array_equal(engine.sample(images[0], 0, 4), reference[0])
+
+
+def test_closing_stops_the_workers(shipped: EmbeddingModel, images: Images) -> None:
+    before = set(threading.enumerate())
+    engine = smoothed(shipped)
+    engine.sample(images[0], 0, 4)
+    workers = set(threading.enumerate()) - before
+    assert workers
+
+    engine.close()
+
+    assert not any(worker.is_alive() for worker in workers)
+    with pytest.raises(RuntimeError, match="shutdown"):
+        engine.sample(images[0], 0, 1)
 
 
 # --- gallery vectors

@@ -30,12 +30,11 @@ SETTINGS = {"GALLERY_SAMPLES": "256", "SAMPLES": str(SAMPLES), "SECRET": SECRET,
 
 
 def environment(data: Path, **settings: object) -> dict[str, str]:
-    """The environment of a process on the folder `data`: SAMPLES=512 is RETRIEVALGUARD_SAMPLES."""
-    given = SETTINGS | {"DATA_DIR": str(data)} | {name: str(value) for name, value in settings.items()}
+    """Of a process on the folder `data`: SAMPLES=512 sets RETRIEVALGUARD_SAMPLES, None leaves one unset."""
+    given: dict[str, object] = SETTINGS | {"DATA_DIR": data} | settings
     url = given.pop("REDIS_URL", None)
-    prefixed = {f"RETRIEVALGUARD_{name}": value for name, value in given.items()}
-    threads = {"OMP_NUM_THREADS": "1"}  # as in conftest: two cores are busy enough
-    return dict(os.environ) | threads | prefixed | ({} if url is None else {"REDIS_URL": url})
+    prefixed = {f"RETRIEVALGUARD_{name}": str(value) for name, value in given.items() if value is not None}
+    return dict(os.environ) | prefixed | ({} if url is None else {"REDIS_URL": str(url)})
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:

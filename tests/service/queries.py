@@ -23,7 +23,8 @@ def digit(row: int) -> bytes:
 
 def tensor(row: int) -> NDArray[np.float32]:
     """Query number `row` as the model takes it."""
-    return QUERIES.tensors[row]
+    pixels: NDArray[np.float32] = QUERIES.tensors[row]
+    return pixels
 
 
 def picture(row: int) -> Image.Image:

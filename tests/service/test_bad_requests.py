@@ -5,6 +5,7 @@ import json
 import re
 import socket
 import struct
+import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
@@ -342,6 +343,20 @@ def test_the_detail_of_a_very_long_option_name_is_short(demo_server: Server) -> 
     response = demo_server.client.post("/retrieve", **document(**{"x" * 1_000_000: 1}))
     assert response.status_code == 422
     assert len(response.content) < 10_000
+
+
+def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_failure_of_the_server(
+    demo_server: Server,
+) -> None:
+    failures = demo_server.metric("retrievalguard_requests_total", route="/retrieve", status="500")
+    host, port = demo_server.url.removeprefix("http://").split(":")
+    head = f"POST /retrieve HTTP/1.1\r\nHost: {host}\r\nContent-Type: image/png\r\nContent-Length: 1000\r\n"
+    with socket.create_connection((host, int(port)), timeout=5) as connection:
+        connection.sendall(head.encode() + b"\r\nthe first bytes")
+        time.sleep(0.2)
+    time.sleep(0.2)
+    assert demo_server.metric("retrievalguard_requests_total", route="/retrieve", status="500") == failures
+    assert "Traceback" not in demo_server.log.read_text()
 
 
 def test_nothing_of_a_bad_request_is_logged_as_a_failure_of_the_server(demo_server: Server) -> None:

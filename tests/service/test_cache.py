@@ -54,8 +54,9 @@ class InRedis:
         self._client = server.client()
 
     def entries(self) -> dict[str, bytes]:
-        keys = [key.decode() for key in self._client.keys("retrievalguard:*")]
-        return {key: self._client.get(key) for key in keys}
+        keys: list[Any] = self._client.keys("retrievalguard:samples:*")
+        values: list[Any] = self._client.mget(keys) if keys else []
+        return {key.decode(): value for key, value in zip(keys, values, strict=True)}
 
     def put(self, key: str, value: bytes) -> None:
         self._client.set(key, value, keepttl=True)

@@ -77,6 +77,15 @@ def test_a_bad_setting_is_one_line_that_names_what_is_wrong(
     assert "hunter2" not in refused.stderr
 
 
+@pytest.mark.parametrize("content", ["", "cut off"])
+def test_a_secret_file_that_was_cut_off_is_one_line_that_names_it(tmp_path: Path, content: str) -> None:
+    (tmp_path / "secret").write_text(content)
+    refused = run_cli(tmp_path, "gallery", "list", SECRET=None)
+    assert refused.returncode in (1, 2)
+    assert len(refused.stderr.splitlines()) == 1
+    assert str(tmp_path / "secret") in refused.stderr
+
+
 def test_serve_with_a_bad_setting_ends_with_one_line_and_exits_2(tmp_path: Path) -> None:
     refused = spawn_cli(tmp_path, "serve", PORT="http")
     assert refused.returncode == 2

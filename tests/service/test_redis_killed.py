@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-import httpx
 import pytest
 
 from service import Retriever
 from tests.service.processes import RedisServer, Server, wait_for
-from tests.service.queries import Json, answer, claims, digit
+from tests.service.queries import Json, answer, claims, digit, post
 
 ROWS = range(20, 26)
 
@@ -28,8 +27,12 @@ class Load:
     def __init__(self) -> None:
         self.answered = 0
         self.wrong: list[str] = []
-        self.slowest = 0.0
         self.stop = threading.Event()
+
+    def more(self, count: int) -> None:
+        """Wait until that many more are answered."""
+        seen = self.answered
+        wait_for(lambda: self.answered >= seen + count)
 
 
 def unavailable(server: Server) -> float:
@@ -42,16 +45,12 @@ def under_load(server: Server, known: dict[int, Json]) -> Iterator[Load]:
     load = Load()
 
     def ask(offset: int) -> None:
-        with httpx.Client(base_url=server.url, timeout=30) as client:
-            while not load.stop.is_set():
-                row = ROWS[(load.answered + offset) % len(ROWS)]
-                started = time.perf_counter()
-                headers = {"content-type": "image/png"}
-                response = client.post("/retrieve", content=digit(row), headers=headers)
-                load.slowest = max(load.slowest, time.perf_counter() - started)
-                load.answered += 1
-                if response.status_code != 200 or claims(response.json()) != known[row]:
-                    load.wrong.append(response.text)
+        while not load.stop.is_set():
+            row = ROWS[(load.answered + offset) % len(ROWS)]
+            response = post(server.client, digit(row))
+            load.answered += 1
+            if response.status_code != 200 or claims(response.json()) != known[row]:
+                load.wrong.append(response.text)
 
     with ThreadPoolExecutor(3) as pool:
         threads = [pool.submit(ask, offset) for offset in range(3)]
@@ -71,8 +70,7 @@ def test_a_redis_that_is_killed_and_restarted_under_load_changes_no_answer(
         for _ in range(2):
             wait_for(lambda: answer(redis_backed_server.client, digit(ROWS[0]))["cache"] == "hit")
             redis_server.kill()
-            without = load.answered
-            wait_for(lambda seen=without: load.answered >= seen + 20)
+            load.more(20)
             redis_server.start()
             wait_for(lambda: answer(redis_backed_server.client, digit(ROWS[1]))["cache"] == "hit")
     assert load.wrong == []
@@ -93,13 +91,13 @@ def test_a_redis_that_hangs_slows_an_answer_by_less_than_a_second(
             assert claims(body) == known[row]
             assert body["cache"] == "miss"
         with under_load(redis_backed_server, known) as load:
-            wait_for(lambda: load.answered >= 30)
+            load.more(30)
     assert load.wrong == []
     assert unavailable(redis_backed_server) > failures
     wait_for(lambda: answer(client, digit(ROWS[0]))["cache"] == "hit")
 
 
-def test_a_full_redis_changes_no_answer_and_still_gives_what_it_has(
+def test_a_full_redis_changes_no_answer(
     redis_backed_server: Server, redis_server: RedisServer, known: dict[int, Json]
 ) -> None:
     client = redis_backed_server.client
@@ -111,20 +109,15 @@ def test_a_full_redis_changes_no_answer_and_still_gives_what_it_has(
         try:
             failures = unavailable(redis_backed_server)
             bodies = [answer(client, digit(row)) for row in ROWS[1:] for _ in range(2)]
-            kept = answer(client, digit(ROWS[0]))
         finally:
             control.config_set("maxmemory", 0)
     assert [claims(body) for body in bodies] == [known[row] for row in ROWS[1:] for _ in range(2)]
     assert {body["cache"] for body in bodies} == {"miss"}
     assert unavailable(redis_backed_server) > failures
-    assert claims(kept) == known[ROWS[0]]
-    assert kept["cache"] == "hit"
     wait_for(lambda: answer(client, digit(ROWS[1]))["cache"] == "hit")
 
 
-def test_a_server_starts_and_is_ready_without_its_redis(
-    redis_backed_server: Server, redis_server: RedisServer
-) -> None:
+def test_readiness_does_not_depend_on_redis(redis_backed_server: Server, redis_server: RedisServer) -> None:
     redis_server.kill()
     try:
         assert redis_backed_server.client.get("/readyz").status_code == 200

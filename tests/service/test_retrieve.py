@@ -95,7 +95,13 @@ def test_an_answer_has_exactly_the_documented_shape(client: httpx.Client) -> Non
     assert body["certificate"]["radius_unit"] == "l2 over [0,1] pixels of the 1x8x8 model input"
 
 
-OPTIONS = {"top_k": 2, "guarantee": "item", "method": "mean", "alpha": 0.01, "max_samples": 512}
+OPTIONS: dict[str, Any] = {
+    "top_k": 2,
+    "guarantee": "item",
+    "method": "mean",
+    "alpha": 0.01,
+    "max_samples": 512,
+}
 
 
 @pytest.mark.parametrize("place", ["query string", "JSON", "multipart", "half and half"])
@@ -124,7 +130,7 @@ def test_options_may_stand_in_any_part_of_the_request(
 def test_the_radius_is_the_one_that_the_same_secret_gives_in_process(
     client: httpx.Client, demo_retriever: Retriever, method: str, guarantee: str
 ) -> None:
-    asked = {"method": method, "guarantee": guarantee, "max_samples": 1000}
+    asked: dict[str, Any] = {"method": method, "guarantee": guarantee, "max_samples": 1000}
     body = answer(client, digit(3), **asked)
     certificate = body["certificate"]
     assert claims(body) == in_process(demo_retriever, tensor(3), **asked)

@@ -269,7 +269,7 @@ def test_the_id_that_a_client_sends_comes_back(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("given", ["", "x" * 65, "two words", "a\tb", "<script>", "ä"])
 def test_an_id_that_could_do_harm_in_a_log_is_replaced(client: httpx.Client, given: str) -> None:
-    headers = {"x-request-id": given.encode("latin-1")}
+    headers = {b"x-request-id": given.encode("latin-1")}
     assert re.fullmatch(r"[0-9a-f]{32}", client.get("/livez", headers=headers).headers["x-request-id"])
 
 

@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr, ValidationError
@@ -19,23 +20,27 @@ DOCS = "\n".join(path.read_text() for path in sorted(Path(__file__).parents[2].g
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 
 
+def settings(**given: Any) -> Settings:
+    return Settings(**given)
+
+
 def variable(field: str) -> str:
     return "REDIS_URL" if field == "redis_url" else f"RETRIEVALGUARD_{field.upper()}"
 
 
 def test_the_secret_is_created_once_and_readable_by_its_owner_only(tmp_path: Path) -> None:
-    settings = Settings(data_dir=tmp_path / "new" / "folder")
-    secret = noise_secret(settings)
-    path = settings.data_dir / "secret"
+    fresh = settings(data_dir=tmp_path / "new" / "folder")
+    secret = noise_secret(fresh)
+    path = fresh.data_dir / "secret"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert len(secret) >= 32
-    assert noise_secret(settings) == secret == path.read_bytes()
-    assert [file.name for file in settings.data_dir.iterdir()] == ["secret"]
-    assert noise_secret(Settings(data_dir=tmp_path / "another")) != secret
+    assert noise_secret(fresh) == secret == path.read_bytes()
+    assert [file.name for file in fresh.data_dir.iterdir()] == ["secret"]
+    assert noise_secret(settings(data_dir=tmp_path / "another")) != secret
 
 
 def test_a_secret_in_the_environment_is_used_and_none_is_written(tmp_path: Path) -> None:
-    given = Settings(data_dir=tmp_path, secret=SecretStr("0123456789abcdef"))
+    given = settings(data_dir=tmp_path, secret=SecretStr("0123456789abcdef"))
     assert noise_secret(given) == b"0123456789abcdef"
     assert list(tmp_path.iterdir()) == []
     assert "0123456789abcdef" not in repr(given)
@@ -49,7 +54,7 @@ root, me, other = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 (root / me).touch()
 while not (root / other).exists():
     time.sleep(0.001)
-for number in range(200):
+for number in range(50):
     print(noise_secret(Settings(data_dir=root / str(number))).decode())
 """
 
@@ -64,38 +69,39 @@ def test_two_processes_that_start_together_agree_on_the_secret(tmp_path: Path) -
     ]
     first, second = (racer.communicate(timeout=60)[0].split() for racer in racers)
     assert [racer.returncode for racer in racers] == [0, 0]
-    assert len(set(first)) == 200
+    assert len(set(first)) == 50
     assert first == second
 
 
-@pytest.mark.parametrize("content", [b"", b"short"])
-def test_a_secret_file_that_was_cut_off_is_refused(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "secret").write_bytes(content)
-    with pytest.raises(Exception, match="secret"):
-        noise_secret(Settings(data_dir=tmp_path))
+WRONG: list[dict[str, object]] = [
+    {"alpha": 0},
+    {"alpha": 1},
+    {"alpha": float("nan")},
+    {"sigma": 0},
+    {"port": 70_000},
+    {"secret": "short"},
+    {"samples": 1},
+    {"samples": 200_000, "samples_limit": 100_000},
+    {"concurrency": 0},
+    {"max_waiting": -1},
+    {"no_such_setting": 1},
+]
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"alpha": 0}, {"alpha": 1}, {"alpha": float("nan")}, {"sigma": 0}, {"port": 70_000}, {"secret": "short"},
-        {"samples": 1}, {"concurrency": 0}, {"max_waiting": -1}, {"no_such_setting": 1},
-        {"samples": 200_000, "samples_limit": 100_000},
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("wrong", WRONG, ids=str)
 def test_a_setting_out_of_range_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
-        Settings(**wrong)  # type: ignore[arg-type]
+        settings(**wrong)
 
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RETRIEVALGUARD_TOP_K_LIMIT", "7")
     monkeypatch.setenv("REDIS_URL", "redis://:password@cache:6379/0")
-    settings = Settings.from_environment()
-    assert settings.top_k_limit == 7
-    assert settings.redis_url is not None
-    assert settings.redis_url.get_secret_value() == "redis://:password@cache:6379/0"
-    assert "password" not in repr(settings)
+    read = Settings.from_environment()
+    assert read.top_k_limit == 7
+    assert read.redis_url is not None
+    assert read.redis_url.get_secret_value() == "redis://:password@cache:6379/0"
+    assert "password" not in repr(read)
 
 
 # --- what is not documented is not there
@@ -118,10 +124,8 @@ def test_the_documentation_names_no_setting_that_is_not_there() -> None:
 
 def metric_names() -> list[str]:
     """As they are exposed: a counter ends in _total."""
-    return [
-        metric.name + ("_total" if metric.type == "counter" else "")
-        for metric in Metrics().registry.collect()
-    ]
+    metrics = Metrics().registry.collect()
+    return [metric.name + ("_total" if metric.type == "counter" else "") for metric in metrics]
 
 
 @pytest.mark.parametrize("name", metric_names())
@@ -137,7 +141,7 @@ def test_every_route_is_documented(demo_server: Server) -> None:
     for path, methods in demo_server.client.get("/openapi.json").json()["paths"].items():
         written = re.escape(path.replace("{item_id}", "{id}"))
         for method in methods:
-            assert re.search(rf"`{method.upper()} {written}`|`{written}`", DOCS), f"{method.upper()} {path}"
+            assert re.search(rf"(`|{method.upper()} ){written}(`|$)", DOCS, re.M), f"{method.upper()} {path}"
 
 
 @pytest.mark.parametrize("option", RetrieveOptions.model_fields)
