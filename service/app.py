@@ -1,12 +1,15 @@
 """The FastAPI application around a retriever."""
 
 import logging
+import re
 import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import Any
 
+from anyio import CapacityLimiter
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -14,7 +17,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import Overloaded, Problem, plain_problem
+from service.errors import Problem, Unavailable, plain_problem
 from service.metrics import Metrics
 from service.retriever import Retriever
 from service.routes import router
@@ -40,23 +43,33 @@ def create_app(retriever: Retriever) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.retriever = retriever
+    # One thread more than may be admitted: it is the one that is told to come back later. Other routes have
+    # their own threads, so that health checks never wait for queries.
+    limits = retriever.settings
+    app.state.queries = CapacityLimiter(limits.concurrency + limits.max_waiting + 1)
     app.include_router(router)
     app.add_middleware(Observe, metrics=retriever.metrics)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(Exception, _unexpected)
     _document_problems(app)
     return app
 
 
 def _document_problems(app: FastAPI) -> None:
-    """Put the problem document into the OpenAPI schemas; the routes refer to it by name."""
+    """Put the problem document into the OpenAPI schemas, in place of FastAPI's own validation errors."""
     describe = app.openapi
 
-    def openapi() -> dict[str, object]:
+    def openapi() -> dict[str, Any]:
         schema = describe()
-        schema["components"]["schemas"].setdefault("ProblemBody", ProblemBody.model_json_schema())
+        schemas = schema["components"]["schemas"]
+        schemas["ProblemBody"] = ProblemBody.model_json_schema()
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)
+        for path in schema["paths"].values():
+            for operation in path.values():
+                if "application/json" in operation["responses"].get("422", {}).get("content", {}):
+                    del operation["responses"]["422"]
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]
@@ -69,7 +82,7 @@ def _respond(body: dict[str, object], status: int, headers: dict[str, str] | Non
 async def _problem(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, Problem):
         raise error
-    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, Overloaded) else None
+    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, Unavailable) else None
     return _respond(error.body(), error.status, headers)
 
 
@@ -88,14 +101,12 @@ async def _validation_error(request: Request, error: Exception) -> JSONResponse:
     return _respond(plain_problem(422, f"the request does not fit the route: {error}"), 422)
 
 
-async def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    """Nothing of the error leaves the server but the id under which the log tells of it."""
-    detail = f"the server failed to answer; its log tells why, under request id {request.state.request_id}"
-    return _respond(plain_problem(500, detail), 500)
-
-
 class Observe:
-    """Counts and times every request, and gives each an id: the client's, if it is a plain one."""
+    """Counts and times every request, gives each an id, and answers for what nobody expected.
+
+    The id is the client's if it is a plain one. Of an unexpected error nothing leaves the server but this id,
+    under which the log tells of it.
+    """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
@@ -108,9 +119,8 @@ class Observe:
             return
         started = time.perf_counter()
         given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
-        request_id = given if 0 < len(given) <= 64 and given.isalnum() else uuid.uuid4().hex
-        scope.setdefault("state", {})["request_id"] = request_id
-        status = 500
+        request_id = given if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", given) else uuid.uuid4().hex
+        status = 0
 
         async def respond(message: Message) -> None:
             nonlocal status
@@ -123,7 +133,10 @@ class Observe:
             await self._app(scope, receive, respond)
         except Exception:
             log.exception("request %s failed", request_id)
-            raise
+            if status:
+                raise  # the answer has begun: all that is left is to cut it off
+            detail = f"the server failed to answer; its log tells why, under request id {request_id}"
+            await _respond(plain_problem(500, detail), 500)(scope, receive, respond)
         finally:
             route = getattr(scope.get("route"), "path", "none")
             self._metrics.requests.labels(route, str(status)).inc()

@@ -1,5 +1,6 @@
 """Where cached bytes live: an embedded SQLite file by default, Redis for several replicas."""
 
+import logging
 import sqlite3
 import threading
 import time
@@ -9,6 +10,8 @@ from pathlib import Path
 import redis
 
 from service.cache import CacheUnavailable
+
+log = logging.getLogger("retrievalguard")
 
 # After a failure Redis is left alone for this long: queries in a burst do not each wait for its time-out.
 RETRY_SECONDS = 1.0
@@ -22,13 +25,14 @@ class EmbeddedStore:
         self._ttl = ttl_seconds
         self._lock = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=1)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=OFF")  # losing the newest values in a power cut costs time only
-        self._db.execute(
-            "CREATE TABLE IF NOT EXISTS entries"
-            " (key TEXT PRIMARY KEY, size INTEGER, used REAL, expires REAL, value BLOB)"
-        )
+        try:
+            self._db = _connect(path)
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise  # busy or not writable, not damaged
+            log.warning("%s is damaged (%s): starting with an empty cache", path, error)
+            path.unlink()
+            self._db = _connect(path)
 
     def get(self, key: str) -> bytes | None:
         """The value, unless it has expired."""
@@ -68,6 +72,17 @@ class EmbeddedStore:
             self._db.close()
 
 
+def _connect(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=1)
+    db.execute("PRAGMA journal_mode=WAL")
+    db.execute("PRAGMA synchronous=OFF")  # losing the newest values in a power cut costs time only
+    db.execute(
+        "CREATE TABLE IF NOT EXISTS entries"
+        " (key TEXT PRIMARY KEY, size INTEGER, used REAL, expires REAL, value BLOB)"
+    )
+    return db
+
+
 class RedisStore:
     """A Redis server. Its own `maxmemory` bounds it; a short time-out keeps it from slowing answers."""
 
@@ -93,6 +108,8 @@ class RedisStore:
             raise CacheUnavailable("Redis failed a moment ago")
         try:
             return command()
+        except redis.ResponseError as error:  # full, or not allowed: it answers, so reading may go on
+            raise CacheUnavailable(str(error)) from error
         except (redis.RedisError, OSError) as error:
             self._retry_at = time.monotonic() + RETRY_SECONDS
             raise CacheUnavailable(str(error)) from error

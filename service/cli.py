@@ -2,6 +2,7 @@
 
 import json
 import logging
+import signal
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -10,7 +11,6 @@ from typing import Annotated
 
 import typer
 import uvicorn
-from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import Progress, TextColumn, track
 
@@ -23,12 +23,12 @@ from service.errors import Problem
 from service.gallery_import import ImportFailure, Source, sources
 from service.options import parse_options
 from service.retriever import Retriever
-from service.settings import Settings
+from service.settings import Settings, SettingsError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 gallery_app = typer.Typer(no_args_is_help=True, help="Add, list and delete gallery items.")
 app.add_typer(gallery_app, name="gallery")
-console = Console(stderr=True)
+console = Console(stderr=True, soft_wrap=True)
 log = logging.getLogger("retrievalguard")
 
 # Items in one transaction: a crash loses at most these, and a progress bar moves.
@@ -62,6 +62,8 @@ def serve(
         log.info("first start: embedding the digits for the demo gallery")
         found = sources("digits")
         _add(retriever, found, batch_size=len(found))  # all or none: a start that is cut short starts again
+    # uvicorn raises the signal again when it has shut down: by then there is nothing left to do.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(
         create_app(retriever),
         host=settings.host,
@@ -238,10 +240,9 @@ def main() -> None:
     """Run the command line; errors that a user can mend are one line, not a traceback."""
     try:
         app(standalone_mode=True)
-    except ValidationError as error:
-        for one in error.errors():
-            console.print(f"{'.'.join(map(str, one['loc']))}: {one['msg']}", style="red", markup=False)
+    except SettingsError as error:
+        console.print(str(error), style="red", markup=False)
         sys.exit(2)
-    except (Problem, ModelError, GalleryError, ImportFailure) as error:
+    except (Problem, ModelError, GalleryError, ImportFailure, OSError) as error:
         console.print(str(error), style="red", markup=False)
         sys.exit(1)

@@ -20,6 +20,8 @@ from service.errors import (
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MEDIA_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
+# Phones append a depth map or a preview to a JPEG; its first frame is the photo.
+PHONE_JPEG = "MPO"
 # Pillow's own limit only warns; ours, from settings, is checked on the header before decoding.
 Image.MAX_IMAGE_PIXELS = None
 # What Pillow's decoders are known to raise on damaged files.
@@ -53,7 +55,8 @@ def decode_image(
 
 def media_type(content: bytes) -> str:
     """The media type of an image file, from its bytes; `NotAnImage` for anything else."""
-    return MEDIA_TYPES[_identify(content).format or ""]
+    found = _identify(content).format or ""
+    return MEDIA_TYPES["JPEG" if found == PHONE_JPEG else found]
 
 
 def _identify(content: bytes) -> Image.Image:
@@ -76,7 +79,7 @@ def _open(content: bytes, max_pixels: int, min_side: int) -> Image.Image:
         )
     if min(width, height) < min_side:
         raise ImageTooSmall(f"{width} x {height} pixels: send an image of at least {min_side} on each side")
-    if getattr(image, "n_frames", 1) > 1:
+    if image.format != PHONE_JPEG and getattr(image, "n_frames", 1) > 1:
         raise ImageAnimated("the image has several frames: send the one that is the query")
     return image
 
@@ -96,15 +99,17 @@ def _planes(image: Image.Image, channels: int) -> list[Image.Image]:
 def pixels_tensor(pixels: Any, shape: tuple[int, int, int]) -> NDArray[np.float32]:
     """The model input given as nested lists of numbers: exactly C x H x W of them, finite, in [0, 1]."""
     wanted = "x".join(map(str, shape))
+    malformed = f"pixels must be nested lists of {wanted} numbers, all rows of one length"
     try:
-        tensor = np.array(pixels, dtype=np.float64)
+        given = np.array(pixels, dtype=object)
+        if not all(type(value) in (int, float, list) for value in given.flat):
+            raise PixelsInvalid(malformed)  # numpy would read text and booleans as numbers
+        tensor = given.astype(np.float64)
     except (ValueError, TypeError, OverflowError) as error:
-        raise PixelsInvalid(
-            f"pixels must be nested lists of {wanted} numbers, all rows of one length"
-        ) from error
+        raise PixelsInvalid(malformed) from error
     if tensor.shape != shape:
-        given = "x".join(map(str, tensor.shape)) or "a single number"
-        raise PixelsInvalid(f"pixels must have shape {wanted} (see GET /model), got {given}")
+        found = "x".join(map(str, tensor.shape)) or "a single number"
+        raise PixelsInvalid(f"pixels must have shape {wanted} (see GET /model), got {found}")
     if not np.isfinite(tensor).all():
         raise PixelsInvalid("pixels must be finite numbers, got NaN or infinity")
     if tensor.min() < 0 or tensor.max() > 1:

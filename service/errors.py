@@ -14,7 +14,9 @@ Problem                     the root: status, stable type, title, and a detail t
 ├── PixelsInvalid           422  `pixels` has the wrong shape, is not finite, or leaves [0, 1]
 ├── InvalidOption           422  an option is unknown, given twice, or out of range
 ├── ModelFailure            500  the network returned something that is not a finite vector
-└── Overloaded              503  too many queries are waiting; Retry-After says when to come back
+└── Unavailable                  not now; Retry-After says when to come back
+    ├── Overloaded          503  too many queries are waiting
+    └── NotReady            503  the model or the gallery does not work
 """
 
 from http import HTTPStatus
@@ -132,11 +134,21 @@ class ModelFailure(Problem):
     status, slug, title = 500, "model-failure", "Model failure"
 
 
-class Overloaded(Problem):
-    """Too many queries are waiting."""
-
-    status, slug, title = 503, "overloaded", "Overloaded"
+class Unavailable(Problem):
+    """Not now: `retry_after` is in seconds."""
 
     def __init__(self, detail: str, retry_after: int) -> None:
         super().__init__(detail)
         self.retry_after = retry_after
+
+
+class Overloaded(Unavailable):
+    """Too many queries are waiting."""
+
+    status, slug, title = 503, "overloaded", "Overloaded"
+
+
+class NotReady(Unavailable):
+    """The model or the gallery does not work: /readyz tells a load balancer."""
+
+    status, slug, title = 503, "not-ready", "Not ready"

@@ -38,12 +38,12 @@ def parse_options(given: dict[str, Any]) -> RetrieveOptions:
         known = ", ".join(RetrieveOptions.model_fields)
         errors = [
             {
-                "option": ".".join(map(str, e["loc"])),
+                "option": ".".join(map(str, e["loc"]))[:64],
                 "message": f"unknown option; known ones: {known}"
                 if e["type"] == "extra_forbidden"
                 else e["msg"],
             }
-            for e in error.errors()
+            for e in error.errors()[:16]
         ]
         detail = "; ".join(f"{e['option']}: {e['message']}" for e in errors)
         raise InvalidOption(detail, errors=errors) from error

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Request
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
 
 from service.decode import MEDIA_TYPES
 from service.errors import BodyTooLarge, InvalidOption, MalformedBody, UnsupportedMediaType
@@ -34,6 +36,8 @@ async def read_query(request: Request, max_bytes: int) -> QueryBody:
     Raises `BodyTooLarge`, `UnsupportedMediaType`, `MalformedBody` or `InvalidOption`.
     """
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise UnsupportedMediaType("compressed bodies are not read: send the image as it is")
     body = await _read(request, max_bytes)
     image: bytes | None = None
     pixels: Any = None
@@ -43,7 +47,7 @@ async def read_query(request: Request, max_bytes: int) -> QueryBody:
     elif kind == "multipart/form-data":
         image, given = await _multipart(request, body)
     elif kind == "application/json":
-        image, pixels, given = _json(body)
+        image, pixels, given = await run_in_threadpool(_json, body)
     else:
         raise UnsupportedMediaType(
             f"cannot read {kind or 'a body without Content-Type'}: send image/png, image/jpeg or image/webp,"
@@ -60,10 +64,13 @@ async def _read(request: Request, max_bytes: int) -> bytes:
     body = bytearray()
     if declared.isdigit() and int(declared) > max_bytes:
         raise BodyTooLarge(f"the body has {declared} bytes, the limit is {max_bytes}: send a smaller image")
-    async for part in request.stream():
-        body += part
-        if len(body) > max_bytes:
-            raise BodyTooLarge(f"the body has more than {max_bytes} bytes: send a smaller image")
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > max_bytes:
+                raise BodyTooLarge(f"the body has more than {max_bytes} bytes: send a smaller image")
+    except ClientDisconnect as error:
+        raise MalformedBody("the body was cut off") from error
     return bytes(body)
 
 
@@ -100,15 +107,16 @@ class _closing:  # noqa: N801 -- reads like contextlib.closing
 
 def _json(body: bytes) -> tuple[bytes | None, Any, dict[str, Any]]:
     try:
-        document = json.loads(body)
+        document = json.loads(body, object_pairs_hook=lambda pairs: dict(_once(pairs)))
     except (ValueError, RecursionError) as error:
         raise MalformedBody(f"the body is not valid JSON: {error}") from error
     if not isinstance(document, dict) or ("image" in document) == ("pixels" in document):
         raise MalformedBody(
             "the JSON body must be an object with either `image` (base64 or data URI) or `pixels` (numbers)"
         )
-    image, pixels = document.pop("image", None), document.pop("pixels", None)
-    return None if image is None else _base64(image), pixels, document
+    if "image" in document:
+        return _base64(document.pop("image")), None, document
+    return None, document.pop("pixels"), document
 
 
 def _base64(text: Any) -> bytes:
@@ -128,7 +136,7 @@ def _once(pairs: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
     for name in names:
         if names.count(name) > 1:
             message = "given more than once: which one is meant?"
-            raise InvalidOption(f"{name}: {message}", errors=[{"option": name, "message": message}])
+            raise InvalidOption(f"{name[:64]}: {message}", errors=[{"option": name[:64], "message": message}])
     return pairs
 
 

@@ -120,6 +120,13 @@ class Retriever:
 
     # --- the gallery
 
+    def snapshot(self) -> Snapshot:
+        """The newest gallery version."""
+        snapshot = self.gallery.snapshot()
+        self.metrics.gallery_size.set(len(snapshot))
+        self.metrics.gallery_version.set(snapshot.version)
+        return snapshot
+
     def decode(self, content: bytes) -> NDArray[np.float32]:
         """The input tensor (C, H, W) of an image file; raises the image problems of `service.errors`."""
         limits = self.settings
@@ -147,7 +154,7 @@ class Retriever:
         """Run the model and a search, for /readyz; raises what they raise."""
         image = np.zeros(self.model.input_shape, np.float32)
         vector = self.smoothed.sample(image, 0, 1).mean(axis=0, dtype=np.float64)
-        snapshot = self.gallery.snapshot()
+        snapshot = self.snapshot()
         snapshot.nearest(vector, 1)
         return {"model": self.model.manifest.name, "gallery": f"{len(snapshot)} items"}
 
@@ -175,7 +182,7 @@ class Retriever:
         query = self._check(self.decode(image) if isinstance(image, bytes) else image, options)
         decoded = time.perf_counter()
         with self._admission.enter() as queued:
-            snapshot = self.gallery.snapshot()
+            snapshot = self.snapshot()
             if not len(snapshot):
                 raise GalleryEmpty(
                     "the gallery is empty: add images with `retrievalguard gallery add FOLDER`"
@@ -196,7 +203,8 @@ class Retriever:
             )
         finished = time.perf_counter()
         body = self._certificate(certificate)
-        self._record(snapshot, body, cached)
+        self.metrics.certificates.labels(body.status, body.method, body.guarantee).inc()
+        self.metrics.radius.observe(body.radius)
         ranked = [
             Neighbor(id=item.id, label=item.label, distance=round(float(distance), 6), metadata=item.metadata)
             for item, distance in zip(
@@ -299,9 +307,3 @@ class Retriever:
             method=certificate.method,
             reason=certificate.reason,
         )
-
-    def _record(self, snapshot: Snapshot, body: CertificateBody, cached: CacheResult) -> None:
-        self.metrics.certificates.labels(body.status, body.method, body.guarantee).inc()
-        self.metrics.radius.observe(body.radius)
-        self.metrics.gallery_size.set(len(snapshot))
-        self.metrics.gallery_version.set(snapshot.version)

@@ -1,14 +1,15 @@
 """The routes: each reads its request, asks the retriever, and says what it found."""
 
+import sqlite3
 from typing import Annotated, Any
 
 import numpy as np
+from anyio import to_thread
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.concurrency import run_in_threadpool
 
 from index import GalleryError
 from service.decode import MEDIA_TYPES, pixels_tensor
-from service.errors import ItemNotFound
+from service.errors import ItemNotFound, NotReady, Problem
 from service.options import RetrieveOptions
 from service.request_body import QueryBody, read_query
 from service.retriever import Retriever
@@ -78,7 +79,7 @@ def _retrieve_openapi() -> dict[str, Any]:
 async def retrieve(request: Request, retriever: Service) -> Response:
     """The nearest neighbour of an image, and the l2 radius within which it cannot change."""
     query = await read_query(request, retriever.settings.max_body_bytes)
-    answer = await run_in_threadpool(_answer, retriever, query)
+    answer = await to_thread.run_sync(_answer, retriever, query, limiter=request.app.state.queries)
     return Response(answer.model_dump_json(), media_type="application/json")
 
 
@@ -91,7 +92,7 @@ def _answer(retriever: Retriever, query: QueryBody) -> RetrieveResponse:
 @router.get("/gallery")
 def gallery(retriever: Service) -> GalleryBody:
     """Size, version and labels of the gallery."""
-    snapshot = retriever.gallery.snapshot()
+    snapshot = retriever.snapshot()
     counts = np.bincount(snapshot.labels, minlength=len(snapshot.label_names))
     labels = {str(name): int(count) for name, count in zip(snapshot.label_names, counts, strict=True)}
     return GalleryBody(version=snapshot.version, size=len(snapshot), labels=labels)
@@ -147,10 +148,14 @@ async def livez() -> Health:
 @router.get("/readyz", responses=_problems(503))
 def readyz(retriever: Service) -> Health:
     """The model and a search work: both are run."""
-    return Health(status="ok", checks=retriever.check())
+    try:
+        return Health(status="ok", checks=retriever.check())
+    except (Problem, sqlite3.Error, RuntimeError, OSError) as error:
+        raise NotReady(f"the service cannot answer queries: {error}", retry_after=5) from error
 
 
 @router.get("/metrics", response_class=Response)
 def metrics(retriever: Service) -> Response:
     """Prometheus metrics; docs/operations.md lists them."""
+    retriever.snapshot()
     return Response(retriever.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")

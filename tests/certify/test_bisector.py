@@ -41,9 +41,6 @@ def test_each_rival_meets_the_winner_that_beats_it_best() -> None:
     assert both == pytest.approx(1.0, abs=1e-11)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="for near twins the difference of two squares is smaller than its rounding"
-)
 def test_near_twins_are_not_beyond_their_exact_bisector() -> None:
     """The bisector of (0.5, 0.25) and (0.5, 0.25 + 2^-36) is the line y = 0.25 + 2^-37."""
     winner, rival = np.array([[0.5, 0.25]]), np.array([[0.5, 0.25 + 2.0**-36]])

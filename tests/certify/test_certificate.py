@@ -20,6 +20,7 @@ from certify import (
     selection_size,
 )
 from certify.certificate import chosen_margins
+from certify.margins import Margins
 from tests.certify.worlds import World, briefly, steps
 
 Array = NDArray[np.float64]
@@ -60,6 +61,14 @@ def with_item(world: World, vector: Array, label: int) -> World:
 
 # A query that every method can certify, with a label radius that does not rest on the item radius.
 CLEAR = random_world(265)
+
+
+def gathered(samples: Array, selected: int, listing: Listing) -> Margins:
+    """All blocks of the chosen margins in one."""
+    blocks = list(chosen_margins(samples, selected, listing, BALL))
+    return Margins(
+        *(np.concatenate([getattr(b, name) for b in blocks]) for name in ("values", "lower", "upper"))
+    )
 
 
 def radii(certificate: Certificate) -> Array:
@@ -344,7 +353,7 @@ def test_the_selection_chooses_and_does_not_certify(method: Method, listed: int)
             # The same items outside, seen from the new centre.
             listing = replace(listing, outside=3.0)
         moved = replace(listing, centre=centre)
-        found.append(chosen_margins(samples.astype(np.float64), selected, moved, BALL))
+        found.append(gathered(samples.astype(np.float64), selected, moved))
     pairs = len(listing.rivals)
     np.testing.assert_array_equal(found[0].values[:pairs], found[1].values[:pairs])
     exact = samples.astype(np.float64)[selected:]
@@ -367,7 +376,7 @@ def test_the_certification_samples_do_not_choose(seed: int, listed: int) -> None
     exact = samples.astype(np.float64)
     other = exact.copy()
     other[selected:] = -other[selected:]
-    one, two = (chosen_margins(some, selected, listing, BALL) for some in (exact, other))
+    one, two = (gathered(some, selected, listing) for some in (exact, other))
     np.testing.assert_array_equal(one.lower, two.lower)
     np.testing.assert_array_equal(one.upper, two.upper)
 
@@ -380,26 +389,8 @@ def test_selection_size(n: int, selected: int) -> None:
     assert selection_size(n) == selected
 
 
-OPEN = "certify/ takes a gallery vector or a distance that is NaN for one that is far away"
-
-
-@pytest.mark.parametrize(
-    ("method", "broken"),
-    [
-        ("cdf", "rivals"),
-        ("paper", "rivals"),
-        pytest.param("mean", "rivals", marks=pytest.mark.xfail(strict=True, reason=OPEN)),
-        pytest.param("bisector", "rivals", marks=pytest.mark.xfail(strict=True, reason=OPEN)),
-        ("cdf", "winners"),
-        ("paper", "winners"),
-        ("bisector", "winners"),
-        pytest.param("mean", "winners", marks=pytest.mark.xfail(strict=True, reason=OPEN)),
-        ("cdf", "outside"),
-        ("mean", "outside"),
-        ("bisector", "outside"),
-        pytest.param("paper", "outside", marks=pytest.mark.xfail(strict=True, reason=OPEN)),
-    ],
-)
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("broken", ["rivals", "winners", "outside"])
 def test_a_listing_with_nan_certifies_nothing(method: Method, broken: str) -> None:
     samples = np.tile(np.array([1, 0], dtype=np.float32), (800, 1))
     near, far = np.array([[1.0, 0.0]]), np.array([[-1.0, 0.0]])
@@ -415,13 +406,24 @@ def test_a_listing_with_nan_certifies_nothing(method: Method, broken: str) -> No
         samples, claim, sigma=0.5, alpha=ALPHA, guarantee="label", method=method, space=BALL
     )
     assert certificate.radius == 0
+    assert certificate.reason == "the gallery holds a vector that is not finite"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="certify/ takes sigma as it comes: a negative slope flips the sign of the gap"
-)
-@pytest.mark.parametrize("method", ["paper", "bisector"])
-def test_a_negative_sigma_certifies_nothing(method: Method) -> None:
-    close = replace(CLEAR, gallery=CLEAR.gallery[0] + 0.05 * np.arange(10)[:, None], sigma=0.5)
-    samples = close.draw(np.random.default_rng(1), 800)
-    assert replace(close, sigma=-0.5).certify(samples, "item", method, ALPHA).radius == 0
+@every_claim
+@pytest.mark.parametrize("sigma", [0.0, -0.5, np.inf, np.nan])
+def test_sigma_is_positive_and_finite(method: Method, guarantee: Guarantee, sigma: float) -> None:
+    samples = CLEAR.draw(np.random.default_rng(1), 800)
+    with pytest.raises(ValueError, match="sigma must be"):
+        replace(CLEAR, sigma=sigma).certify(samples, guarantee, method, ALPHA)
+
+
+@pytest.mark.parametrize("method", ["cdf", "mean"])
+@pytest.mark.parametrize("listed", [4, 100])
+def test_margins_in_blocks_are_all_margins(
+    method: Method, listed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = replace(CLEAR, listed=listed)
+    whole = radii(issue(world, "label", method))
+    for rows in (1, 3):
+        monkeypatch.setattr("certify.certificate.BLOCK", rows * (800 - selection_size(800)))
+        assert radii(issue(world, "label", method)).tolist() == whole.tolist()

@@ -9,8 +9,8 @@ from scipy.stats import binom, binomtest
 
 from certify.cdf import ranks
 from certify.intervals import (
+    bernstein_lower,
     clopper_pearson_lower,
-    empirical_bernstein_lower,
     mean_ball,
     order_statistic_tail,
 )
@@ -87,9 +87,15 @@ def test_order_statistic_tail_of_one_rank() -> None:
     assert largest == pytest.approx(1 - 0.95 ** (1 / 20), rel=2e-9)
 
 
+def bound_of(values: NDArray[np.float64], lower: float, upper: float, alpha: float) -> NDArray[np.float64]:
+    rows, n = values.shape
+    ends = np.full(rows, lower), np.full(rows, upper)
+    return bernstein_lower(values.mean(axis=1), values.var(axis=1), n, *ends, alpha)
+
+
 def bernoulli_bounds(n: int, alpha: float) -> NDArray[np.float64]:
     values = np.tril(np.ones((n + 1, n)), -1)  # row k holds k ones
-    return empirical_bernstein_lower(values, np.zeros(n + 1), np.ones(n + 1), alpha)
+    return bound_of(values, 0.0, 1.0, alpha)
 
 
 @pytest.mark.parametrize("alpha", [0.5, 0.05])
@@ -103,7 +109,7 @@ def test_empirical_bernstein_covers_every_bernoulli(n: int, alpha: float) -> Non
 
 def test_empirical_bernstein_closed_form() -> None:
     """alpha = 2/e makes the logarithm one. 50 zeros and 50 ones: V = 25/99."""
-    bound = empirical_bernstein_lower(np.repeat([[0.0, 1.0]], 50, 1), np.zeros(1), np.ones(1), 2 / np.e)
+    bound = bound_of(np.repeat([[0.0, 1.0]], 50, 1), 0.0, 1.0, 2 / np.e)
     assert bound[0] == pytest.approx(0.5 - np.sqrt(2 * 25 / 99 / 100) - 7 / (3 * 99), rel=1e-12)
 
 
@@ -111,18 +117,14 @@ def test_empirical_bernstein_closed_form() -> None:
 @given(st.integers(0, 2**32), st.floats(0.01, 10), st.floats(-5, 5))
 def test_empirical_bernstein_moves_with_the_scale(seed: int, factor: float, shift: float) -> None:
     values = np.random.default_rng(seed).random((3, 40))
-    low, high = np.zeros(3), np.ones(3)
-    bound = empirical_bernstein_lower(values, low, high, 0.01)
-    moved = empirical_bernstein_lower(
-        factor * values + shift, factor * low + shift, factor * high + shift, 0.01
-    )
+    bound = bound_of(values, 0.0, 1.0, 0.01)
+    moved = bound_of(factor * values + shift, shift, factor + shift, 0.01)
     np.testing.assert_allclose(moved, factor * bound + shift, atol=1e-12)
 
 
 def test_empirical_bernstein_knows_the_range_and_no_more_from_one_sample() -> None:
-    lower, upper = np.array([-2.0]), np.array([3.0])
-    assert empirical_bernstein_lower(np.array([[2.5]]), lower, upper, 0.05)[0] == -2
-    assert empirical_bernstein_lower(np.array([[-1.9, 2.5]]), lower, upper, 1e-9)[0] == -2
+    assert bound_of(np.array([[2.5]]), -2.0, 3.0, 0.05)[0] == -2
+    assert bound_of(np.array([[-1.9, 2.5]]), -2.0, 3.0, 1e-9)[0] == -2
 
 
 # The first term carries the bound when alpha is large and the dimension too, the second when both are small.

@@ -1,5 +1,7 @@
 """The distance that a listing promises for the items it leaves out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -33,9 +35,18 @@ def test_complete_when_nothing_is_outside() -> None:
     assert not Listing(item, none, item[0], 1e300).complete
 
 
-@pytest.mark.xfail(
-    strict=True, reason="isinf(-inf) is true: the least that can be said counts as nothing outside"
-)
 def test_a_bound_of_minus_infinity_is_not_complete() -> None:
     item = np.ones((1, 2))
     assert not Listing(item, np.zeros((0, 2)), item[0], -np.inf).complete
+
+
+def test_finite_unless_some_number_is_not() -> None:
+    item, none = np.ones((1, 2)), np.zeros((0, 2))
+    sound = Listing(item, item, item[0], np.inf)
+    assert sound.finite
+    assert Listing(item, none, item[0], 0.5).finite
+    for value in (np.nan, np.inf):
+        assert not replace(sound, winners=value * item).finite
+        assert not replace(sound, rivals=value * item).finite
+        assert not replace(sound, centre=value * item[0]).finite
+    assert not replace(sound, outside=np.nan).finite

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certify import EmbeddingSpace
-from certify.margins import Margins, outside_margin, pair_margins
+from certify.margins import outside_margin, pair_margins
 from tests.certify.test_space import members, seeds, spaces
 from tests.certify.worlds import seeded
 
@@ -53,12 +53,3 @@ def test_outside_margin_is_attained_by_the_item_behind_the_sample() -> None:
     bound = outside_margin(sample[None], winner, centre, 0.9, space)
     worst = pair_margins(sample[None], winner[None], (centre + 0.9 * away)[None], space)
     assert bound.values[0, 0] == pytest.approx(worst.values[0, 0], rel=1e-12)
-
-
-def test_stack_keeps_the_rows_in_order() -> None:
-    one = Margins(np.array([[1.0, 2.0]]), np.array([-3.0]), np.array([4.0]))
-    two = Margins(np.array([[5.0, 6.0]]), np.array([-7.0]), np.array([8.0]))
-    both = one.stack(two)
-    assert both.values.tolist() == [[1, 2], [5, 6]]
-    assert both.lower.tolist() == [-3, -7]
-    assert both.upper.tolist() == [4, 8]

@@ -230,8 +230,8 @@ BODIES = {
     "a form in the URL encoding": Bad(415, "unsupported-media-type", "", {"data": {"image": TEXT}}),
     "compressed": Bad(
         415,
-        "not-an-image",
-        "",
+        "unsupported-media-type",
+        "compressed",
         {"content": zlib.compress(digit(0)), "headers": PNG | {"content-encoding": "deflate"}},
     ),
     "multipart without an image": Bad(
