@@ -33,7 +33,7 @@ def mean_radius(blocks: Iterable[Margins], sigma: float, alpha: float) -> float:
         return float("inf")
     means, variances, lower, upper = (np.concatenate(rows) for rows in zip(*parts, strict=True))
     bounds = bernstein_lower(means, variances, n, lower, upper, alpha / len(lower))
-    in_doubt = lower <= 0
+    in_doubt = lower <= SLACK
     if not np.all(bounds[in_doubt] > SLACK):
         return 0.0
     width = (upper - lower)[in_doubt]

@@ -102,7 +102,7 @@ def pixels_tensor(pixels: Any, shape: tuple[int, int, int]) -> NDArray[np.float3
     malformed = f"pixels must be nested lists of {wanted} numbers, all rows of one length"
     try:
         given = np.array(pixels, dtype=object)
-        if not all(type(value) in (int, float, list) for value in given.flat):
+        if not all(type(value) in (int, float, list) for value in given.reshape(-1)):
             raise PixelsInvalid(malformed)  # numpy would read text and booleans as numbers
         tensor = given.astype(np.float64)
     except (ValueError, TypeError, OverflowError) as error:
