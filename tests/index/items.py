@@ -27,7 +27,8 @@ def new(
     return NewItem(Item(id_, label, metadata or {}), image, media_type, np.array(vector, np.float32))
 
 
-# What every other process starts with; `ready()` tells the test that it got there.
+# What every other process starts with. `ready()` tells the test that it got there; `until_told()` counts
+# until the test calls `enough`.
 PRELUDE = """
 import sys, time
 from pathlib import Path
@@ -38,7 +39,18 @@ def ready():
     print("ready", flush=True)
 
 path = Path(sys.argv[1])
+
+def until_told():
+    number = 0
+    while not path.with_name("enough").exists():
+        number += 1
+        yield number
 """
+
+
+def enough(path: Path) -> None:
+    """End the `until_told()` of the process that writes to the gallery at `path`."""
+    path.with_name("enough").touch()
 
 
 @contextmanager
