@@ -30,7 +30,7 @@ def cdf_radius(blocks: Iterable[Margins], sigma: float, alpha: float) -> float:
     """Radius R such that every margin stays positive for ||δ|| < R, with probability >= 1 - `alpha`.
 
     Let t_0 = lower <= t_1 <= ... <= t_J be the order statistics of a margin f at `ranks`, and p_j the lower
-    bounds of P(f >= t_j), all J of all K margins at once (each margin at alpha/K). Pointwise
+    bounds of P(f >= t_j), all J at once. Pointwise
 
         f >= t_0 + Σ_j (t_j - t_{j-1}) 1[f >= t_j]                                       (telescoping)
 
@@ -40,7 +40,8 @@ def cdf_radius(blocks: Iterable[Margins], sigma: float, alpha: float) -> float:
         E f(x + δ + Z) >= t_0 + Σ_j (t_j - t_{j-1}) Φ(Φ⁻¹(p_j) - ||δ||/σ).               (cdf)
 
     The right side falls with ||δ||, so the largest ||δ|| where it is positive for every margin is found by
-    bisection, keeping the lower end. 0 if it is not positive at ||δ|| = 0; infinity without margins.
+    bisection, keeping the lower end. Every margin has all of `alpha`: see `margins.Margins`. 0 if the right
+    side is not positive at ||δ|| = 0; infinity without margins.
     """
     lowers, steps, n = [], [], 0
     for margins in blocks:
@@ -53,7 +54,7 @@ def cdf_radius(blocks: Iterable[Margins], sigma: float, alpha: float) -> float:
     if len(lower) == 0:
         return float("inf")
     step = np.concatenate(steps)
-    tails = ndtri(order_statistic_tail(ranks(n), n, alpha / len(lower)))
+    tails = ndtri(order_statistic_tail(ranks(n), n, alpha))
 
     def worst(radius: float) -> float:
         return float((lower + step @ ndtr(tails - radius / sigma)).min())

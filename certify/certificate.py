@@ -27,8 +27,8 @@ METHODS: tuple[Method, ...] = get_args(Method)
 
 # The guarantee that was asked for gets most of α; the other is reported beside it.
 SHARE_ASKED = 0.9
-# Margins computed at a time, rivals x samples: 16 MB of float64.
-BLOCK = 2**21
+# Margins computed at a time, rivals x samples: 2 MB of float64, which a core's cache holds.
+BLOCK = 2**18
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,11 @@ SLACK = 1e-9
 class Margins:
     """One row for each margin that has to stay positive: its samples (K, n) and its proven range (K,).
 
+    A bound R_k on each margin at level α makes min_k R_k a bound at level α for all of them, *without* α/K:
+    let k* be the margin with the smallest true radius R*. It is fixed before the certification samples are
+    drawn, and min_k R_k > R* implies R_k* > R*, which has probability at most α (an intersection-union
+    test). No other margin can make the minimum too large.
+
     The bounds take margins in blocks of rows and keep a summary of each, as thousands of rivals at 100,000
     samples would fill the memory.
     """
@@ -35,7 +40,9 @@ def pair_margins(samples: Array, winners: Array, rivals: Array, space: Embedding
     weights = winners - rivals
     offsets = (np.einsum("kd,kd->k", winners, winners) - np.einsum("kd,kd->k", rivals, rivals)) / 2
     lower, upper = space.linear_range(weights, offsets)
-    return Margins(weights @ samples.T - offsets[:, None], lower, upper)
+    values = weights @ samples.T
+    values -= offsets[:, None]
+    return Margins(values, lower, upper)
 
 
 def outside_margin(
@@ -46,7 +53,7 @@ def outside_margin(
     For an item b with ||r_b - centre|| >= D the triangle inequality gives ||v - r_b|| >= D - ||v - centre||,
     so f_ab(v) >= φ(v) = (max(D - ||v - centre||, 0)² - ||v - r_a||²) / 2 for every v, whatever b is. Hence
     E f_ab >= E φ at every perturbation: a bound on the one bounded scalar φ covers the rest of the gallery,
-    for one pair's share of α. Lower end: -max ||v - r_a||² / 2; upper end: D² / 2.
+    as if it were one more rival. Lower end: -max ||v - r_a||² / 2; upper end: D² / 2.
     """
     spread = np.linalg.norm(samples - centre, axis=1)
     gap = samples - winner

@@ -20,8 +20,8 @@ def mean_radius(blocks: Iterable[Margins], sigma: float, alpha: float) -> float:
 
         R = σ (Φ⁻¹(q_low) - Φ⁻¹(q₀)),                                                    (mean)
 
-    q_low an empirical-Bernstein bound at alpha/K for each of K margins; SLACK stands for 0. A margin whose
-    range is all above it needs no bound (R = infinity); one whose bound is not above it gives 0.
+    q_low an empirical-Bernstein bound at `alpha` for every margin (see `margins.Margins`); SLACK stands for
+    0. A margin whose range is all above it needs no bound (R = infinity); one whose bound is not gives 0.
     """
     parts: list[tuple[Array, Array, Array, Array]] = []
     n = 0
@@ -32,7 +32,7 @@ def mean_radius(blocks: Iterable[Margins], sigma: float, alpha: float) -> float:
     if not parts or sum(len(part[0]) for part in parts) == 0:
         return float("inf")
     means, variances, lower, upper = (np.concatenate(rows) for rows in zip(*parts, strict=True))
-    bounds = bernstein_lower(means, variances, n, lower, upper, alpha / len(lower))
+    bounds = bernstein_lower(means, variances, n, lower, upper, alpha)
     in_doubt = lower <= SLACK
     if not np.all(bounds[in_doubt] > SLACK):
         return 0.0

@@ -18,8 +18,8 @@ def round_down(radius: float, digits: int = DIGITS) -> float:
         return 0.0
     scale = float(10**digits)
     units = math.floor(radius * scale)
+    if (units + 1) / scale <= radius:  # the product can fall short of a whole number
+        units += 1
     while units > 0 and units / scale > radius:
         units -= 1
-    while (units + 1) / scale <= radius:  # the product can fall short of a whole number
-        units += 1
     return units / scale

@@ -34,7 +34,7 @@ def perturb(
     generator = torch.Generator().manual_seed(seed)
     clean = torch.from_numpy(image)
     vectors = torch.from_numpy(snapshot.vectors)
-    ours = torch.from_numpy(snapshot.labels == int(np.flatnonzero(snapshot.label_names == label)[0]))
+    ours = torch.from_numpy(snapshot.labels == snapshot.label_names.index(label))
     delta = torch.zeros_like(clean)
     for _ in range(steps):
         delta.requires_grad_(True)

@@ -44,8 +44,9 @@ class Snapshot:
         self.vectors = np.ascontiguousarray(
             np.stack(vectors) if vectors else np.zeros((0, dimension), np.float32)
         )
-        self.label_names, codes = np.unique([item.label for item in items], return_inverse=True)
-        self.labels = codes.astype(np.int64)
+        self.label_names = sorted({item.label for item in items})
+        codes = {name: code for code, name in enumerate(self.label_names)}
+        self.labels = np.array([codes[item.label] for item in items], dtype=np.int64)
         self._index = faiss.IndexFlatL2(self.vectors.shape[1])
         self._index.add(self.vectors)
         self._selectors: dict[int, tuple[faiss.IDSelectorBitmap, NDArray[np.uint8]]] = {}
@@ -108,7 +109,8 @@ class Snapshot:
         """FAISS's selector of all items whose label is not `label`; it keeps no reference to its bits."""
         if label not in self._selectors:
             bits = np.packbits(self.labels != label, bitorder="little")
-            self._selectors[label] = (faiss.IDSelectorBitmap(len(self), faiss.swig_ptr(bits)), bits)
+            made = (faiss.IDSelectorBitmap(len(self), faiss.swig_ptr(bits)), bits)
+            self._selectors.setdefault(label, made)  # the first of two threads wins, and its bits stay
         return self._selectors[label][0]
 
 

@@ -76,10 +76,11 @@ class GalleryStore:
             self._db.execute(begin)
             try:
                 yield self._db
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # on a full disk SQLite has rolled back already
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     def version(self) -> int:
         """The number of changes made so far; 0 for a gallery that was never written."""
@@ -93,8 +94,7 @@ class GalleryStore:
         a vector that is not finite.
         """
         for new in items:
-            if not np.isfinite(new.vector).all():
-                raise GalleryError(f"the embedding of item {new.item.id!r} is not finite: it was not added")
+            _check_finite(new.item.id, new.vector)
         with self._transaction() as db:
             for new in items:
                 db.execute("DELETE FROM items WHERE id = ?", (new.item.id,))
@@ -114,7 +114,12 @@ class GalleryStore:
             return self._bump(db)
 
     def set_vectors(self, vectors: Mapping[str, NDArray[np.float32]], model: str) -> int:
-        """Store vectors by `model` for items that are there, and return the new version."""
+        """Store vectors by `model` for items that are there, all or none, and return the new version.
+
+        Raises `GalleryError` on a vector that is not finite.
+        """
+        for id_, vector in vectors.items():
+            _check_finite(id_, vector)
         with self._transaction() as db:
             db.executemany(
                 "INSERT OR REPLACE INTO vectors SELECT row, ?, ? FROM items WHERE id = ?",
@@ -163,6 +168,11 @@ class GalleryStore:
             ).fetchall()
         items = [Item(id_, label, json.loads(metadata)) for id_, label, metadata, _ in rows]
         return version, items, [np.frombuffer(row[3], dtype="<f4") for row in rows]
+
+
+def _check_finite(id_: str, vector: NDArray[np.float32]) -> None:
+    if not np.isfinite(vector).all():
+        raise GalleryError(f"the embedding of item {id_!r} is not finite: it was not stored")
 
 
 def _to_bytes(vector: NDArray[np.float32]) -> bytes:

@@ -63,7 +63,8 @@ class EmbeddingModel:
                 f"{path} has sha256 {found}, but its manifest names {manifest.weights.sha256}: the file was"
                 " changed or damaged; restore it, or train again"
             )
-        network = build_network(manifest.architecture, manifest.input_shape, manifest.normalization)
+        with torch.random.fork_rng(devices=[]):  # the weights drawn here are overwritten
+            network = build_network(manifest.architecture, manifest.input_shape, manifest.normalization)
         try:
             network.load_state_dict(load_safetensors(content))
         except SafetensorError as error:

@@ -151,7 +151,7 @@ def train(
     name: Annotated[str | None, typer.Option(help="The model's name; default: of the folder.")] = None,
 ) -> None:
     """Train an embedding network; the same command gives the same weights."""
-    command = f"retrievalguard train --data {data} --sigma {sigma:g}"
+    command = f"retrievalguard train --data {data} --sigma {sigma!r}"
     command += f" --epochs {epochs}" if epochs != Recipe.epochs else ""
     with Progress(
         *Progress.get_default_columns(), TextColumn("loss {task.fields[loss]:.3f}"), console=console

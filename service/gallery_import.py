@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from index import Item
@@ -41,12 +43,14 @@ def sources(origin: str) -> list[Source]:
     `label`; `id` and `metadata` (JSON) are optional, further CSV columns become metadata.
     """
     path = Path(origin)
+    reader = {".csv": _csv, ".jsonl": _jsonl}.get(path.suffix.lower())
     if path.is_dir():
         found = list(_folder(path))
-    elif path.suffix == ".csv" and path.is_file():
-        found = list(_csv(path))
-    elif path.suffix == ".jsonl" and path.is_file():
-        found = list(_jsonl(path))
+    elif reader and path.is_file():
+        try:
+            found = list(reader(path))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ImportFailure(f"{path} cannot be read as UTF-8 text with a row a line: {error}") from error
     elif origin in DATASETS:
         found = list(_dataset(origin))
     else:
@@ -65,7 +69,7 @@ def _dataset(name: str) -> Iterator[Source]:
         yield Source(Item(id_, label), content=png(pixels))
 
 
-def png(pixels: "Any") -> bytes:
+def png(pixels: NDArray[np.uint8]) -> bytes:
     """A PNG file of 8-bit pixels (C, H, W), C being 1 or 3."""
     image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
     buffer = io.BytesIO()
@@ -81,15 +85,18 @@ def _folder(folder: Path) -> Iterator[Source]:
 
 
 def _csv(table: Path) -> Iterator[Source]:
-    with table.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
+    with table.open(newline="", encoding="utf-8-sig") as file:  # Excel begins UTF-8 with a mark
+        reader = csv.DictReader(file, restkey="")
         for row in reader:
-            extra = {k: v for k, v in row.items() if k not in ("path", "label", "id", "metadata")}
+            if "" in row or None in row.values():
+                cells = "more" if "" in row else "fewer"
+                raise ImportFailure(f"{table}, line {reader.line_num}: {cells} cells than the first line has")
+            extra = {k: v for k, v in row.items() if k not in ("path", "label", "id", "metadata") and v}
             yield _row(table, reader.line_num, row, extra)
 
 
 def _jsonl(table: Path) -> Iterator[Source]:
-    with table.open(encoding="utf-8") as file:
+    with table.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 try:
@@ -102,7 +109,8 @@ def _jsonl(table: Path) -> Iterator[Source]:
 
 
 def _row(table: Path, line: int, row: dict[str, Any], extra: dict[str, Any]) -> Source:
-    if not row.get("path") or not row.get("label"):
+    path, label, id_ = (_text(table, line, row, name) for name in ("path", "label", "id"))
+    if not path or not label:
         raise ImportFailure(f"{table}, line {line}: needs both `path` and `label`")
     metadata = row.get("metadata") or {}
     if isinstance(metadata, str):
@@ -112,6 +120,14 @@ def _row(table: Path, line: int, row: dict[str, Any], extra: dict[str, Any]) -> 
             raise ImportFailure(f"{table}, line {line}: metadata is not valid JSON ({error})") from error
     if not isinstance(metadata, dict):
         raise ImportFailure(f"{table}, line {line}: metadata must be a JSON object")
-    path = str(row["path"])
-    item = Item(str(row.get("id") or path), str(row["label"]), metadata | extra)
-    return Source(item, table.parent / path)
+    return Source(Item(id_ or path, label, metadata | extra), table.parent / path)
+
+
+def _text(table: Path, line: int, row: dict[str, Any], name: str) -> str:
+    """A text or a number as text; "" if it is missing."""
+    value = row.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str | int | float) or isinstance(value, bool):
+        raise ImportFailure(f"{table}, line {line}: `{name}` must be text or a number")
+    return str(value)

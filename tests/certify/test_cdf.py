@@ -66,11 +66,11 @@ def test_the_lower_end_of_the_range_is_what_the_unseen_may_be() -> None:
     assert 0 < radii[0] < radii[1] < radii[2]
 
 
-def test_the_smallest_of_all_margins_counts_each_at_its_share() -> None:
+def test_the_smallest_of_all_margins_counts_each_at_all_of_alpha() -> None:
     good, bad = margin([0.9] * 100), margin([0.5] * 100)
     alone = cdf_radius([bad], 1.0, 0.01)
     assert 0 < alone < cdf_radius([good], 1.0, 0.01)
-    assert cdf_radius([good, bad], 1.0, 0.02) == alone
+    assert cdf_radius([good, bad], 1.0, 0.01) == alone
 
 
 def test_no_margins_no_limit_and_no_lead_no_radius() -> None:
@@ -94,7 +94,7 @@ def test_monotone_in_alpha_range_and_rivals(seed: int, alpha: float, factor: flo
     assert radius <= cdf_radius([margins], 0.5, alpha * factor)
     lower = Margins(margins.values, margins.lower - factor, margins.upper)
     assert cdf_radius([lower], 0.5, alpha) <= radius
-    assert cdf_radius([margins, margin(np.ones(300))], 0.5, alpha) <= radius
+    assert cdf_radius([margins, margin(np.ones(300))], 0.5, alpha) <= radius + 1e-12  # BLAS may sum otherwise
     assert cdf_radius([margins], 0.5 * factor, alpha) == pytest.approx(radius * factor, rel=1e-12)
     shuffled = np.random.default_rng(seed).permuted(margins.values, axis=1)
     assert cdf_radius([Margins(shuffled, margins.lower, margins.upper)], 0.5, alpha) == radius

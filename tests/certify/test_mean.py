@@ -39,11 +39,11 @@ def test_half_space_attains_the_radius() -> None:
     assert 0.99 * 0.5 * ndtri(0.9) < radius < 0.5 * ndtri(0.9)
 
 
-def test_the_smallest_of_all_margins_counts_each_at_its_share() -> None:
+def test_the_smallest_of_all_margins_counts_each_at_all_of_alpha() -> None:
     good, bad = margin([0.9] * 100), margin([0.5] * 100)
     alone = mean_radius([bad], 1.0, 0.01)
     assert 0 < alone < mean_radius([good], 1.0, 0.01)
-    assert mean_radius([good, bad], 1.0, 0.02) == alone
+    assert mean_radius([good, bad], 1.0, 0.01) == alone
 
 
 def test_a_margin_that_cannot_be_negative_needs_no_samples() -> None:

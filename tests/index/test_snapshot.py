@@ -274,7 +274,6 @@ def test_a_snapshot_says_what_it_holds() -> None:
     assert snapshot.exact(np.array([2, 0])).dtype == np.float64
 
 
-@pytest.mark.xfail(reason="numpy drops NULs at the end of a string: two labels become one", strict=True)
 def test_labels_that_differ_by_a_nul_at_the_end_are_two_labels() -> None:
     snapshot = snapshot_of([[1, 2], [3, 4]], ["a", "a\0"])
 
@@ -307,7 +306,6 @@ def test_threads_that_search_at_once_all_get_the_right_rivals(large: Snapshot) -
     assert wrong == []
 
 
-@pytest.mark.xfail(reason="the second thread frees the bits with which the first one searches", strict=True)
 def test_two_threads_that_meet_a_label_first_at_once_get_its_rivals(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(8)
     labels = ["ab"[row % 2] for row in range(4000)]

@@ -91,7 +91,6 @@ def test_the_manifest_says_how_to_train_again(tmp_path: Path) -> None:
     assert again.manifest.digest == manifest.digest
 
 
-@pytest.mark.xfail(reason="loading initialises a network, which draws from torch's generator", strict=True)
 def test_training_leaves_torchs_generator_alone(tmp_path: Path) -> None:
     state = torch.get_rng_state()
 
@@ -131,9 +130,6 @@ def test_the_command_trains_a_model_that_loads_and_its_manifest_names_the_comman
     assert run(Recipe(sigma=0.25, epochs=2), tmp_path / "in-process").manifest.digest == model.manifest.digest
 
 
-@pytest.mark.xfail(
-    reason="the command rounds σ to six digits: it does not reproduce the weights", strict=True
-)
 def test_the_command_in_the_manifest_keeps_every_digit_of_sigma(tmp_path: Path) -> None:
     sigma = "0.12345678"
     arguments = ["train", "--data", "digits", "--sigma", sigma, "--epochs", "1", "--output", str(tmp_path)]
