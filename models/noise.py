@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # Samples in a chunk: the unit in which noise is drawn and passed through the network.
-CHUNK = 256
+CHUNK = 128
 
 # A gallery vector is a fixed number to the certificate of every query. If an item met the same noise as a
 # query with the same pixels, it would depend on that query's samples; so the two never share a stream.

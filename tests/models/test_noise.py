@@ -115,13 +115,13 @@ def test_a_short_secret_is_refused() -> None:
 
 # --- the distribution: the secret is fixed, so these are the same numbers every time
 
-CHUNKS = 16
+CHUNKS = 32
 PIXELS = (CHUNK, 1, 8, 8)
 
 
 @pytest.fixture(scope="module")
 def numbers() -> NDArray[np.float64]:
-    """(CHUNKS, 16384): 262,144 numbers of consecutive chunks of one input."""
+    """(CHUNKS, 8192): 262,144 numbers of consecutive chunks of one input."""
     drawn = [draw(chunk=chunk, shape=PIXELS).ravel() for chunk in range(CHUNKS)]
     return np.array(drawn, dtype=np.float64)
 

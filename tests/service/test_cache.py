@@ -21,7 +21,7 @@ from service.cache_stores import EmbeddedStore, RedisStore
 from tests.service.processes import RedisServer, Server, copy_gallery
 from tests.service.queries import Json, claims, tensor
 
-VALUE = 48 + 4 * 64 * 256  # one chunk: header and HMAC, then 256 embeddings of 64 numbers
+VALUE = 48 + 4 * 64 * 256  # two chunks: header and HMAC, then 256 embeddings of 64 numbers
 
 
 class EmbeddedFile:
