@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from models.memory import keep_freed_memory
 from models.model import EmbeddingModel
 from models.noise import CHUNK, KeyedNoise, Purpose, input_digest
 
@@ -24,6 +25,7 @@ class SmoothedModel:
     def __init__(
         self, model: EmbeddingModel, sigma: float, secret: bytes, threads: int | None = None
     ) -> None:
+        keep_freed_memory()
         self.model = model
         self.sigma = sigma
         self._noise = KeyedNoise(secret, model.manifest.digest, sigma)

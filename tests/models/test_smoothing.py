@@ -273,5 +273,5 @@ def test_the_mean_converges_to_that_of_a_plain_implementation(
 
     # 16 coordinates: 4 standard errors are exceeded once in 1,000 seeds, and the seeds are fixed.
     assert _deviations(smoothed(model), images[1], mean, variance, count, 160) < 4
-    # The control: with 10 % more noise the difference is seen.
-    assert _deviations(smoothed(model, sigma=1.1 * SIGMA), images[1], mean, variance, count, 160) > 8
+    # The control: with 20 % more noise the difference is seen.
+    assert _deviations(smoothed(model, sigma=1.2 * SIGMA), images[1], mean, variance, count, 160) > 8
