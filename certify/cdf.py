@@ -43,27 +43,30 @@ def cdf_radius(blocks: Iterable[Margins], sigma: float, alpha: float) -> float:
     bisection, keeping the lower end. Every margin has all of `alpha`: see `margins.Margins`. 0 if the right
     side is not positive at ||δ|| = 0; infinity without margins.
     """
-    lowers, steps, n = [], [], 0
+    radius = float("inf")
     for margins in blocks:
-        n = margins.values.shape[1]
-        ordered = np.sort(margins.values, axis=1)[:, ranks(n) - 1]
+        count, n = margins.values.shape
+        if count == 0:
+            continue
+        levels = ranks(n)
+        tails = ndtri(order_statistic_tail(levels, n, alpha))
+        ordered = np.sort(margins.values, axis=1)[:, levels - 1]
         thresholds = np.maximum(ordered, margins.lower[:, None])
-        lowers.append(margins.lower)
-        steps.append(np.diff(thresholds, axis=1, prepend=margins.lower[:, None]))
-    lower = np.concatenate([np.empty(0), *lowers])
-    if len(lower) == 0:
-        return float("inf")
-    step = np.concatenate(steps)
-    tails = ndtri(order_statistic_tail(ranks(n), n, alpha))
+        steps = np.diff(thresholds, axis=1, prepend=margins.lower[:, None])
 
-    def worst(radius: float) -> float:
-        return float((lower + step @ ndtr(tails - radius / sigma)).min())
+        def worst(
+            distance: float, lower: Array = margins.lower, steps: Array = steps, tails: Array = tails
+        ) -> float:
+            return float((lower + steps @ ndtr(tails - distance / sigma)).min())
 
-    return largest_positive(worst, 16 * sigma)
+        radius = largest_positive(worst, min(radius, 16 * sigma))
+    return radius
 
 
 def largest_positive(falling: Callable[[float], float], high: float) -> float:
     """The largest argument in [0, `high`] where `falling` exceeds SLACK, from below; 0 if nowhere."""
+    if falling(high) > SLACK:
+        return high
     low = 0.0
     if not falling(low) > SLACK:
         return 0.0

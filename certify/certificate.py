@@ -138,10 +138,13 @@ def chosen_margins(
     """Every margin that has to stay positive, at the certification samples; the selection chose the pairs."""
     selection, certification = samples[:selected], samples[selected:]
     winners, rivals = listing.winners, listing.rivals
-    best = best_winners(selection, winners, rivals)
+    best, scores = best_winners(selection, winners, rivals)
+    nearest_first = np.argsort(
+        scores, kind="stable"
+    )  # the first block sets the radius, the others confirm it
     rows = max(1, BLOCK // len(certification))
     for first in range(0, len(rivals), rows):
-        block = slice(first, first + rows)
+        block = nearest_first[first : first + rows]
         yield pair_margins(certification, winners[best[block]], rivals[block], space)
     if not listing.complete:
         winner = winners[best_outside_winner(selection, winners, listing.centre, listing.outside)]

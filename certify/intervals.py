@@ -33,20 +33,18 @@ def order_statistic_tail(ranks: NDArray[np.int64], trials: int, alpha: float) ->
     return clopper_pearson_lower(trials - ranks + 1, trials, alpha / len(ranks))
 
 
-def bernstein_lower(
-    means: Array, variances: Array, n: int, lower: Array, upper: Array, alpha: float
-) -> Array:
-    """Lower confidence bounds (K,) of expectations, from means and variances of n samples in [lower, upper].
+def empirical_bernstein_lower(values: Array, lower: Array, upper: Array, alpha: float) -> Array:
+    """Lower confidence bounds (K,) of the means behind the rows of `values` (K, n), in [lower, upper] (K,).
 
-    Empirical Bernstein, Maurer & Pontil (2009), Theorem 4: mean - sqrt(2 V ln(2/alpha) / n) - 7 (upper -
-    lower) ln(2/alpha) / (3 (n - 1)), V the unbiased variance; `variances` are the plain ones, a mean of
-    squares. Each row holds at `alpha`: the union over rows is the caller's.
+    Maurer & Pontil (2009), Theorem 4: mean - sqrt(2 V ln(2/alpha) / n) - 7 (upper - lower) ln(2/alpha) /
+    (3 (n - 1)), V the unbiased variance. Each row holds at `alpha`.
     """
+    n = values.shape[1]
     if n < 2:
         return lower.copy()
     log = np.log(2 / alpha)
-    spread = np.sqrt(2 * variances * log / (n - 1))
-    bound: Array = means - spread - 7 * (upper - lower) * log / (3 * (n - 1))
+    spread = np.sqrt(2 * values.var(axis=1, ddof=1) * log / n)
+    bound: Array = values.mean(axis=1) - spread - 7 * (upper - lower) * log / (3 * (n - 1))
     return bound.clip(min=lower)
 
 

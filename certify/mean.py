@@ -3,13 +3,10 @@
 from collections.abc import Iterable
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from certify.intervals import bernstein_lower
+from certify.intervals import empirical_bernstein_lower
 from certify.margins import SLACK, Margins
-
-Array = NDArray[np.float64]
 
 
 def mean_radius(blocks: Iterable[Margins], sigma: float, alpha: float) -> float:
@@ -23,21 +20,16 @@ def mean_radius(blocks: Iterable[Margins], sigma: float, alpha: float) -> float:
     q_low an empirical-Bernstein bound at `alpha` for every margin (see `margins.Margins`); SLACK stands for
     0. A margin whose range is all above it needs no bound (R = infinity); one whose bound is not gives 0.
     """
-    parts: list[tuple[Array, Array, Array, Array]] = []
-    n = 0
-    for margins in blocks:
-        n = margins.values.shape[1]
-        mean, variance = margins.values.mean(axis=1), margins.values.var(axis=1)
-        parts.append((mean, variance, margins.lower, margins.upper))
-    if not parts or sum(len(part[0]) for part in parts) == 0:
-        return float("inf")
-    means, variances, lower, upper = (np.concatenate(rows) for rows in zip(*parts, strict=True))
-    bounds = bernstein_lower(means, variances, n, lower, upper, alpha)
-    in_doubt = lower <= SLACK
+    return min((_radius(margins, sigma, alpha) for margins in blocks), default=float("inf"))
+
+
+def _radius(margins: Margins, sigma: float, alpha: float) -> float:
+    bounds = empirical_bernstein_lower(margins.values, margins.lower, margins.upper, alpha)
+    in_doubt = margins.lower <= SLACK
     if not np.all(bounds[in_doubt] > SLACK):
         return 0.0
-    width = (upper - lower)[in_doubt]
-    q_low = np.minimum((bounds - lower)[in_doubt] / width, 1 - 1e-15)
-    q_zero = (SLACK - lower[in_doubt]) / width
+    width = (margins.upper - margins.lower)[in_doubt]
+    q_low = np.minimum((bounds - margins.lower)[in_doubt] / width, 1 - 1e-15)
+    q_zero = (SLACK - margins.lower[in_doubt]) / width
     radii = sigma * (ndtri(q_low) - ndtri(q_zero)) * (1 - 1e-9)
     return float(max(radii.min(initial=np.inf), 0.0))

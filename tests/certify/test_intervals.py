@@ -9,8 +9,8 @@ from scipy.stats import binom, binomtest
 
 from certify.cdf import ranks
 from certify.intervals import (
-    bernstein_lower,
     clopper_pearson_lower,
+    empirical_bernstein_lower,
     mean_ball,
     order_statistic_tail,
 )
@@ -88,9 +88,8 @@ def test_order_statistic_tail_of_one_rank() -> None:
 
 
 def bound_of(values: NDArray[np.float64], lower: float, upper: float, alpha: float) -> NDArray[np.float64]:
-    rows, n = values.shape
-    ends = np.full(rows, lower), np.full(rows, upper)
-    return bernstein_lower(values.mean(axis=1), values.var(axis=1), n, *ends, alpha)
+    rows = len(values)
+    return empirical_bernstein_lower(values, np.full(rows, lower), np.full(rows, upper), alpha)
 
 
 def bernoulli_bounds(n: int, alpha: float) -> NDArray[np.float64]:

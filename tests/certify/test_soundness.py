@@ -86,7 +86,7 @@ def no_confidence_correction(monkeypatch: pytest.MonkeyPatch) -> None:
         return (trials - ranks + 1) / trials
 
     monkeypatch.setattr("certify.cdf.order_statistic_tail", frequency)
-    monkeypatch.setattr("certify.mean.bernstein_lower", lambda means, *_: means)
+    monkeypatch.setattr("certify.mean.empirical_bernstein_lower", lambda values, *_: values.mean(axis=1))
     monkeypatch.setattr("certify.certificate.mean_ball", lambda *_: 0.0)
 
 
