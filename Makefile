@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 EXTRA ?= cpu
+BENCH ?= query
 
-.PHONY: install serve test lint load evaluate train test-docker clean
+.PHONY: install serve test lint bench load evaluate train test-docker clean
 install: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml
@@ -28,13 +29,17 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+bench: $(VENV)/.installed-dev  ## BENCH=query: a cold query against the bare network
+	$(BIN)/python -m bench.$(BENCH)
+
 load: $(VENV)/.installed-dev  ## Locust against a server it starts; the last line is JSON
 	$(BIN)/python -m bench.load
 
 evaluate: install  ## the table of docs/benchmarks.md: certified Recall@1 for every method
-	$(BIN)/retrievalguard evaluate --data digits --queries 298 --samples 10000 \
+	$(BIN)/retrievalguard evaluate --data digits --queries 296 --samples 10000 \
 	  --method paper --method bisector --method mean --method cdf \
 	  --json docs/evaluation.json --plot docs/evaluation.png
+	$(BIN)/python -m evaluation.picture docs/evaluation.json docs/answer.png
 
 train: install  ## reproduces the shipped weights
 	$(BIN)/retrievalguard train --data digits --sigma 0.25 --output models/pretrained/digits-cnn

@@ -139,9 +139,8 @@ def chosen_margins(
     selection, certification = samples[:selected], samples[selected:]
     winners, rivals = listing.winners, listing.rivals
     best, scores = best_winners(selection, winners, rivals)
-    nearest_first = np.argsort(
-        scores, kind="stable"
-    )  # the first block sets the radius, the others confirm it
+    # The first block sets the radius; the others mostly confirm it, in one look.
+    nearest_first = np.argsort(scores, kind="stable")
     rows = max(1, BLOCK // len(certification))
     for first in range(0, len(rivals), rows):
         block = nearest_first[first : first + rows]

@@ -26,7 +26,8 @@ class Margins:
     drawn, and min_k R_k > R* implies R_k* > R*, which has probability at most α (an intersection-union
     test). No other margin can make the minimum too large.
 
-    So the bounds take margins in blocks of rows: thousands of rivals at 100,000 samples would fill the memory.
+    So the bounds take margins in blocks of rows: all at once, thousands of rivals at 100,000 samples would
+    fill the memory.
     """
 
     values: Array

@@ -364,10 +364,6 @@ def test_the_selection_chooses_and_does_not_certify(method: Method, listed: int)
             assert np.isclose(rows, pair[: rows.shape[1]], atol=1e-12).all(axis=1).any()
 
 
-@ [0.4, 0] - (0.81 - 0.25) / 2, atol=1e-12)
-    np.testing.assert_allclose(safe.values[0], samples[200:1150] @ [1.9, 0] - (0.81 - 1) / 2, atol=1e-12)
-
-
 @briefly
 @given(seed=st.integers(0, 2**32), listed=st.integers(0, 9))
 def test_the_certification_samples_do_not_choose(seed: int, listed: int) -> None:
