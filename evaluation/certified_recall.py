@@ -10,6 +10,7 @@ from certify import Method, certify
 from evaluation.workbench import held_out, workbench
 from models.noise import CHUNK
 from models.smoothing import chunks
+from service.contest import contest
 from service.options import RetrieveOptions
 from service.settings import Settings
 
@@ -49,7 +50,7 @@ def evaluate(
         for row in progress(range(len(images))):
             image, label = images.tensors[row], images.labels[row]
             drawn = retriever.smoothed.sample(image, 0, chunks(samples))[:samples]
-            neighbors, listings = retriever.contest(snapshot, drawn, RetrieveOptions())
+            neighbors, listings = contest(snapshot, drawn, RetrieveOptions(), settings.max_rivals)
             base = retriever.model(np.repeat(image[None], CHUNK, axis=0))[0].astype(np.float64)
             certificates = {
                 method: certify(

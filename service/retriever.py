@@ -10,22 +10,19 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from certify import (
-    GUARANTEES,
     Certificate,
     EmbeddingSpace,
-    Guarantee,
-    Listing,
     certify,
     round_down,
-    selection_size,
 )
-from index import Gallery, GalleryError, Item, Neighbors, NewItem, Snapshot
+from index import Gallery, GalleryError, Item, NewItem, Snapshot
 from models import EmbeddingModel, SmoothedModel
 from models.noise import CHUNK, input_digest
 from models.smoothing import chunks
 from service.admission import Admission
 from service.cache import CacheStore, SampleCache
 from service.cache_stores import EmbeddedStore, RedisStore
+from service.contest import contest
 from service.decode import decode_image, media_type
 from service.errors import GalleryEmpty, InvalidOption, ModelFailure
 from service.metrics import Metrics
@@ -34,10 +31,6 @@ from service.schemas import CertificateBody, GalleryRef, ModelRef, Neighbor, Ret
 from service.settings import Settings, noise_secret
 
 CacheResult = Literal["miss", "resumed", "hit"]
-# Same-label items that may stand against a rival: the nearest ones; more cost time and change nothing.
-WINNERS = 16
-# Rivals listed for the guarantee that was not asked for; the others are bounded together.
-RIVALS_OTHER = 64
 
 
 @dataclass(frozen=True)
@@ -190,7 +183,7 @@ class Retriever:
             admitted = time.perf_counter()
             samples, cached = self.samples(query.image, query.samples)
             sampled = time.perf_counter()
-            neighbors, listings = self.contest(snapshot, samples, query.options)
+            neighbors, listings = contest(snapshot, samples, query.options, self.settings.max_rivals)
             searched = time.perf_counter()
             certificate = certify(
                 samples,
@@ -262,33 +255,6 @@ class Retriever:
         result: CacheResult = "resumed" if have else "miss"
         self.metrics.cache.labels(result).inc()
         return samples[:count], result
-
-    def contest(
-        self, snapshot: Snapshot, samples: NDArray[np.float32], options: RetrieveOptions
-    ) -> tuple[Neighbors, dict[Guarantee, Listing]]:
-        """The items nearest to the mean of all samples, and the contest of each guarantee.
-
-        Contests are chosen with the selection samples alone. One is left out when the item (its label) that
-        these chose is not the one that is served.
-        """
-        exact = samples.astype(np.float64)
-        neighbors = snapshot.nearest(exact.mean(axis=0), options.top_k)
-        centre = exact[: selection_size(len(exact))].mean(axis=0)
-        chosen = snapshot.nearest(centre, 1).rows
-        label = int(snapshot.labels[chosen[0]])
-        listed = dict.fromkeys(GUARANTEES, RIVALS_OTHER) | {options.guarantee: self.settings.max_rivals}
-        listings: dict[Guarantee, Listing] = {}
-        if snapshot.labels[neighbors.rows[0]] == label:
-            winners = snapshot.nearest_of_label(centre, WINNERS, label).rows
-            rivals = snapshot.nearest_rivals(centre, listed["label"], label)
-            listings["label"] = Listing(
-                snapshot.exact(winners), snapshot.exact(rivals.rows), centre, rivals.outside
-            )
-        if neighbors.rows[0] == chosen[0]:
-            others = snapshot.nearest(centre, listed["item"] + 1)
-            rows = others.rows[others.rows != chosen[0]]
-            listings["item"] = Listing(snapshot.exact(chosen), snapshot.exact(rows), centre, others.outside)
-        return neighbors, listings
 
     def _certificate(self, certificate: Certificate) -> CertificateBody:
         """The certificate as it is sent. Without rivals the radius is the diameter of the input space."""

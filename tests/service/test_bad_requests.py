@@ -282,7 +282,7 @@ TABLE = {
 }
 
 # What belongs to the server and not to the client.
-LEAK = re.compile(r"Traceback|\.py\b|0x[0-9a-f]{6}|/work/|/root/|/home/|/tmp/|site-packages|<_io")
+LEAK = re.compile(r"Traceback|\.py\b|0x[0-9a-f]{6}|/root/|/home/|/tmp/|site-packages|<_io")
 
 
 @pytest.fixture(scope="module")
