@@ -6,19 +6,16 @@ empty cache; and as many forward passes of the same network on ready inputs, at 
 
 import json
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from bench.results import save
-from index import Item
+from evaluation.workbench import workbench
 from models import EmbeddingModel, digits
-from service.gallery_import import png, sources
-from service.retriever import Retriever
+from service.gallery_import import png
 from service.settings import Settings
 
 BATCHES = (64, 128, 256, 512, 1024)
@@ -44,11 +41,7 @@ def main() -> None:
     """Print the comparison and, as the last line, its JSON."""
     queries = digits("query")
     files = [png(pixels) for pixels in queries.pixels]
-    with tempfile.TemporaryDirectory() as folder:
-        retriever = Retriever.open(Settings.model_validate({"data_dir": Path(folder), "redis_url": None}))
-        retriever.gallery.add(
-            [retriever.prepare(Item(s.item.id, s.item.label), s.read()) for s in sources("digits")]
-        )
+    with workbench("digits", Settings.from_environment()) as retriever:
         count = retriever.settings.samples
         for file in files[-3:]:
             retriever.retrieve(file)
@@ -61,7 +54,6 @@ def main() -> None:
         for file in files[:ROUNDS]:
             bare.append(passes(retriever.model, best, count))
             times.append(seconds(lambda file=file: answers.append(retriever.retrieve(file))))  # type: ignore[misc]
-        retriever.close()
     report = {
         "samples": count,
         "rounds": ROUNDS,

@@ -44,12 +44,14 @@ def cdf_radius(blocks: Iterable[Margins], sigma: float, alpha: float) -> float:
     side is not positive at ||δ|| = 0; infinity without margins.
     """
     radius = float("inf")
+    levels_of: dict[int, tuple[NDArray[np.int64], Array]] = {}  # the blocks of one query share them
     for margins in blocks:
         count, n = margins.values.shape
         if count == 0:
             continue
-        levels = ranks(n)
-        tails = ndtri(order_statistic_tail(levels, n, alpha))
+        if n not in levels_of:
+            levels_of[n] = ranks(n), ndtri(order_statistic_tail(ranks(n), n, alpha))
+        levels, tails = levels_of[n]
         ordered = np.sort(margins.values, axis=1)[:, levels - 1]
         thresholds = np.maximum(ordered, margins.lower[:, None])
         steps = np.diff(thresholds, axis=1, prepend=margins.lower[:, None])

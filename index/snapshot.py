@@ -64,21 +64,22 @@ class Snapshot:
 
     def nearest(self, point: Array, count: int) -> Neighbors:
         """The `count` items nearest to `point` (d,), or all if there are fewer."""
-        return self._search(point, count, len(self), None)
+        return self._search(point, count, None)
 
     def nearest_rivals(self, point: Array, count: int, label: int) -> Neighbors:
         """The `count` items nearest to `point` (d,) whose label is not `label` (a code of `labels`)."""
-        return self._search(point, count, int((self.labels != label).sum()), label)
+        return self._search(point, count, label)
 
     def nearest_of_label(self, point: Array, count: int, label: int) -> Neighbors:
         """The `count` items nearest to `point` (d,) whose label is `label` (a code of `labels`)."""
         return self._rank(point, np.flatnonzero(self.labels == label), count, np.inf)
 
-    def _search(self, point: Array, count: int, available: int, without: int | None) -> Neighbors:
+    def _search(self, point: Array, count: int, without: int | None) -> Neighbors:
+        """Among all items, or those whose label is not `without`."""
+        everything = np.arange(len(self)) if without is None else np.flatnonzero(self.labels != without)
         proposed = count + MARGIN
-        if proposed >= available:
-            rows = np.flatnonzero(self.labels != without) if without is not None else np.arange(len(self))
-            return self._rank(point, rows, count, np.inf)
+        if proposed >= len(everything):
+            return self._rank(point, everything, count, np.inf)
         parameters = None
         if without is not None:
             parameters = faiss.SearchParameters(sel=self._selector(without))  # type: ignore[call-arg]
@@ -91,9 +92,6 @@ class Snapshot:
         unseen = float(np.sqrt(max(float(squares[0, -1]) - slack, 0.0)))
         found = self._rank(point, rows[0].astype(np.int64), count, unseen)
         if count and found.distances[-1] > unseen:  # more ties than the margin holds: look at everything
-            everything = (
-                np.flatnonzero(self.labels != without) if without is not None else np.arange(len(self))
-            )
             return self._rank(point, everything, count, np.inf)
         return found
 

@@ -133,19 +133,20 @@ class GalleryStore:
 
     def item(self, id_: str) -> Item:
         """One item; `GalleryError` if it is not there."""
-        with self._lock:
-            row = self._db.execute("SELECT id, label, metadata FROM items WHERE id = ?", (id_,)).fetchone()
-        if row is None:
-            raise GalleryError(f"the gallery has no item {id_!r}")
-        return Item(row[0], row[1], json.loads(row[2]))
+        id_, label, metadata = self._one("SELECT id, label, metadata FROM items WHERE id = ?", id_)
+        return Item(id_, label, json.loads(metadata))
 
     def image(self, id_: str) -> tuple[bytes, str]:
         """The image file of an item as it was added, and its media type; `GalleryError` if not there."""
+        content, media_type = self._one("SELECT image, media_type FROM items WHERE id = ?", id_)
+        return content, media_type
+
+    def _one(self, query: str, id_: str) -> tuple[Any, ...]:
         with self._lock:
-            row = self._db.execute("SELECT image, media_type FROM items WHERE id = ?", (id_,)).fetchone()
+            row: tuple[Any, ...] | None = self._db.execute(query, (id_,)).fetchone()
         if row is None:
             raise GalleryError(f"the gallery has no item {id_!r}")
-        return row[0], row[1]
+        return row
 
     def without_vector(self, model: str) -> list[str]:
         """Ids of the items that `model` has not embedded yet, in the order in which they were added."""

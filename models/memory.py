@@ -1,7 +1,6 @@
 """Keep freed memory: the activations of one pass are the next one's, and giving them back costs a fifth."""
 
 import ctypes
-import ctypes.util
 
 # glibc's malloc.h. Without these, blocks of a few megabytes go back to the kernel as soon as they are freed,
 # and every pass pays for mapping and zeroing them again.
@@ -11,8 +10,8 @@ _LARGEST = 2**25
 
 def keep_freed_memory() -> bool:
     """Tell malloc to keep blocks of up to 32 MB for reuse, in this process; False where it is not glibc."""
-    library = ctypes.CDLL(ctypes.util.find_library("c"))
-    if not hasattr(library, "gnu_get_libc_version"):
+    library = ctypes.CDLL(None)  # what this process is linked with
+    if not hasattr(library, "mallopt"):
         return False
     return bool(
         library.mallopt(_M_MMAP_THRESHOLD, _LARGEST) and library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

@@ -25,9 +25,10 @@ def contest(
     exact = samples.astype(np.float64)
     neighbors = snapshot.nearest(exact.mean(axis=0), options.top_k)
     centre = exact[: selection_size(len(exact))].mean(axis=0)
-    chosen = snapshot.nearest(centre, 1).rows
-    label = int(snapshot.labels[chosen[0]])
     listed = dict.fromkeys(GUARANTEES, RIVALS_OTHER) | {options.guarantee: max_rivals}
+    around = snapshot.nearest(centre, 1 + listed["item"])
+    chosen, others = around.rows[:1], around.rows[1:]
+    label = int(snapshot.labels[chosen[0]])
     listings: dict[Guarantee, Listing] = {}
     if snapshot.labels[neighbors.rows[0]] == label:
         winners = snapshot.nearest_of_label(centre, WINNERS, label).rows
@@ -36,7 +37,5 @@ def contest(
             snapshot.exact(winners), snapshot.exact(rivals.rows), centre, rivals.outside
         )
     if neighbors.rows[0] == chosen[0]:
-        others = snapshot.nearest(centre, listed["item"] + 1)
-        rows = others.rows[others.rows != chosen[0]]
-        listings["item"] = Listing(snapshot.exact(chosen), snapshot.exact(rows), centre, others.outside)
+        listings["item"] = Listing(snapshot.exact(chosen), snapshot.exact(others), centre, around.outside)
     return neighbors, listings

@@ -123,9 +123,14 @@ class PixelsInvalid(Problem):
 
 
 class InvalidOption(Problem):
-    """An option is unknown, given twice, or out of range; `errors` lists each with its message."""
+    """Options are unknown, given twice, or out of range; `errors` lists each with its message."""
 
     status, slug, title = 422, "invalid-option", "Invalid option"
+
+    def __init__(self, *errors: tuple[str, str]) -> None:
+        # The client's own name comes back, cut: an answer is not to be as long as what was sent.
+        named = [{"option": option[:64], "message": message} for option, message in errors]
+        super().__init__("; ".join(f"{e['option']}: {e['message']}" for e in named), errors=named)
 
 
 class ModelFailure(Problem):

@@ -99,10 +99,7 @@ def _jsonl(table: Path) -> Iterator[Source]:
     with table.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
-                try:
-                    row = json.loads(line)
-                except ValueError as error:
-                    raise ImportFailure(f"{table}, line {number}: not valid JSON ({error})") from error
+                row = _parse(table, number, line, "not valid JSON")
                 if not isinstance(row, dict):
                     raise ImportFailure(f"{table}, line {number}: expected an object with path and label")
                 yield _row(table, number, row, {})
@@ -114,13 +111,17 @@ def _row(table: Path, line: int, row: dict[str, Any], extra: dict[str, Any]) -> 
         raise ImportFailure(f"{table}, line {line}: needs both `path` and `label`")
     metadata = row.get("metadata") or {}
     if isinstance(metadata, str):
-        try:
-            metadata = json.loads(metadata)
-        except ValueError as error:
-            raise ImportFailure(f"{table}, line {line}: metadata is not valid JSON ({error})") from error
+        metadata = _parse(table, line, metadata, "metadata is not valid JSON")
     if not isinstance(metadata, dict):
         raise ImportFailure(f"{table}, line {line}: metadata must be a JSON object")
     return Source(Item(id_ or path, label, metadata | extra), table.parent / path)
+
+
+def _parse(table: Path, line: int, text: str, complaint: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ImportFailure(f"{table}, line {line}: {complaint} ({error})") from error
 
 
 def _text(table: Path, line: int, row: dict[str, Any], name: str) -> str:

@@ -35,15 +35,10 @@ def parse_options(given: dict[str, Any]) -> RetrieveOptions:
     try:
         return RetrieveOptions.model_validate(given)
     except ValidationError as error:
-        known = ", ".join(RetrieveOptions.model_fields)
-        errors = [
-            {
-                "option": ".".join(map(str, e["loc"]))[:64],
-                "message": f"unknown option; known ones: {known}"
-                if e["type"] == "extra_forbidden"
-                else e["msg"],
-            }
-            for e in error.errors()[:16]
-        ]
-        detail = "; ".join(f"{e['option']}: {e['message']}" for e in errors)
-        raise InvalidOption(detail, errors=errors) from error
+        unknown = f"unknown option; known ones: {', '.join(RetrieveOptions.model_fields)}"
+        raise InvalidOption(
+            *(
+                (".".join(map(str, e["loc"])), unknown if e["type"] == "extra_forbidden" else e["msg"])
+                for e in error.errors()[:16]
+            )
+        ) from error

@@ -84,25 +84,14 @@ async def _multipart(request: Request, body: bytes) -> tuple[bytes, dict[str, An
         ).parse()
     except (MultiPartException, KeyError) as error:
         raise MalformedBody(f"the multipart body cannot be read: {error}") from error
-    async with _closing(form):
+    try:
         image = form.get("image")
         if not isinstance(image, UploadFile):
             raise MalformedBody("multipart/form-data needs a file part named `image`")
         fields = [(name, value) for name, value in form.multi_items() if name != "image"]
         return await image.read(), dict(_once(fields))
-
-
-class _closing:  # noqa: N801 -- reads like contextlib.closing
-    """Close a form's spooled files."""
-
-    def __init__(self, form: FormData) -> None:
-        self._form = form
-
-    async def __aenter__(self) -> None:
-        return None
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._form.close()
+    finally:
+        await form.close()
 
 
 def _json(body: bytes) -> tuple[bytes | None, Any, dict[str, Any]]:
@@ -135,8 +124,7 @@ def _once(pairs: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
     names = [name for name, _ in pairs]
     for name in names:
         if names.count(name) > 1:
-            message = "given more than once: which one is meant?"
-            raise InvalidOption(f"{name[:64]}: {message}", errors=[{"option": name[:64], "message": message}])
+            raise InvalidOption((name, "given more than once: which one is meant?"))
     return pairs
 
 

@@ -9,12 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from certify import (
-    Certificate,
-    EmbeddingSpace,
-    certify,
-    round_down,
-)
+from certify import Certificate, EmbeddingSpace, certify, round_down
 from index import Gallery, GalleryError, Item, NewItem, Snapshot
 from models import EmbeddingModel, SmoothedModel
 from models.noise import CHUNK, input_digest
@@ -122,12 +117,11 @@ class Retriever:
 
     def decode(self, content: bytes) -> NDArray[np.float32]:
         """The input tensor (C, H, W) of an image file; raises the image problems of `service.errors`."""
-        limits = self.settings
         return decode_image(
             content,
             self.model.input_shape,
-            max_pixels=limits.max_image_pixels,
-            min_side=limits.min_image_side,
+            max_pixels=self.settings.max_image_pixels,
+            min_side=self.settings.min_image_side,
         )
 
     def prepare(self, item: Item, content: bytes) -> NewItem:
@@ -230,8 +224,7 @@ class Retriever:
             ("top_k", options.top_k, self.settings.top_k_limit),
         ):
             if value > limit:
-                message = f"must be at most {limit} here, got {value}"
-                raise InvalidOption(f"{option}: {message}", errors=[{"option": option, "message": message}])
+                raise InvalidOption((option, f"must be at most {limit} here, got {value}"))
         return _Query(image, options.alpha or self.settings.alpha, samples, options)
 
     def samples(self, image: NDArray[np.float32], count: int) -> tuple[NDArray[np.float32], CacheResult]:

@@ -1,6 +1,8 @@
 """The routes: each reads its request, asks the retriever, and says what it found."""
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import numpy as np
@@ -98,23 +100,28 @@ def gallery(retriever: Service) -> GalleryBody:
     return GalleryBody(version=snapshot.version, size=len(snapshot), labels=labels)
 
 
+@contextmanager
+def _known_item() -> Iterator[None]:
+    """Tell a client that asks for an item that is not there."""
+    try:
+        yield
+    except GalleryError as error:
+        raise ItemNotFound(f"{error}: see GET /gallery and `retrievalguard gallery list`") from error
+
+
 @router.get("/gallery/items/{item_id:path}/image", response_class=Response, responses=_problems(404))
 def item_image(item_id: str, retriever: Service) -> Response:
     """The image of an item, byte for byte as it was added."""
-    try:
+    with _known_item():
         content, media_type = retriever.gallery.store.image(item_id)
-    except GalleryError as error:
-        raise ItemNotFound(f"{error}: see GET /gallery and `retrievalguard gallery list`") from error
     return Response(content, media_type=media_type, headers={"X-Content-Type-Options": "nosniff"})
 
 
 @router.get("/gallery/items/{item_id:path}", responses=_problems(404))
 def item(item_id: str, retriever: Service) -> ItemBody:
     """Label and metadata of an item."""
-    try:
+    with _known_item():
         found = retriever.gallery.store.item(item_id)
-    except GalleryError as error:
-        raise ItemNotFound(f"{error}: see GET /gallery and `retrievalguard gallery list`") from error
     return ItemBody(id=found.id, label=found.label, metadata=found.metadata)
 
 
