@@ -1,81 +1,64 @@
-"""Method `cdf`: Neyman-Pearson at every level of the margin, on order statistics (certificates §3.4).
+"""Method `cdf`: Neyman-Pearson at every level of the margin (certificates §3.4).
 
-Kumar et al. 2020 (arXiv 2009.08061) for class scores; here for the margin of a retrieval pair.
+Kumar et al. 2020 (arXiv 2009.08061) for class scores; here for the margin of a retrieval pair, and with the
+curve of the lemma replaced by its tangents, so that one bounded scalar has to be tested and not every level.
 """
 
-from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
 
-from certify.intervals import order_statistic_tail
-from certify.margins import SLACK, Margins
+from certify.histogram import BINS, tails
+from certify.neyman_pearson import intercept, log_slope, quantile, shifted
+from certify.payoffs import Bound, Payoffs
 
 Array = NDArray[np.float64]
 
-LEVELS = 48
+# Halvings of an interval of ρ: a guess need not be finer.
+STEPS = 14
 
 
-def ranks(n: int, levels: int = LEVELS) -> NDArray[np.int64]:
-    """The order statistics that serve as thresholds: half geometric on 1..n/4, half linear up to 0.98 n."""
-    half = levels // 2
-    spaced = np.concatenate(
-        [np.geomspace(1, max(n / 4, 1), half), np.linspace(n / 4, 0.98 * n, levels - half)]
-    )
-    return np.unique(np.clip(spaced.astype(np.int64), 1, n))
+@dataclass(frozen=True)
+class CdfPayoffs(Payoffs):
+    """ψ_ρ(f) = lower + ∫ i_ρ(s_t) dt + ∫_{t <= f} s_t dt, the integrals over [lower, upper].         (cdf)
 
+    Proof. f = lower + ∫ 1[f >= t] dt. By the Neyman-Pearson lemma an event of probability p under x + Z has
+    probability at least T_ρ(p) = Φ(Φ⁻¹(p) - ρ) under x + δ + Z, so that
 
-def cdf_radius(blocks: Iterable[Margins], sigma: float, alpha: float) -> float:
-    """Radius R such that every margin stays positive for ||δ|| < R, with probability >= 1 - `alpha`.
+        E f(x + δ + Z) >= W_ρ = lower + ∫ T_ρ(P(f(x + Z) >= t)) dt.
 
-    Let t_0 = lower <= t_1 <= ... <= t_J be the order statistics of a margin f at `ranks`, and p_j the lower
-    bounds of P(f >= t_j), all J at once. Pointwise
+    T_ρ is convex: it lies above its tangent of any slope s, i_ρ(s) + s p. With slopes s_t chosen as one
+    likes, W_ρ >= lower + ∫ (i_ρ(s_t) + s_t P(f(x + Z) >= t)) dt = E ψ_ρ(f(x + Z)). Equality for the slopes
+    T_ρ'(P(f(x + Z) >= t)). The slopes stay as they are when ρ changes, and i_ρ(s) falls with ρ.
 
-        f >= t_0 + Σ_j (t_j - t_{j-1}) 1[f >= t_j]                                       (telescoping)
-
-    and by the Neyman-Pearson lemma an event of probability >= p under x + Z has probability at least
-    Φ(Φ⁻¹(p) - ||δ||/σ) under x + δ + Z. Taking expectations,
-
-        E f(x + δ + Z) >= t_0 + Σ_j (t_j - t_{j-1}) Φ(Φ⁻¹(p_j) - ||δ||/σ).               (cdf)
-
-    The right side falls with ||δ||, so the largest ||δ|| where it is positive for every margin is found by
-    bisection, keeping the lower end. Every margin has all of `alpha`: see `margins.Margins`. 0 if the right
-    side is not positive at ||δ|| = 0; infinity without margins.
+    log_slopes  (K, BINS) ln s_t, the same within an interval between knots
     """
-    radius = float("inf")
-    levels_of: dict[int, tuple[NDArray[np.int64], Array]] = {}  # the blocks of one query share them
-    for margins in blocks:
-        count, n = margins.values.shape
-        if count == 0:
-            continue
-        if n not in levels_of:
-            levels_of[n] = ranks(n), ndtri(order_statistic_tail(ranks(n), n, alpha))
-        levels, tails = levels_of[n]
-        ordered = np.sort(margins.values, axis=1)[:, levels - 1]
-        thresholds = np.maximum(ordered, margins.lower[:, None])
-        steps = np.diff(thresholds, axis=1, prepend=margins.lower[:, None])
 
-        def worst(
-            distance: float, lower: Array = margins.lower, steps: Array = steps, tails: Array = tails
-        ) -> float:
-            return float((lower + steps @ ndtr(tails - distance / sigma)).min())
+    log_slopes: Array
 
-        radius = largest_positive(worst, min(radius, 16 * sigma))
-    return radius
+    def level(self, rho: Array | float) -> Array:  # noqa: D102, see Payoffs
+        each = intercept(self.log_slopes, np.reshape(rho, (-1, 1)))
+        level: Array = self.lower + (self.upper - self.lower) / BINS * each.sum(axis=1)
+        return level
 
 
-def largest_positive(falling: Callable[[float], float], high: float) -> float:
-    """The largest argument in [0, `high`] where `falling` exceeds SLACK, from below; 0 if nowhere."""
-    if falling(high) > SLACK:
-        return high
-    low = 0.0
-    if not falling(low) > SLACK:
-        return 0.0
-    for _ in range(60):
+def _estimate(masses: Array, lower: Array, upper: Array, unseen: Array, most: float) -> Array:
+    quantiles = quantile((1 - unseen[:, None]) * tails(masses))
+    widths = (upper - lower) / BINS
+    low, high = np.zeros(len(lower)), np.full(len(lower), most)
+    for _ in range(STEPS):
         middle = (low + high) / 2
-        if falling(middle) > SLACK:
-            low = middle
-        else:
-            high = middle
+        positive = lower + widths * shifted(quantiles, middle[:, None]).sum(axis=1) > 0
+        low, high = np.where(positive, middle, low), np.where(positive, high, middle)
     return low
+
+
+def _choose(masses: Array, lower: Array, upper: Array, unseen: Array, rho: Array) -> CdfPayoffs:
+    log_slopes = log_slope(quantile((1 - unseen[:, None]) * tails(masses)), rho[:, None])
+    gains = np.zeros((len(lower), BINS + 1))
+    np.cumsum(((upper - lower) / BINS)[:, None] * np.exp(log_slopes), axis=1, out=gains[:, 1:])
+    return CdfPayoffs(lower, upper, gains, log_slopes)
+
+
+CDF = Bound(_estimate, _choose)

@@ -1,35 +1,46 @@
 """Method `mean`: Neyman-Pearson on the mean of the margin alone (certificates §3.3)."""
 
-from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtri
+from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
 
-from certify.intervals import empirical_bernstein_lower
-from certify.margins import SLACK, Margins
+from certify.histogram import BINS
+from certify.neyman_pearson import EDGE, quantile
+from certify.payoffs import Bound, Payoffs
+
+Array = NDArray[np.float64]
 
 
-def mean_radius(blocks: Iterable[Margins], sigma: float, alpha: float) -> float:
-    """Radius within which every margin stays positive, from a lower bound of its mean.
+@dataclass(frozen=True)
+class MeanPayoffs(Payoffs):
+    """ψ_ρ(f) = f - (lower + (upper - lower) Φ(Φ⁻¹(q₀) + ρ)), q₀ = -lower / (upper - lower).      (mean)
 
-    A scalar f in [lower, upper] becomes q = (f - lower) / (upper - lower) in [0, 1]. Φ⁻¹(E q(x + Z)) is
-    1/σ-Lipschitz in x (Salman et al. 2019, Lemma 2), and E f > 0 is E q > q₀ = -lower / (upper - lower), so
-
-        R = σ (Φ⁻¹(q_low) - Φ⁻¹(q₀)),                                                    (mean)
-
-    q_low an empirical-Bernstein bound at `alpha` for every margin (see `margins.Margins`); SLACK stands for
-    0. A margin whose range is all above it needs no bound (R = infinity); one whose bound is not gives 0.
+    q = (f - lower) / (upper - lower) lies in [0, 1], and Φ⁻¹(E q(x + Z)) is 1/σ-Lipschitz in x (Salman et al.
+    2019, Lemma 2): so E f(x + δ + Z) > 0, which is E q > q₀ there, if Φ⁻¹(E q(x + Z)) > Φ⁻¹(q₀) + ρ. That
+    gives the radius R = σ (Φ⁻¹(E q) - Φ⁻¹(q₀)).
     """
-    return min((_radius(margins, sigma, alpha) for margins in blocks), default=float("inf"))
+
+    def level(self, rho: Array | float) -> Array:  # noqa: D102, see Payoffs
+        width = self.upper - self.lower
+        level: Array = -width * ndtr(_zero(self.lower, width) + rho)
+        return level
 
 
-def _radius(margins: Margins, sigma: float, alpha: float) -> float:
-    bounds = empirical_bernstein_lower(margins.values, margins.lower, margins.upper, alpha)
-    in_doubt = margins.lower <= SLACK
-    if not np.all(bounds[in_doubt] > SLACK):
-        return 0.0
-    width = (margins.upper - margins.lower)[in_doubt]
-    q_low = np.minimum((bounds - margins.lower)[in_doubt] / width, 1 - 1e-15)
-    q_zero = (SLACK - margins.lower[in_doubt]) / width
-    radii = sigma * (ndtri(q_low) - ndtri(q_zero)) * (1 - 1e-9)
-    return float(max(radii.min(initial=np.inf), 0.0))
+def _zero(lower: Array, width: Array) -> Array:
+    """Φ⁻¹(q₀); a lower end just above 0 is taken for 0."""
+    zero: Array = ndtri(np.maximum(-lower / width, EDGE))
+    return zero
+
+
+def _estimate(masses: Array, lower: Array, upper: Array, unseen: Array, most: float) -> Array:
+    shares = (masses / masses.sum(axis=1, keepdims=True)) @ (np.arange(BINS + 1) / BINS)
+    return (quantile((1 - unseen) * shares) - _zero(lower, upper - lower)).clip(0.0, most)
+
+
+def _choose(masses: Array, lower: Array, upper: Array, unseen: Array, rho: Array) -> MeanPayoffs:
+    return MeanPayoffs(lower, upper, (upper - lower)[:, None] * (np.arange(BINS + 1) / BINS))
+
+
+MEAN = Bound(_estimate, _choose)

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
-def best_winners(samples: Array, candidates: Array, rivals: Array) -> tuple[NDArray[np.int64], Array]:
-    """For each rival (K, d) the candidate (A, d) that should stay ahead of it longest, and its score (K,).
+def best_winners(samples: Array, candidates: Array, rivals: Array) -> NDArray[np.int64]:
+    """For each rival (K, d) the candidate (A, d) that should stay ahead of it longest: row numbers (K,).
 
     The score is mean over standard deviation of the margin at `samples` (n, d). For a Gaussian margin the
     cdf bound moves every quantile by (R/σ) standard deviations, so that the radius is σ times this score.
@@ -26,7 +26,7 @@ def best_winners(samples: Array, candidates: Array, rivals: Array) -> tuple[NDAr
     )
     scores: Array = means / np.sqrt(np.maximum(variances, 0.0) + 1e-12)
     best: NDArray[np.int64] = scores.argmax(axis=0)
-    return best, scores.max(axis=0, initial=-np.inf)
+    return best
 
 
 def best_outside_winner(samples: Array, candidates: Array, centre: Array, outside: float) -> int:

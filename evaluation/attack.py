@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 
 from evaluation.workbench import held_out, workbench
 from index import Snapshot
@@ -40,6 +41,7 @@ def perturb(
         delta.requires_grad_(True)
         noise = sigma * torch.randn((draws, *clean.shape), generator=generator)
         mean = model.network(clean + delta + noise).mean(dim=0)
+        mean = functional.pad(mean, (0, vectors.shape[1] - len(mean)))  # a 0 for blended vectors
         scores = vectors @ mean - (vectors**2).sum(dim=1) / 2
         loss = scores[~ours].max() - scores[ours].max()
         (gradient,) = torch.autograd.grad(loss, delta)

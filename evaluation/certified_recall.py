@@ -2,105 +2,164 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from certify import Method, certify
+from certify import METHODS, TARGET_HORIZON, Method, Terms, rounds, settled
 from evaluation.workbench import held_out, workbench
+from index import Snapshot
+from models import ImageSet
 from models.noise import CHUNK
 from models.smoothing import chunks
-from service.contest import contest
-from service.options import RetrieveOptions
+from service.contest import Outcome, decide
+from service.options import Rule
+from service.retriever import Retriever
 from service.settings import Settings
 
 RADII = (0.1, 0.25, 0.5)
 
+# A row of the table: a method of rule `embedding`, or rule `vote`, which has one method.
+Row = Method | Literal["vote"]
+ROWS: tuple[Row, ...] = (*METHODS, "vote")
+
 
 @dataclass(frozen=True)
 class QueryResult:
-    """One query: whether base and smoothed model answer with its label, and the radius of each method."""
+    """One query: who answers with its label, and the radius and number of samples of each row.
+
+    `correct` has the keys `base`, `embedding` and, if there is such a row, `vote`. A radius is what was
+    certified, right or wrong.
+    """
 
     id: str
     label: str
-    base_correct: bool
-    correct: bool
-    radii: dict[Method, float]
+    correct: dict[str, bool]
+    radii: dict[Row, float]
+    samples: dict[Row, int]
+
+    def counted(self, row: Row) -> float:
+        """The radius, 0 for a wrong answer."""
+        return self.radii[row] if self.correct["vote" if row == "vote" else "embedding"] else 0.0
 
 
 def evaluate(
     data: str,
     settings: Settings,
-    methods: Sequence[Method],
+    methods: Sequence[Row],
     *,
     queries: int,
     samples: int,
     alpha: float,
+    target: float | None = None,
     progress: Callable[[Iterable[int]], Iterable[int]] = lambda rows: rows,
 ) -> dict[str, Any]:
     """The table of certified Recall@1 (label guarantee) on `queries` held-out images, as JSON.
 
-    All methods see the same samples, each at the full `alpha`: the rows compare certificates, they are
-    not one answer. A wrong answer counts with radius 0, whatever was certified.
+    All rows see the same samples, each at the full `alpha`: they compare certificates, they are not one
+    answer. A wrong answer counts with radius 0, whatever was certified. With a `target` radius, each row
+    stops when it is certified or looks out of reach; `paper` and `bisector`, which hold for one number of
+    samples, use all.
     """
     images = held_out(data, queries)
-    results = []
     with workbench(data, settings) as retriever:
         snapshot = retriever.gallery.snapshot()
-        for row in progress(range(len(images))):
-            image, label = images.tensors[row], images.labels[row]
-            drawn = retriever.smoothed.sample(image, 0, chunks(samples))[:samples]
-            neighbors, listings = contest(snapshot, drawn, RetrieveOptions(), settings.max_rivals)
-            base = retriever.model(np.repeat(image[None], CHUNK, axis=0))[0].astype(np.float64)
-            certificates = {
-                method: certify(
-                    drawn,
-                    listings,
-                    sigma=retriever.sigma,
-                    alpha=alpha,
-                    guarantee="label",
-                    method=method,
-                    space=retriever.space,
-                )
-                for method in methods
-            }
-            results.append(
-                QueryResult(
-                    images.ids[row],
-                    label,
-                    snapshot.items[snapshot.nearest(base, 1).rows[0]].label == label,
-                    snapshot.items[neighbors.rows[0]].label == label,
-                    {method: certificate.label_radius for method, certificate in certificates.items()},
-                )
-            )
-        return {
+        results = [
+            _query(retriever, snapshot, images, row, methods, samples, alpha, target)
+            for row in progress(range(len(images)))
+        ]
+        report = {
             "data": data,
             "model": retriever.model.manifest.name,
             "model_digest": retriever.model.manifest.digest,
             "queries": len(results),
             "gallery": len(snapshot),
+            "label_weight": settings.label_weight,
             "samples": samples,
             "sigma": retriever.sigma,
             "alpha": alpha,
-            "recall_at_1": {
-                "base": _share(result.base_correct for result in results),
-                "smoothed": _share(result.correct for result in results),
-            },
-            "methods": {method: summary(results, method, samples) for method in methods},
+        }
+    rules = {"base": "base", "smoothed": "embedding"} | ({"vote": "vote"} if "vote" in methods else {})
+    return (
+        report
+        | ({} if target is None else {"target_radius": target})
+        | {
+            "recall_at_1": {name: _share(r.correct[rule] for r in results) for name, rule in rules.items()},
+            "methods": {method: summary(results, method) for method in methods},
             "details": [
-                {"id": r.id, "label": r.label, "correct": r.correct, "radii": r.radii} for r in results
+                {"id": r.id, "label": r.label, "radii": {m: r.counted(m) for m in methods}} for r in results
             ],
         }
+    )
 
 
-def summary(results: Sequence[QueryResult], method: Method, samples: int) -> dict[str, Any]:
+def _query(
+    retriever: Retriever,
+    snapshot: Snapshot,
+    images: ImageSet,
+    row: int,
+    methods: Sequence[Row],
+    samples: int,
+    alpha: float,
+    target: float | None,
+) -> QueryResult:
+    image, label = images.tensors[row], images.labels[row]
+    drawn = retriever.smoothed.sample(image, 0, chunks(samples))[:samples]
+
+    def right(found: int) -> bool:
+        return snapshot.items[found].label == label
+
+    def outcome(method: Row) -> Outcome:
+        anytime = method not in ("paper", "bisector")
+        rule: Rule = "vote" if method == "vote" else "embedding"
+        terms = Terms(
+            retriever.sigma,
+            alpha,
+            method="cdf" if method == "vote" else method,
+            horizon=samples if target is None else min(samples, TARGET_HORIZON),
+            target=target if anytime else None,
+            blur=retriever.smoothed.blur,
+        )
+        for count in rounds(samples) if terms.target else (samples,):
+            found = decide(
+                snapshot,
+                drawn[:count],
+                retriever.space,
+                rule,
+                terms,
+                top_k=1,
+                max_rivals=retriever.settings.max_rivals,
+            )
+            if settled(found.certificate):
+                break
+        return found
+
+    base = retriever.model(np.repeat(image[None], CHUNK, axis=0))[:1]
+    nearest = snapshot.nearest(snapshot.lift(drawn).mean(axis=0), 1)
+    correct = {
+        "base": right(int(snapshot.nearest(snapshot.lift(base)[0], 1).rows[0])),
+        "embedding": right(int(nearest.rows[0])),
+    }
+    outcomes = {method: outcome(method) for method in methods}
+    if "vote" in outcomes:
+        correct["vote"] = right(int(outcomes["vote"].neighbors.rows[0]))
+    return QueryResult(
+        images.ids[row],
+        label,
+        correct,
+        {method: found.certificate.label_radius for method, found in outcomes.items()},
+        {method: found.certificate.samples for method, found in outcomes.items()},
+    )
+
+
+def summary(results: Sequence[QueryResult], method: Row) -> dict[str, Any]:
     """One row of the table: mean radius and certified Recall@1 at RADII, wrong answers counted as 0."""
-    radii = np.array([result.radii[method] if result.correct else 0.0 for result in results])
+    radii = np.array([result.counted(method) for result in results])
     return {
         "mean_radius": round(float(radii.mean()), 4),
         "certified_recall": {str(radius): _share(radii >= radius) for radius in RADII},
         "abstained": sum(result.radii[method] == 0 for result in results),
-        "mean_samples": samples,
+        "mean_samples": round(float(np.mean([result.samples[method] for result in results])), 1),
     }
 
 

@@ -13,13 +13,14 @@ STYLES = {
     "bisector": ("#e69f00", (0, (3, 1.5))),
     "mean": ("#56b4e9", (0, (6, 2))),
     "cdf": ("#0072b2", "solid"),
+    "vote": ("#009e73", (0, (6, 1.5, 1, 1.5))),
 }
 
 
 def draw_curves(axes: Axes, report: dict[str, Any]) -> None:
     """Draw the curves of a report of `certified_recall.evaluate`."""
     for method in report["methods"]:
-        radii = np.sort([q["radii"][method] if q["correct"] else 0.0 for q in report["details"]])
+        radii = np.sort([query["radii"][method] for query in report["details"]])
         share = 1 - np.arange(len(radii)) / len(radii)
         colour, dashes = STYLES[method]
         axes.step([0, *radii], [1, *share], where="pre", color=colour, linestyle=dashes, label=method)

@@ -15,12 +15,14 @@ class Gallery:
     """A gallery file seen through one embedding model.
 
     `model` names the embedding (model digest, σ, samples an item): vectors of different models never mix.
+    `label_weight`: how much of an item's distance is its label's (`index.blending`).
     """
 
-    def __init__(self, path: Path, model: str, dimension: int) -> None:
+    def __init__(self, path: Path, model: str, dimension: int, label_weight: float = 0.0) -> None:
         self.store = GalleryStore(path)
         self._model = model
         self._dimension = dimension
+        self._label_weight = label_weight
         self._lock = threading.Lock()
         self._snapshot = self._load()
 
@@ -29,7 +31,7 @@ class Gallery:
         self.store.close()
 
     def _load(self) -> Snapshot:
-        return Snapshot(*self.store.load(self._model), self._dimension)
+        return Snapshot(*self.store.load(self._model), self._dimension, self._label_weight)
 
     def snapshot(self) -> Snapshot:
         """The newest version, also when another process wrote it. Readers keep theirs: it never changes."""

@@ -3,10 +3,15 @@
 If a repeated query were sampled afresh, the best of many radii could be picked, and the confidence would be
 void. If its noise could be predicted, an input could be ground until its samples happen to look robust.
 So the noise of each chunk is a Philox stream whose 128-bit key is an HMAC over everything it may depend on.
+
+Pixels and noise lie on one grid, fine enough for float32 to add them exactly. Otherwise the rounding of
+x + σz would depend on x, and a network could tell x from x + δ by the last bits of the sum: the attacks of
+Jin et al. 2022 (arXiv 2205.10159) and Voráček & Hein 2022 (arXiv 2207.07209).
 """
 
 import hashlib
 import hmac
+import math
 import struct
 from typing import Literal
 
@@ -21,8 +26,23 @@ CHUNK = 128
 Purpose = Literal["query", "gallery"]
 
 
+def grid_step(sigma: float) -> float:
+    """The step of the grid: 2^-20 for σ <= 1, twice that for σ <= 2, and so on.
+
+    For |x| <= 1 and |z| <= 15, x + σz is then a multiple of it below 2^24 steps: exact in float32.
+    """
+    return 2.0 ** (max(math.ceil(math.log2(sigma)), 0) - 20)
+
+
+def on_grid(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+    """The `image` with every pixel moved to the grid, by at most half a step."""
+    step = grid_step(sigma)
+    moved: NDArray[np.float64] = np.rint(image.astype(np.float64) / step) * step
+    return moved.astype(np.float32)
+
+
 class KeyedNoise:
-    """Standard normal numbers for chunks of samples, keyed by a secret, a model and σ."""
+    """Gaussian noise for chunks of samples, keyed by a secret, a model and σ."""
 
     def __init__(self, secret: bytes, model_digest: str, sigma: float) -> None:
         if len(secret) < 16:
@@ -32,11 +52,14 @@ class KeyedNoise:
         self._sigma = sigma
 
     def fill(self, out: NDArray[np.float32], purpose: Purpose, input_digest: bytes, chunk: int) -> None:
-        """Fill `out`, C-contiguous, with N(0, 1): chunk number `chunk` of the input with this digest."""
+        """Fill `out` with N(0, σ²), rounded to the grid: chunk number `chunk` of the input with this digest.
+
+        The numbers are drawn in float64, whose resolution is far below the grid's.
+        """
         key = hmac.new(
             self._secret,
             length_prefixed(
-                b"retrievalguard noise 1",
+                b"retrievalguard noise 2",
                 purpose.encode(),
                 self._model_digest.encode(),
                 struct.pack(">d", self._sigma),
@@ -46,7 +69,12 @@ class KeyedNoise:
             hashlib.sha256,
         ).digest()
         stream = np.random.Philox(key=np.frombuffer(key[:16], dtype="<u8"))
-        np.random.Generator(stream).standard_normal(dtype=np.float32, out=out)
+        drawn = np.random.Generator(stream).standard_normal(out.shape)
+        step = grid_step(self._sigma)
+        drawn *= self._sigma / step
+        np.rint(drawn, out=drawn)
+        drawn *= step
+        out[...] = drawn
 
 
 def length_prefixed(*fields: bytes) -> bytes:

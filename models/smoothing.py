@@ -1,5 +1,6 @@
 """The Monte Carlo samples of a smoothed model: h(x + σz) for keyed noise z, in chunks."""
 
+import math
 import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from models.memory import keep_freed_memory
 from models.model import EmbeddingModel
-from models.noise import CHUNK, KeyedNoise, Purpose, input_digest
+from models.noise import CHUNK, KeyedNoise, Purpose, grid_step, input_digest, on_grid
 
 
 class SmoothedModel:
@@ -34,6 +35,14 @@ class SmoothedModel:
             self._workers, "sampling", initializer=torch.set_num_threads, initargs=(1,)
         )
 
+    @property
+    def blur(self) -> float:
+        """How much nearer two inputs may be (l2) than the grid points at which they are sampled.
+
+        Each is moved by at most half a step in every pixel.
+        """
+        return grid_step(self.sigma) * math.sqrt(math.prod(self.model.input_shape))
+
     def close(self) -> None:
         """Stop the worker threads."""
         self._pool.shutdown(cancel_futures=True)
@@ -47,13 +56,13 @@ class SmoothedModel:
         A caller has at most two chunks a worker in line, so a short query is not stuck behind a long one.
         """
         digest = input_digest(image)
+        centre = on_grid(image, self.sigma)
         samples = np.empty(((last - first) * CHUNK, self.model.dimension), np.float32)
 
         def draw(number: int) -> None:
             noisy = np.empty((CHUNK, *image.shape), np.float32)
             self._noise.fill(noisy, purpose, digest, number)
-            noisy *= np.float32(self.sigma)
-            noisy += image
+            noisy += centre
             start = (number - first) * CHUNK
             samples[start : start + CHUNK] = self.model(noisy)
 

@@ -56,7 +56,7 @@ class SampleCache:
         count: Callable[[Event], None] = lambda event: None,
     ) -> None:
         self._store = store
-        self._key = hmac.new(secret, b"retrievalguard cache 1", hashlib.sha256).digest()
+        self._key = hmac.new(secret, b"retrievalguard cache 2", hashlib.sha256).digest()
         self._namespace = length_prefixed(model_digest.encode(), struct.pack(">d", sigma), b"float32")
         self._dimension = dimension
         self._count = count

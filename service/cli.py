@@ -14,7 +14,6 @@ import uvicorn
 from rich.console import Console
 from rich.progress import Progress, TextColumn, track
 
-from certify import Method
 from index import GalleryError, NewItem
 from models import DATASETS, ModelError, Recipe
 from models import train as train_model
@@ -174,7 +173,12 @@ def evaluate(
     queries: Annotated[int, typer.Option(min=1, help="Held-out images to query with.")] = 60,
     samples: Annotated[int, typer.Option(min=2, help="Monte Carlo samples a query.")] = 10_000,
     alpha: Annotated[float, typer.Option(help="Confidence 1 - alpha of each certificate.")] = 0.001,
-    method: Annotated[list[str], typer.Option(help="May be given several times.")] = ["cdf"],  # noqa: B006
+    method: Annotated[
+        list[str], typer.Option(help="A method of rule embedding, or `vote`; may be given several times.")
+    ] = ["cdf"],  # noqa: B006
+    target_radius: Annotated[
+        float | None, typer.Option(help="Ask only whether this radius holds, and count the samples it takes.")
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the report here.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Write the plot here: .png, .svg or .pdf.")] = None,
 ) -> None:
@@ -182,7 +186,12 @@ def evaluate(
     from evaluation import certified_recall
     from evaluation import plot as plots
 
-    methods = [_method(name) for name in method]
+    unknown = [name for name in method if name not in certified_recall.ROWS]
+    if unknown:
+        raise typer.BadParameter(
+            f"unknown method {unknown[0]!r}; there is: {', '.join(certified_recall.ROWS)}"
+        )
+    methods = [name for name in certified_recall.ROWS if name in method]
     report = certified_recall.evaluate(
         _dataset(data),
         Settings.from_environment(),
@@ -190,6 +199,7 @@ def evaluate(
         queries=queries,
         samples=samples,
         alpha=alpha,
+        target=target_radius,
         progress=lambda rows: track(list(rows), "evaluating", console=console),
     )
     if json_file:
@@ -198,11 +208,12 @@ def evaluate(
         plots.save_plot(report, plot)
     recall = report["recall_at_1"]
     print(f"{report['queries']} queries, gallery {report['gallery']}, {samples} samples, alpha {alpha:g}")
-    print(f"Recall@1: base {recall['base']}, smoothed {recall['smoothed']}")
-    print("method    mean radius   certified Recall@1 at " + "  ".join(map(str, certified_recall.RADII)))
+    print("Recall@1: " + ", ".join(f"{rule} {share}" for rule, share in recall.items()))
+    header = "  ".join(f"{radius:<5}" for radius in certified_recall.RADII)
+    print(f"method    mean radius   certified Recall@1 at {header}   mean samples")
     for name, row in report["methods"].items():
         shares = "  ".join(f"{share:.3f}" for share in row["certified_recall"].values())
-        print(f"{name:9} {row['mean_radius']:.4f}        {shares}")
+        print(f"{name:9} {row['mean_radius']:.4f}{'':33}{shares}   {row['mean_samples']:g}")
 
 
 @app.command()
@@ -230,10 +241,6 @@ def _dataset(name: str) -> str:
     if name not in DATASETS:
         raise typer.BadParameter(f"unknown data set {name!r}; there is: {', '.join(DATASETS)}")
     return name
-
-
-def _method(name: str) -> Method:
-    return parse_options({"method": name}).method
 
 
 def main() -> None:

@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from certify import Guarantee, Method
 from service.errors import InvalidOption
 
+Rule = Literal["embedding", "vote"]
+
 
 class RetrieveOptions(BaseModel):
     """The options of one query; None means the default of the installation."""
@@ -18,12 +20,24 @@ class RetrieveOptions(BaseModel):
         Guarantee, Field(description="What must not change: the label of the neighbour, or the very item.")
     ] = "label"
     rule: Annotated[
-        Literal["embedding"],
-        Field(description="What answers: the nearest neighbour of g(x), as in the paper."),
+        Rule,
+        Field(
+            description="What answers: the nearest neighbour of g(x), or the majority of the noisy copies."
+        ),
     ] = "embedding"
-    method: Annotated[Method, Field(description="Which bound computes the radius.")] = "cdf"
+    method: Annotated[
+        Method, Field(description="Which bound computes the radius. Rule vote has the method cdf only.")
+    ] = "cdf"
     alpha: Annotated[
         float | None, Field(gt=0, lt=1, description="Probability that the certificate may be wrong.")
+    ] = None
+    target_radius: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            allow_inf_nan=False,
+            description="Stop as soon as this radius is certified, or does not look within reach.",
+        ),
     ] = None
     max_samples: Annotated[
         int | None, Field(ge=2, description="Monte Carlo samples: more give a larger radius and take longer.")

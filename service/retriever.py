@@ -3,39 +3,51 @@
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from certify import Certificate, EmbeddingSpace, certify, round_down
+from certify import (
+    TARGET_HORIZON,
+    Certificate,
+    EmbeddingSpace,
+    Method,
+    Terms,
+    round_down,
+    rounds,
+    settled,
+)
 from index import Gallery, GalleryError, Item, NewItem, Snapshot
 from models import EmbeddingModel, SmoothedModel
-from models.noise import CHUNK, input_digest
-from models.smoothing import chunks
 from service.admission import Admission
 from service.cache import CacheStore, SampleCache
 from service.cache_stores import EmbeddedStore, RedisStore
-from service.contest import contest
+from service.contest import decide
 from service.decode import decode_image, media_type
-from service.errors import GalleryEmpty, InvalidOption, ModelFailure
+from service.errors import GalleryEmpty, InvalidOption
 from service.metrics import Metrics
 from service.options import RetrieveOptions
+from service.samples import QuerySamples
 from service.schemas import CertificateBody, GalleryRef, ModelRef, Neighbor, RetrieveResponse, Timing
 from service.settings import Settings, noise_secret
 
-CacheResult = Literal["miss", "resumed", "hit"]
+# Methods that may be read after every round.
+ANYTIME: tuple[Method, ...] = ("cdf", "mean")
+# A sample may be off by so much (l2) from h at its noisy input: float32 sums in another order where it stood
+# elsewhere in its batch. Ten times the most that was measured (tests/models/test_smoothing.py).
+SAMPLE_SLACK = 1e-5
 
 
 @dataclass(frozen=True)
 class _Query:
-    """A checked query: the input tensor (C, H, W) and what was asked of it."""
+    """A checked query: the input tensor (C, H, W), what was asked of it, and how many samples it may cost."""
 
     image: NDArray[np.float32]
-    alpha: float
-    samples: int
     options: RetrieveOptions
+    terms: Terms
+    samples: int
 
 
 class Retriever:
@@ -55,7 +67,11 @@ class Retriever:
         self.metrics = metrics
         self.sigma = settings.sigma or model.manifest.sigma
         self.smoothed = SmoothedModel(model, self.sigma, secret, settings.threads)
-        self.space = EmbeddingSpace(nonnegative=model.manifest.architecture.nonnegative)
+        self.space = EmbeddingSpace(
+            nonnegative=model.manifest.architecture.nonnegative,
+            slack=SAMPLE_SLACK,
+            padded=settings.label_weight > 0,
+        )
         self._cache = SampleCache(
             store, secret, model_digest=model.manifest.digest, sigma=self.sigma, dimension=model.dimension,
             count=lambda event: metrics.cache_failures.labels(event).inc(),
@@ -63,7 +79,9 @@ class Retriever:
         self._admission = Admission(settings.concurrency, settings.max_waiting)
         threadpool_limits(1, user_api="blas")  # certify in parallel by query; torch keeps its own threads
         embedding = f"{model.manifest.digest} sigma {self.sigma!r} samples {settings.gallery_samples}"
-        self.gallery = Gallery(settings.data_dir / "gallery.sqlite3", embedding, model.dimension)
+        self.gallery = Gallery(
+            settings.data_dir / "gallery.sqlite3", embedding, model.dimension, settings.label_weight
+        )
         self._embed_missing(progress)
 
     @classmethod
@@ -175,35 +193,49 @@ class Retriever:
                     "the gallery is empty: add images with `retrievalguard gallery add FOLDER`"
                 )
             admitted = time.perf_counter()
-            samples, cached = self.samples(query.image, query.samples)
-            sampled = time.perf_counter()
-            neighbors, listings = contest(snapshot, samples, query.options, self.settings.max_rivals)
-            searched = time.perf_counter()
-            certificate = certify(
-                samples,
-                listings,
-                sigma=self.sigma,
-                alpha=query.alpha,
-                guarantee=query.options.guarantee,
-                method=query.options.method,
-                space=self.space,
-            )
+            samples = QuerySamples(self._cache, self.smoothed, self.metrics, query.image)
+            sampling = searching = 0.0
+            for count in rounds(query.samples) if query.terms.target else (query.samples,):
+                looked = time.perf_counter()
+                drawn = samples.first(count)
+                sampling += time.perf_counter() - looked
+                outcome = decide(
+                    snapshot,
+                    drawn,
+                    self.space,
+                    query.options.rule,
+                    query.terms,
+                    top_k=query.options.top_k,
+                    max_rivals=self.settings.max_rivals,
+                )
+                searching += outcome.searching
+                if settled(outcome.certificate):
+                    break
+            decided = time.perf_counter()
+            cached = samples.keep()
         finished = time.perf_counter()
-        body = self._certificate(certificate)
+        neighbors, votes = outcome.neighbors, outcome.votes or (None,) * len(outcome.neighbors.rows)
+        body = self._certificate(outcome.certificate, query.options)
         self.metrics.certificates.labels(body.status, body.method, body.guarantee).inc()
         self.metrics.radius.observe(body.radius)
         ranked = [
-            Neighbor(id=item.id, label=item.label, distance=round(float(distance), 6), metadata=item.metadata)
-            for item, distance in zip(
-                (snapshot.items[row] for row in neighbors.rows), neighbors.distances, strict=True
+            Neighbor(
+                id=item.id,
+                label=item.label,
+                distance=round(float(distance), 6),
+                votes=count,
+                metadata=item.metadata,
+            )
+            for item, distance, count in zip(
+                (snapshot.items[row] for row in neighbors.rows), neighbors.distances, votes, strict=True
             )
         ]
         spans = {
             "decode": decoded - started,
             "queue": queued,
-            "sample": sampled - admitted,
-            "search": searched - sampled,
-            "certify": finished - searched,
+            "sample": sampling + finished - decided,
+            "search": searching,
+            "certify": decided - admitted - sampling - searching,
             "total": time.perf_counter() - started,
         }
         return RetrieveResponse(
@@ -225,44 +257,37 @@ class Retriever:
         ):
             if value > limit:
                 raise InvalidOption((option, f"must be at most {limit} here, got {value}"))
-        return _Query(image, options.alpha or self.settings.alpha, samples, options)
+        if options.rule == "vote" and options.method != "cdf":
+            raise InvalidOption(("method", f"rule vote has the method cdf only, got {options.method}"))
+        if options.target_radius is not None and options.method not in ANYTIME:
+            raise InvalidOption(
+                ("target_radius", f"method {options.method} holds for one number of samples: ask for cdf")
+            )
+        terms = Terms(
+            sigma=self.sigma,
+            alpha=options.alpha or self.settings.alpha,
+            guarantee=options.guarantee,
+            method=options.method,
+            horizon=samples if options.target_radius is None else min(samples, TARGET_HORIZON),
+            target=options.target_radius,
+            blur=self.smoothed.blur,
+        )
+        return _Query(image, options, terms, samples)
 
-    def samples(self, image: NDArray[np.float32], count: int) -> tuple[NDArray[np.float32], CacheResult]:
-        """The first `count` samples (count, d) of the embedding of `image` under noise.
-
-        What the cache holds is not drawn again, and what is drawn is kept. Raises `ModelFailure` when the
-        network returns something that is not finite.
-        """
-        digest = input_digest(image)
-        kept = self._cache.get(digest)
-        have, need = len(kept) // CHUNK, chunks(count)
-        if have >= need:
-            self.metrics.cache.labels("hit").inc()
-            return kept[:count], "hit"
-        drawn = self.smoothed.sample(image, have, need)
-        self.metrics.samples.inc(len(drawn))
-        if not np.isfinite(drawn).all():
-            raise ModelFailure("the model returned an embedding that is not finite for this image")
-        samples = np.concatenate([kept, drawn]) if have else drawn
-        self._cache.set(digest, samples)
-        result: CacheResult = "resumed" if have else "miss"
-        self.metrics.cache.labels(result).inc()
-        return samples[:count], result
-
-    def _certificate(self, certificate: Certificate) -> CertificateBody:
+    def _certificate(self, certificate: Certificate, options: RetrieveOptions) -> CertificateBody:
         """The certificate as it is sent. Without rivals the radius is the diameter of the input space."""
         diameter = round_down(float(np.sqrt(np.prod(self.model.input_shape))))
         return CertificateBody(
             status="certified" if certificate.radius > 0 else "abstained",
-            guarantee=certificate.guarantee,
+            guarantee=options.guarantee,
             radius=min(certificate.radius, diameter),
             label_radius=min(certificate.label_radius, diameter),
             item_radius=min(certificate.item_radius, diameter),
             radius_unit=self.radius_unit,
-            alpha=certificate.alpha,
-            sigma=certificate.sigma,
+            alpha=certificate.terms.alpha,
+            sigma=certificate.terms.sigma,
             samples=certificate.samples,
-            rule="embedding",
-            method=certificate.method,
+            rule=options.rule,
+            method=options.method,
             reason=certificate.reason,
         )

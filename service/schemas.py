@@ -5,14 +5,19 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from certify import Guarantee, Method
+from service.options import Rule
 
 
 class Neighbor(BaseModel):
-    """A gallery item, and its distance from the mean embedding of the query."""
+    """A gallery item, and its distance from the mean embedding of the query.
+
+    `votes`, under rule `vote`: how many of the noisy copies have it as their nearest neighbour.
+    """
 
     id: str
     label: str
     distance: float
+    votes: int | None = None
     metadata: dict[str, Any]
 
 
@@ -31,7 +36,7 @@ class CertificateBody(BaseModel):
     alpha: float
     sigma: float
     samples: int
-    rule: Literal["embedding"]
+    rule: Rule
     method: Method
     reason: str | None
 
@@ -95,7 +100,7 @@ class Defaults(BaseModel):
     alpha: float
     samples: int
     guarantee: Guarantee
-    rule: Literal["embedding"]
+    rule: Rule
     method: Method
 
 

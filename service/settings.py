@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     samples_limit: Annotated[int, Field(ge=2)] = 100_000
     top_k_limit: Positive = 100
     max_rivals: Positive = 1_024
+    label_weight: Annotated[float, Field(ge=0, lt=1)] = 0.5
     gallery_samples: Positive = 1_024
 
     max_body_bytes: Positive = 10 * 2**20

@@ -1,0 +1,132 @@
+"""Betting: a test of "the mean of this payoff is at most 0" that may be read at any time.
+
+Waudby-Smith & Ramdas 2024 (Estimating means of bounded random variables by betting). Stake the share λ of
+one's wealth on each sample: E (1 + λψ) <= 1 if E ψ <= 0. When λ and ψ are chosen before the sample is seen
+and 1 + λψ is never negative, the wealth is a non-negative supermartingale that starts at 1, and by Ville's
+inequality it *ever* reaches 1/α with probability at most α.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from certify.payoffs import Bound, Payoffs
+
+Array = NDArray[np.float64]
+Rows = NDArray[np.bool_] | NDArray[np.int64]
+
+# Stakes are chosen as if this many samples of the whole budget had been at the lower end of the range.
+UNSEEN = 0.2
+# The smallest ρ that is tested; a margin that fails there has radius 0.
+SMALLEST = 1e-4
+# Halvings of the interval in which a stake is sought: any stake is valid, the best need not be exact.
+STEPS = 12
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to bet on the next samples of K margins, chosen from those seen so far.
+
+    rho       (K,) the radii at which the bets should win
+    payoffs   one a margin
+    stakes    (K,) shares of the wealth
+    unseen    (K,) share of the samples that the next plan sets aside in its guess at `rho`
+    """
+
+    rho: Array
+    payoffs: Payoffs
+    stakes: Array
+    unseen: Array
+
+    def of(self, rows: Rows) -> Self:
+        """The plan for some of the margins."""
+        return type(self)(self.rho[rows], self.payoffs.of(rows), self.stakes[rows], self.unseen[rows])
+
+
+def plan(
+    bound: Bound,
+    masses: Array,
+    lower: Array,
+    upper: Array,
+    *,
+    unseen: Array | None,
+    most: float,
+    horizon: int,
+    threshold: float,
+) -> Plan:
+    """The plan after `masses` (K, BINS + 1) of margins in [lower, upper] (K,).
+
+    It aims at the ρ, up to `most`, where wealth should just reach exp(`threshold`) after `horizon` samples.
+    That ρ is guessed by setting the share `unseen` aside; what wealth would then grow to says how much the
+    next plan should set aside instead.
+    """
+    if unseen is None:
+        unseen = np.full(len(lower), threshold / horizon)
+    unseen = unseen.clip(1 / (1 + horizon), 0.5)
+    rho = np.maximum(bound.estimate(masses, lower, upper, unseen, most), SMALLEST)
+    payoffs = bound.choose(masses, lower, upper, unseen, rho)
+    feared = UNSEEN / (UNSEEN + horizon)
+    shares = (1 - feared) * masses / masses.sum(axis=1, keepdims=True)
+    shares[:, 0] += feared
+    constant = payoffs.constant(rho)
+    values = payoffs.gains + constant[:, None]
+    stakes = best_stakes(shares, values)
+    growth = (shares * np.log1p(stakes[:, None] * values)).sum(axis=1)
+    ratio = (threshold / np.maximum(growth * horizon, 1e-300)).clip(1 / 3, 3)
+    return Plan(rho, payoffs, stakes, unseen * ratio)
+
+
+def best_stakes(shares: Array, values: Array) -> Array:
+    """The stakes (K,) for which wealth grows most on payoffs `values` (K, J) with probabilities `shares`.
+
+    0 where even a small stake would lose. 1 + stake * value stays positive.
+    """
+    low, high = np.zeros(len(values)), 1 / np.maximum(-values[:, 0], 1e-300)
+    for _ in range(STEPS):
+        middle = (low + high) / 2
+        rising = (shares * values / (1 + middle[:, None] * values)).sum(axis=1) > 0
+        low, high = np.where(rising, middle, low), np.where(rising, high, middle)
+    return low
+
+
+@dataclass(frozen=True)
+class Bets:
+    """For each of K margins a payoff, the share (K,) of the wealth staked on it, and what it met.
+
+    `masses` (K, BINS + 1): the samples bet on, drawn after payoffs and stakes were chosen.
+    """
+
+    payoffs: Payoffs
+    stakes: Array
+    masses: Array
+
+    def log_growth(self, rho: float) -> Array:
+        """Log of the factor (K,) by which the wealth of testing ρ grew; it falls when `rho` grows.
+
+        Where the payoff could fall below -1/λ, less is staked: then 1 + λψ = gain / -constant, which falls
+        with ρ as well.
+        """
+        constant = self.payoffs.constant(rho)
+        most = np.where(constant < 0, 1 / np.maximum(-constant, 1e-300), np.inf)
+        factors = 1 + np.minimum(self.stakes, most)[:, None] * (self.payoffs.gains + constant[:, None])
+        with np.errstate(divide="ignore"):
+            logs = np.log(np.maximum(factors, 0.0))
+        met = self.masses > 0
+        growth: Array = np.where(met, self.masses * np.where(met, logs, 0.0), 0.0).sum(axis=1)
+        return growth
+
+    @classmethod
+    def all(cls, history: Sequence["Bets"]) -> "Bets":
+        """Bets on K margins in B blocks as bets on B K margins, block after block."""
+        return cls(
+            history[0].payoffs.joined([bets.payoffs for bets in history]),
+            np.concatenate([bets.stakes for bets in history]),
+            np.concatenate([bets.masses for bets in history]),
+        )
+
+    def of(self, rows: Rows) -> Self:
+        """The bets on some of the margins."""
+        return type(self)(self.payoffs.of(rows), self.stakes[rows], self.masses[rows])

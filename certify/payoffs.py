@@ -1,0 +1,76 @@
+"""Payoffs: functions of a margin that nobody can expect to win on, unless the radius is as large as tested.
+
+Let f be a margin with values in [lower, upper], and W_ρ a lower bound of E f(x + δ + Z) over ||δ|| = ρσ that
+depends on the distribution of f(x + Z) alone. A payoff ψ_ρ satisfies E ψ_ρ(f(x + Z)) <= W_ρ whatever that
+distribution is. So where f does not stay positive within ρ, the mean of ψ_ρ is at most 0: a test of that is
+a test of the radius, on one bounded scalar. All payoffs here have the form
+
+    ψ_ρ(f) = gain(f) + constant(ρ),      gain increasing, constant decreasing in ρ,              (payoff)
+
+so that what is won falls when ρ grows, and the radii that pass a test form an interval.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Rows = NDArray[np.bool_] | NDArray[np.int64]
+
+# A payoff is lowered by this, and by this share of its margin's range: more than float64 rounds on the way.
+ROUNDING = 1e-9
+# The largest ρ that is looked at; no number of samples that fits a machine gets near it.
+LARGEST = 16.0
+
+P = TypeVar("P", bound="Payoffs")
+
+
+@dataclass(frozen=True)
+class Payoffs(ABC):
+    """One payoff for each of K margins.
+
+    lower, upper  (K,) the range of the margins
+    gains         (K, BINS + 1) gain at the knots, linear between them, 0 at `lower`
+    """
+
+    lower: Array
+    upper: Array
+    gains: Array
+
+    @abstractmethod
+    def level(self, rho: Array | float) -> Array:
+        """constant(ρ) (K,) in exact arithmetic; `rho` > 0, one for all or one each (K,)."""
+
+    def constant(self, rho: Array | float) -> Array:
+        """constant(ρ) (K,), with the rounding taken off."""
+        return self.level(rho) - ROUNDING * (1 + self.upper - self.lower)
+
+    def of(self, rows: Rows) -> Self:
+        """The payoffs of some of the margins."""
+        return replace(self, **{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
+    @staticmethod
+    def joined(several: Sequence[P]) -> P:
+        """Payoffs of one kind, one after another."""
+        names = [field.name for field in fields(several[0])]
+        return replace(
+            several[0], **{name: np.concatenate([getattr(p, name) for p in several]) for name in names}
+        )
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A way to bound W_ρ, from masses (K, BINS + 1) seen so far.
+
+    estimate(masses, lower, upper, unseen, most)  the radii ρ (K,), up to `most`, at which the bound would be
+                                                  0 if the shares `unseen` (K,) of the margins lay at `lower`;
+                                                  a guess that claims nothing
+    choose(masses, lower, upper, unseen, rho)     payoffs that win most near `rho` (K,) on such margins
+    """
+
+    estimate: Callable[[Array, Array, Array, Array, float], Array]
+    choose: Callable[[Array, Array, Array, Array, Array], Payoffs]
