@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 from scipy.stats import binom, binomtest
 
-from certify import Certificate, EmbeddingSpace, Guarantee, Listing, Method, certify, selection_size
+from certify import Certificate, EmbeddingSpace, Guarantee, Listing, Method, Terms, certify, selection_size
 
 Array = NDArray[np.float64]
 
@@ -84,17 +84,16 @@ class World:
         return self.truths[key]
 
     def certify(
-        self, samples: NDArray[np.float32], guarantee: Guarantee, method: Method, alpha: float
+        self,
+        samples: NDArray[np.float32],
+        guarantee: Guarantee,
+        method: Method,
+        alpha: float,
+        horizon: int | None = None,
+        target: float | None = None,
     ) -> Certificate:
-        return certify(
-            samples,
-            self.listings(samples),
-            sigma=self.sigma,
-            alpha=alpha,
-            guarantee=guarantee,
-            method=method,
-            space=self.space,
-        )
+        terms = Terms(self.sigma, alpha, guarantee, method, horizon, target)
+        return certify(samples, self.listings(samples), self.space, terms)
 
     def violated(self, samples: NDArray[np.float32], certificate: Certificate) -> bool:
         """Whether any claim of the certificate is false, be it of the guarantee asked for or of the other."""
