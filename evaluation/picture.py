@@ -37,13 +37,13 @@ def main(report: Path, output: Path) -> None:
     grid = figure.add_gridspec(1, 2, width_ratios=(1.4, 1))
     left, right = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
     panels = left.subplots(1, 3)
-    _show(panels[0], image[0], f"query\n{EXAMPLE}, held out")
-    _show(
+    show(panels[0], image[0], f"query\n{EXAMPLE}, held out")
+    show(
         panels[1],
         neighbor,
         f"nearest neighbour\n{answer.neighbor.id}, label “{answer.neighbor.label}”",
     )
-    _show(panels[2], moved[0], f"moved at random by\n‖δ‖₂ = {certificate.radius:.3f}")
+    show(panels[2], moved[0], f"moved at random by\n‖δ‖₂ = {certificate.radius:.3f}")
     left.suptitle(
         f"no perturbation with ‖δ‖₂ < {certificate.radius:.3f} can change the label of the answer\n"
         f"(α = {certificate.alpha:g}, {certificate.samples} samples, σ = {certificate.sigma:g})",
@@ -56,7 +56,8 @@ def main(report: Path, output: Path) -> None:
     figure.savefig(output, dpi=130)
 
 
-def _show(axes: Axes, pixels: NDArray[np.floating], title: str) -> None:
+def show(axes: Axes, pixels: NDArray[np.floating], title: str) -> None:
+    """Draw `pixels` (H, W), 0 black and 1 white, without axes."""
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=1)
     axes.set_title(title, fontsize=8.5)
     axes.set_axis_off()

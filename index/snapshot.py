@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 # FAISS returns this many more than asked for, so that float32 ties at the border are settled in float64.
 MARGIN = 16
 # Items looked at for the vote of a point, points that vote at a time, and squared distances that are equal.
-CANDIDATES = 4
+CANDIDATES = 16
 VOTES = 1024
 TIE = 1e-9
 

@@ -19,15 +19,17 @@ class Recipe:
     """What a training run depends on besides its data. The same recipe gives the same weights, bit for bit.
 
     ArcFace (Deng et al. 2019) with an angular `margin` in radians and a `scale`; every image appears
-    `copies` times in its batch, each with its own N(0, σ²I); AdamW with one learning-rate cycle.
+    `copies` times in its batch, each with its own N(0, (noise σ)²I), `sigma` the σ that the model is meant
+    for; AdamW with one learning-rate cycle.
     """
 
     sigma: float
+    noise: float = 1.4
     epochs: int = 100
     copies: int = 4
     batch: int = 128
     margin: float = 0.3
-    scale: float = 10.0
+    scale: float = 6.0
     learning_rate: float = 3e-3
     weight_decay: float = 1e-2
     width: int = 64
@@ -78,7 +80,8 @@ def train(
                 copies = rows.repeat(recipe.copies)
                 pixels = images[copies]
                 loss = loss_function(
-                    network(pixels + recipe.sigma * torch.randn_like(pixels)), targets[copies]
+                    network(pixels + recipe.noise * recipe.sigma * torch.randn_like(pixels)),
+                    targets[copies],
                 )
                 optimizer.zero_grad()
                 loss.backward()

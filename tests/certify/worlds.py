@@ -1,53 +1,93 @@
 """Worlds in which the smoothed embedding, and so the true robust radius, is known in closed form.
 
-h(u) depends on u[0] alone. Then g(x + δ) depends on δ[0] alone, and as |δ[0]| <= ||δ|| whatever a
-perturbation can do, one along the first axis does with the smallest norm: the true radius is the distance
-from x[0] to the nearest point of that axis where the answer changes, to either side.
+h(u) depends on one coordinate of u: on u[0], or on the distance of u from a centre. g(x + δ) then depends on
+that coordinate of x + δ alone, which no δ changes by more than ||δ||, while one along the first axis (along
+the line to the centre) changes it by just that: the true radius is the distance from the coordinate of x to
+the nearest point where the answer changes, to either side.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
+from typing import Literal
 
 import numpy as np
 from hypothesis import settings
 from numpy.typing import NDArray
 from scipy.special import ndtr
-from scipy.stats import binom, binomtest
+from scipy.stats import binom, binomtest, ncx2
 
-from certify import Certificate, EmbeddingSpace, Guarantee, Listing, Method, Terms, certify, selection_size
+from certify import (
+    TARGET_HORIZON,
+    Certificate,
+    EmbeddingSpace,
+    Guarantee,
+    Listing,
+    Method,
+    Terms,
+    certify,
+    certify_votes,
+    rounds,
+    selection_size,
+    settled,
+)
+from certify.sequential import blocks
 
 Array = NDArray[np.float64]
+Rows = NDArray[np.int64]
+Rule = Literal["embedding", "vote"]
+Function = Callable[[Array], Array]
+# h at coordinates (n,): (n, d), and g at coordinates (s,): (s, d).
+Smoothing = tuple[Function, Function]
 
 # The same examples in every run: a failure of a statistical statement should not depend on the day.
 seeded = settings(deadline=None, derandomize=True, database=None, max_examples=50)
 briefly = settings(seeded, max_examples=15)
 
+SIGMA = 0.5
+BALL = EmbeddingSpace(norm_bound=1.0)
+ORTHANT = EmbeddingSpace(nonnegative=True, norm_bound=1.0)
+# Same-label items that may stand against a rival, as in the service.
+WINNERS = 256
+
 
 @dataclass(frozen=True)
 class World:
-    """One query, `position` away from the origin of the first axis, and a gallery (N, d) with labels (N,).
+    """One query, `position` away from the origin (the centre), and a gallery (N, d) with labels (N,).
 
-    embed     h at first coordinates (n,): (n, d)
-    smoothed  g at first coordinates (s,): (s, d)
-    listed    how many rivals a listing holds; the others are only known to be farther
+    embed       h at coordinates (n,): (n, d)
+    smoothed    g at coordinates (s,): (s, d)
+    listed      how many rivals a listing holds; the others are only known to be farther
+    shares      with which probability each item has the vote of a noisy copy, at coordinates (s,): (s, N)
+    dimensions  the coordinate is u[0] if this is 1, else the norm of a u with so many coordinates
     """
 
-    embed: Callable[[Array], Array]
-    smoothed: Callable[[Array], Array]
+    embed: Function
+    smoothed: Function
     position: float
     sigma: float
     gallery: Array
-    labels: NDArray[np.int64]
+    labels: Rows
     space: EmbeddingSpace = field(default_factory=lambda: EmbeddingSpace(norm_bound=1.0))
     listed: int = 100
-    truths: dict[tuple[Guarantee, int], float] = field(default_factory=dict)
+    truths: dict[tuple[str, Guarantee, int], float] = field(default_factory=dict)
+    shares: Function | None = None
+    dimensions: int = 1
 
     def draw(self, rng: np.random.Generator, n: int) -> NDArray[np.float32]:
-        return self.embed(self.position + self.sigma * rng.standard_normal(n)).astype(np.float32)
+        if self.dimensions == 1:
+            coordinates = self.position + self.sigma * rng.standard_normal(n)
+        else:
+            noisy = self.sigma * rng.standard_normal((n, self.dimensions))
+            noisy[:, 0] += self.position
+            coordinates = np.linalg.norm(noisy, axis=1)
+        return self.embed(coordinates).astype(np.float32)
 
-    def nearest(self, points: Array) -> NDArray[np.int64]:
+    def nearest(self, points: Array) -> Rows:
         scores = points @ self.gallery.T - np.einsum("nd,nd->n", self.gallery, self.gallery) / 2
         return scores.argmax(axis=-1)
+
+    # --- rule embedding
 
     def listings(self, samples: NDArray[np.float32]) -> dict[Guarantee, Listing]:
         """As the service builds them: on the selection mean, and only if the served answer agrees with it."""
@@ -59,29 +99,19 @@ class World:
         same = self.labels[order] == self.labels[chosen]
         found: dict[Guarantee, Listing] = {}
         if self.labels[served] == self.labels[chosen]:
-            found["label"] = self._listing(order[same][:16], order[~same], distances, centre)
+            found["label"] = self._listing(order[same][:WINNERS], order[~same], distances, centre)
         if served == chosen:
             found["item"] = self._listing(order[:1], order[1:], distances, centre)
         return found
 
-    def _listing(
-        self, winners: NDArray[np.int64], rivals: NDArray[np.int64], distances: Array, centre: Array
-    ) -> Listing:
+    def _listing(self, winners: Rows, rivals: Rows, distances: Array, centre: Array) -> Listing:
         near, far = rivals[: self.listed], rivals[self.listed :]
         outside = float(distances[far[0]]) if len(far) else np.inf
         return Listing(self.gallery[winners], self.gallery[near], centre, outside)
 
     def true_radius(self, guarantee: Guarantee, item: int) -> float:
         """How far the nearest neighbour of g stays `item` (keeps its label); 0 if it is not that at x."""
-        key = (guarantee, int(self.labels[item]) if guarantee == "label" else item)
-        if key not in self.truths:
-
-            def kept(distances: Array, side: float) -> NDArray[np.bool_]:
-                nearest = self.nearest(self.smoothed(self.position + side * distances))
-                return nearest == item if guarantee == "item" else self.labels[nearest] == key[1]
-
-            self.truths[key] = min(first_failure(lambda r, s=s: kept(r, s), 16 * self.sigma) for s in (-1, 1))
-        return self.truths[key]
+        return self._truth("embedding", guarantee, item, lambda s: self.nearest(self.smoothed(s)))
 
     def certify(
         self,
@@ -102,6 +132,73 @@ class World:
             "label", chosen
         ) or certificate.item_radius > self.true_radius("item", chosen)
 
+    # --- rule vote
+
+    def voted(self, shares: Array, guarantee: Guarantee) -> Rows:
+        """Who answers (s,) when votes are so divided (s, N): of the label with most votes, or of all."""
+        if guarantee == "label":
+            of_labels = shares @ np.eye(self.labels.max() + 1)[self.labels]
+            shares = np.where(self.labels == of_labels.argmax(axis=1)[:, None], shares, -1.0)
+        return shares.argmax(axis=1)
+
+    def certify_votes(
+        self,
+        samples: NDArray[np.float32],
+        guarantee: Guarantee,
+        alpha: float,
+        horizon: int | None = None,
+        target: float | None = None,
+    ) -> tuple[Certificate, int]:
+        """The certificate, and the item that is served."""
+        votes = self.nearest(samples.astype(np.float64))
+        counts = np.bincount(votes, minlength=len(self.gallery)) / len(votes)
+        answer = int(self.voted(counts[None], guarantee)[0])
+        cast: dict[Guarantee, Rows] = {"item": votes}
+        if guarantee == "label":
+            cast["label"] = self.labels[votes]
+        answers: dict[Guarantee, int] = {"item": answer, "label": int(self.labels[answer])}
+        return certify_votes(cast, answers, Terms(self.sigma, alpha, guarantee, "cdf", horizon, target)), answer
+
+    def violated_by_vote(self, certificate: Certificate, answer: int) -> bool:
+        """Whether another item (another label) than certified is voted for within the radius."""
+        assert self.shares is not None
+        shares, asked = self.shares, certificate.terms.guarantee
+        rule = f"vote, {asked}"
+        return any(
+            radius > self._truth(rule, claim, answer, lambda s: self.voted(shares(s), asked))
+            for claim, radius in (("label", certificate.label_radius), ("item", certificate.item_radius))
+        )
+
+    # --- both rules
+
+    def read(
+        self,
+        samples: NDArray[np.float32],
+        rule: Rule,
+        guarantee: Guarantee,
+        method: Method,
+        alpha: float,
+        horizon: int | None = None,
+        target: float | None = None,
+    ) -> tuple[Certificate, bool]:
+        """A certificate, and whether it claims what is false."""
+        if rule == "embedding":
+            certificate = self.certify(samples, guarantee, method, alpha, horizon, target)
+            return certificate, self.violated(samples, certificate)
+        certificate, answer = self.certify_votes(samples, guarantee, alpha, horizon, target)
+        return certificate, self.violated_by_vote(certificate, answer)
+
+    def _truth(self, rule: str, claim: Guarantee, item: int, answers: Callable[[Array], Rows]) -> float:
+        key = (rule, claim, int(self.labels[item]) if claim == "label" else item)
+        if key not in self.truths:
+
+            def kept(distances: Array, side: float) -> NDArray[np.bool_]:
+                found = answers(self.position + side * distances)
+                return found == item if claim == "item" else self.labels[found] == key[2]
+
+            self.truths[key] = min(first_failure(lambda r, s=s: kept(r, s), 16 * self.sigma) for s in (-1, 1))
+        return self.truths[key]
+
 
 def first_failure(kept: Callable[[Array], NDArray[np.bool_]], high: float) -> float:
     """The smallest distance in [0, high] at which `kept` is false; infinity if there is none."""
@@ -118,9 +215,10 @@ def first_failure(kept: Callable[[Array], NDArray[np.bool_]], high: float) -> fl
     return float(high)
 
 
-def steps(
-    edges: list[float], values: Array, sigma: float
-) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
+# --- smoothed functions
+
+
+def steps(edges: list[float], values: Array, sigma: float) -> Smoothing:
     """h equal to values[j] between edges[j-1] and edges[j], and its g: normal probabilities as weights."""
 
     def embed(first: Array) -> Array:
@@ -133,9 +231,23 @@ def steps(
     return embed, smoothed
 
 
-def arc(
-    slope: float, limit: float, sigma: float
-) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
+def shells(edges: list[float], values: Array, sigma: float, dimensions: int) -> Smoothing:
+    """h equal to values[j] between the spheres of radius edges[j-1] and edges[j] around a centre, and its g.
+
+    (||u - centre|| / σ)² is noncentral chi-square. A coordinate below 0 is a point beyond the centre.
+    """
+
+    def embed(distances: Array) -> Array:
+        return values[np.searchsorted(edges, distances)]
+
+    def smoothed(distances: Array) -> Array:
+        below = ncx2.cdf((np.array(edges) / sigma) ** 2, dimensions, (distances[:, None] / sigma) ** 2)
+        return np.diff(below, axis=1, prepend=0.0, append=1.0) @ values
+
+    return embed, smoothed
+
+
+def arc(slope: float, limit: float, sigma: float) -> Smoothing:
     """h = (cos t, sin t), t = slope u[0] clipped to ±limit; g = E exp(it), two atoms and one arc.
 
     The arc is the integral of exp(i slope (s + σz)) φ(z): completing the square shifts z by i slope σ.
@@ -155,48 +267,129 @@ def arc(
     return embed, smoothed
 
 
-@dataclass
-class Outcome:
-    """What a simulation saw: repetitions, those with a false claim, and those with a positive radius."""
-
-    repetitions: int = 0
-    violations: int = 0
-    positive: int = 0
-
-    def refutes(self, alpha: float) -> bool:
-        """Whether a violation probability of at most `alpha` is out of the question (level 1e-4)."""
-        return bool(binomtest(self.violations, self.repetitions, alpha, "greater").pvalue < 1e-4)
-
-
-def simulate(
-    world: World,
-    guarantee: Guarantee,
-    method: Method,
+def stepped(
+    edges: list[float],
+    values: list[list[float]] | Array,
+    deviations: float,
+    gallery: list[list[float]] | Array,
+    labels: list[int] | Rows,
     *,
-    alpha: float,
-    n: int,
-    repetitions: int,
-    seed: int = 0,
-) -> Outcome:
-    """Certify the same query again and again, on fresh noise."""
-    outcome = Outcome()
-    rng = np.random.default_rng(seed)
-    for _ in range(repetitions):
-        samples = world.draw(rng, n)
-        certificate = world.certify(samples, guarantee, method, alpha)
-        outcome.repetitions += 1
-        outcome.violations += world.violated(samples, certificate)
-        outcome.positive += certificate.radius > 0
-    return outcome
+    space: EmbeddingSpace = BALL,
+    listed: int = 100,
+    dimensions: int = 1,
+    sigma: float = SIGMA,
+) -> World:
+    """A world of `steps` or, with several `dimensions`, `shells`: lengths are in σ, votes are steps as well."""
+    found, items = np.array(values, dtype=np.float64), np.array(gallery, dtype=np.float64)
+    scaled = [sigma * edge for edge in edges]
+
+    def smoothing(of: Array) -> Smoothing:
+        return steps(scaled, of, sigma) if dimensions == 1 else shells(scaled, of, sigma, dimensions)
+
+    world = World(*smoothing(found), deviations * sigma, sigma, items, np.array(labels), space, listed)
+    _, shares = smoothing(np.eye(len(items))[world.nearest(found)])
+    return World(
+        world.embed, world.smoothed, world.position, sigma, items, world.labels, space, listed,
+        shares=shares, dimensions=dimensions,
+    )  # fmt: skip
 
 
-def splits(n: int, share: float) -> Iterator[tuple[int, int, float]]:
-    """How many of n two-valued samples take the first value, in selection and in certification.
+# --- the worlds
 
-    With the probability of each split; those below 1e-8 are skipped.
+
+def half_space(kind: str, deviations: float, sigma: float = SIGMA) -> World:
+    """h takes one value where u[0] <= 0, another elsewhere, with x[0] = `deviations` times σ.
+
+    Half-spaces are the worst case of the Neyman-Pearson lemma: a bound that is too large anywhere has
+    nowhere to hide. But for `plane` the values are the ends of the margin's range as well; in `orthant` the
+    lower end is much nearer to 0 than the upper.
     """
-    selected = selection_size(n)
-    chosen = binom.pmf(np.arange(selected + 1), selected, share)
-    certified = binom.pmf(np.arange(n - selected + 1), n - selected, share)
-    for i, j in np.argwhere(chosen[:, None] * certified > 1e-8):
-        yield int(i), int(j), float(chosen[i] * certified[j])
+    if kind == "plane":
+        return stepped(
+            [0.0], [[-0.75, 0.25], [0.875, 0]], deviations,
+            [[0.8, 0.1], [-0.6, 0.2], [0.1, 0.9], [0.2, -0.9]], [0, 1, 2, 0], sigma=sigma,
+        )  # fmt: skip
+    if kind == "orthant":
+        return stepped(
+            [0.0], [[0, 1], [1, 0]], deviations, [[0.8, 0.1], [0.4, 0.5], [0.3, 0.0]], [0, 1, 0],
+            space=ORTHANT, sigma=sigma,
+        )  # fmt: skip
+    listed = 0 if kind == "unlisted" else 100
+    return stepped(
+        [0.0], [[-1, 0], [1, 0]], deviations, [[1, 0], [-1, 0]], [0, 1], listed=listed, sigma=sigma
+    )
+
+
+def staircase(deviations: float) -> World:
+    """Nine values that rise with u[0], three items of the answer's label and two rivals on one line.
+
+    Every level set of every margin is a half-space: the bound of `cdf` is attained at all levels at once.
+    """
+    values = np.stack([np.linspace(-1, 1, 9), np.zeros(9)], axis=1)
+    gallery = [[1.0, 0.0], [0.6, 0.0], [0.2, 0.0], [-1.0, 0.0], [-0.5, 0.0]]
+    return stepped([-1.4, -1.0, -0.6, -0.2, 0.2, 0.6, 1.0, 1.4], values, deviations, gallery, [0, 0, 0, 1, 1])
+
+
+def ramp(deviations: float) -> World:
+    """As `staircase`, with a continuous margin: all items have the same first coordinate, and h rises."""
+    gallery = np.array([[0.5, 0.6], [0.5, 0.2], [0.5, -0.3], [0.5, -0.6]])
+    h, g = arc(2.0, np.pi / 2, SIGMA)
+    return World(h, g, deviations * SIGMA, SIGMA, gallery, np.array([0, 0, 1, 1]), EmbeddingSpace())
+
+
+def on_the_arc() -> World:
+    """A continuous h, with rivals to both sides."""
+    angles = np.array([0.3, 0.75, -0.5, -1.2, 1.5])
+    gallery = 0.9 * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    labels = np.array([0, 0, 1, 1, 2])
+    return World(*arc(1.2, 1.5, SIGMA), 0.3, SIGMA, gallery, labels, EmbeddingSpace())
+
+
+def band(deviations: float) -> World:
+    """The answer's value on a slab of half-width 2.2σ, a rival to either side."""
+    return stepped(
+        [-2.2, 2.2], [[-0.5, 0.8], [1, 0], [-0.5, -0.8]], deviations,
+        [[0.9, 0], [0.7, 0.1], [-0.4, 0.7], [-0.4, -0.7]], [0, 0, 1, 2],
+    )  # fmt: skip
+
+
+def in_a_ball(dimensions: int, radius: float, deviations: float) -> World:
+    """The answer's value in a ball, a rival's outside."""
+    return stepped([radius], [[1, 0], [-1, 0]], deviations, [[1, 0], [0.5, 0.1], [-1, 0]], [0, 0, 1],
+                   dimensions=dimensions)  # fmt: skip
+
+
+def in_shells() -> World:
+    """Four shells in four dimensions: rivals inside and outside of where the query is."""
+    return stepped(
+        [1.3, 4.2, 5.5], [[-0.6, 0.7], [0.9, 0.1], [0.4, -0.3], [-0.6, -0.7]], 2.7,
+        [[0.9, 0], [0.8, -0.2], [-0.5, 0.6], [-0.5, -0.6], [-0.2, -0.7]], [0, 0, 1, 2, 2],
+        dimensions=4,
+    )  # fmt: skip
+
+
+def clusters(space: EmbeddingSpace, listed: int) -> World:
+    """Five values on slabs of u[0] and 33 gallery items of four labels.
+
+    Several items share the answer's label, so that which of them should face a rival depends on the rival.
+    """
+    rng = np.random.default_rng(5)
+    values = np.array(
+        [
+            [-0.25, 0.25, 0.875],
+            [-0.125, 0.875, 0.25],
+            [0.9375, 0.25, 0],
+            [0.9375, -0.25, 0.125],
+            [0.125, 0, 0.875],
+        ]
+    )
+    around, labels = np.array([0, 1, 4] * 10), np.array([0, 1, 2, 2, 3])
+    gallery = values[around] + 0.1 * rng.standard_normal((30, 3))
+    gallery = np.concatenate([gallery, [[0.8, 0.05, 0.1], [0.55, 0.75, 0], [0.6, -0.3, 0.65]]])
+    if space.nonnegative:
+        values, gallery = np.abs(values), np.abs(gallery)
+    gallery /= np.maximum(np.linalg.norm(gallery, axis=1), 1)[:, None]
+    return stepped(
+        [-2.4, -1.0, 0.2, 2.6], values, 0.2, gallery, np.append(labels[around], [2, 2, 2]),
+        space=space, listed=listed,
+    )  # fmt: skip
