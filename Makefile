@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 EXTRA ?= cpu
 BENCH ?= query
 
-.PHONY: install serve test lint bench load evaluate train test-docker clean
+.PHONY: install serve test lint bench load evaluate soundness mutants train test-docker clean
 install: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml
@@ -35,11 +35,22 @@ bench: $(VENV)/.installed-dev  ## BENCH=query: a cold query against the bare net
 load: $(VENV)/.installed-dev  ## Locust against a server it starts; the last line is JSON
 	$(BIN)/python -m bench.load
 
-evaluate: install  ## the table of docs/benchmarks.md: certified Recall@1 for every method
+evaluate: install  ## the tables of docs/benchmarks.md: certified Recall@1 for every method, σ 0.25 and 0.5
 	$(BIN)/retrievalguard evaluate --data digits --queries 296 --samples 10000 \
-	  --method paper --method bisector --method mean --method cdf \
+	  --method paper --method bisector --method mean --method cdf --method vote \
 	  --json docs/evaluation.json --plot docs/evaluation.png
+	RETRIEVALGUARD_SIGMA=0.5 $(BIN)/retrievalguard evaluate --data digits --queries 296 --samples 10000 \
+	  --method paper --method bisector --method mean --method cdf --method vote \
+	  --json docs/evaluation-sigma-0.5.json --plot docs/evaluation-sigma-0.5.png
+	$(BIN)/python -m evaluation.limit docs/limit.json
 	$(BIN)/python -m evaluation.picture docs/evaluation.json docs/answer.png
+	$(BIN)/python -m evaluation.perturbation docs/perturbation.png
+
+soundness: $(VENV)/.installed-dev  ## certificates against closed-form truths, 10,000 times each; about 20 minutes
+	$(BIN)/python -m tests.certify.soundness docs/soundness.json
+
+mutants: $(VENV)/.installed-dev  ## breaks certify/ line by line: every mutant must be caught by a test
+	$(BIN)/python -m tests.mutants docs/mutants.json
 
 train: install  ## reproduces the shipped weights
 	$(BIN)/retrievalguard train --data digits --sigma 0.25 --output models/pretrained/digits-cnn

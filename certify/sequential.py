@@ -31,6 +31,8 @@ NEAREST = 8
 GROUP = 16
 # A margin above this needs no bound, one that is never above twice this has radius 0.
 TINY = 1e-8
+# After so many samples a rival that leaves nothing to expect ends the contest.
+PATIENCE = 1024
 # Bets aim no further than this above the radius that the most dangerous rivals seem to allow.
 AIM = 1.2
 # A group whose own guess falls below this share of the aim is split up.
@@ -122,12 +124,15 @@ class _Race:
         seen = self._masses(units, 0, self.selected)
         most = self.target or LARGEST
         now = self._plan(units, seen, self._plan(units, seen, None, most), most)
-        history = []
+        history: list[Bets] = []
         for first, last in self.spans:
+            if first >= PATIENCE and now.rho.min() <= SMALLEST:
+                break  # not even in doubt: what was not certified so far will not be
             self.aims.append(self.target or AIM * float(now.rho.min()))
             history.append(Bets(now.payoffs, now.stakes, self._masses(units, first, last)))
             seen = seen + history[-1].masses
             now = self._plan(units, seen, now, most)
+        self.aims += self.aims[-1:] * (len(self.spans) - len(self.aims))
         return self._largest(history, LARGEST), float(now.rho.min())
 
     def others(self, rows: Rows, reached: float) -> float:

@@ -1,0 +1,85 @@
+"""Certification against the forward passes that it certifies: `make bench BENCH=certification`.
+
+Compared in turns, in one process: choosing and certifying 10,000 samples of a held-out digit against 1,000
+rivals, and as many bare forward passes of the network at its best batch size. The gallery is enlarged by the
+training digits, so that a label has over 1,000 rivals.
+"""
+
+import json
+import statistics
+import time
+
+import torch
+
+from bench.query import BATCHES, passes, seconds
+from bench.results import save
+from certify import Method, Terms
+from evaluation.workbench import held_out, workbench
+from index import Item
+from models import digits
+from models.smoothing import chunks
+from service.contest import Outcome, decide
+from service.gallery_import import png
+from service.settings import Settings
+
+SAMPLES, RIVALS, QUERIES = 10_000, 1_000, 31
+METHODS: tuple[Method, ...] = ("paper", "bisector", "mean", "cdf")
+
+
+def main() -> None:
+    """Print the comparison and, as the last line, its JSON."""
+    images = held_out("digits", QUERIES)
+    extra = digits("train")
+    with workbench("digits", Settings.from_environment()) as retriever:
+        retriever.gallery.add(
+            [
+                retriever.prepare(Item(id_, label, {}), png(pixels))
+                for id_, label, pixels in zip(extra.ids, extra.labels, extra.pixels, strict=True)
+            ]
+        )
+        snapshot = retriever.gallery.snapshot()
+        trials = {
+            batch: statistics.median(passes(retriever.model, batch, SAMPLES) for _ in range(5))
+            for batch in BATCHES
+        }
+        best = min(trials, key=lambda batch: trials[batch])
+        bare: list[float] = []
+        spent: dict[str, list[float]] = {method: [] for method in METHODS}
+        searching: list[float] = []
+        for image in images.tensors:
+            drawn = retriever.smoothed.sample(image, 0, chunks(SAMPLES))[:SAMPLES]
+            bare.append(passes(retriever.model, best, SAMPLES))
+            for method in METHODS:
+                time.sleep(0.05)
+                terms = Terms(retriever.sigma, 0.001, method=method, blur=retriever.smoothed.blur)
+                found: list[Outcome] = []
+                took = seconds(
+                    lambda drawn=drawn, terms=terms, found=found: found.append(  # type: ignore[misc]
+                        decide(
+                            snapshot, drawn, retriever.space, "embedding", terms, top_k=1, max_rivals=RIVALS
+                        )
+                    )
+                )
+                spent[method].append(took - found[0].searching)
+            searching.append(found[0].searching)
+    passed = statistics.median(bare)
+    report = {
+        "samples": SAMPLES,
+        "rivals": RIVALS,
+        "gallery": len(snapshot),
+        "queries": QUERIES,
+        "threads": torch.get_num_threads(),
+        "bare_ms": round(1000 * passed, 2),
+        "bare_batch": best,
+        "search_ms": round(1000 * statistics.median(searching), 2),
+        "certify_ms": {m: round(1000 * statistics.median(times), 2) for m, times in spent.items()},
+        "certify_over_bare": {m: round(statistics.median(times) / passed, 3) for m, times in spent.items()},
+    }
+    print(f"median of {QUERIES} queries, {SAMPLES} samples, {RIVALS} of {len(snapshot)} items as rivals")
+    print(f"bare passes, batch {best}: {report['bare_ms']} ms; certification: {report['certify_ms']} ms")
+    save("certification", report)
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""How far certificates are from what endless samples would give: `python -m evaluation.limit REPORT.json`.
+
+The limit is the radius at which bound (1) of docs/certificate.md is 0 for the empirical distribution of all
+SAMPLES samples, for the worst rival: an estimate that claims nothing.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from rich.progress import track
+
+from certify import Terms, selection_size
+from certify.cdf import CDF
+from certify.certificate import chosen_margins
+from certify.histogram import linear_binning
+from certify.payoffs import LARGEST
+from evaluation.workbench import held_out, workbench
+from models.smoothing import chunks
+from service.contest import contest, decide
+from service.settings import Settings
+
+QUERIES, SAMPLES = 20, 200_000
+SIZES = (1_000, 10_000, 100_000, 200_000)
+# Margins computed at a time, in samples: what fits the memory.
+BATCH = 10_000
+
+
+def main(output: Path) -> None:
+    """Print and save the mean label radius of `cdf` and `vote` at each size, and the limit of `cdf`."""
+    images = held_out("digits", QUERIES)
+    radii: dict[str, list[float]] = {f"{rule} {n}": [] for rule in ("embedding", "vote") for n in SIZES}
+    limits = []
+    with workbench("digits", Settings.from_environment()) as retriever:
+        snapshot = retriever.gallery.snapshot()
+        most = retriever.settings.max_rivals
+        for image in track(images.tensors, "drawing"):
+            drawn = retriever.smoothed.sample(image, 0, chunks(SAMPLES))[:SAMPLES]
+            terms = Terms(retriever.sigma, 0.001)
+            for n in SIZES:
+                for rule in ("embedding", "vote"):
+                    found = decide(
+                        snapshot, drawn[:n], retriever.space, rule, terms, top_k=1, max_rivals=most
+                    )
+                    radii[f"{rule} {n}"].append(found.certificate.label_radius)
+            points = snapshot.lift(drawn)
+            answer = int(snapshot.nearest(points.mean(axis=0), 1).rows[0])
+            listing = contest(snapshot, points, answer, "label", most)["label"]
+            margins = chosen_margins(points, selection_size(SAMPLES), listing, retriever.space)
+            rows = np.arange(len(margins))
+            masses = sum(
+                linear_binning(margins.at(rows, first, first + BATCH), margins.lower, margins.upper)
+                for first in range(0, SAMPLES, BATCH)
+            )
+            nothing = np.zeros(len(margins))
+            rho = CDF.estimate(np.asarray(masses), margins.lower, margins.upper, nothing, LARGEST)
+            limits.append(retriever.sigma * float(rho.min()))
+        report = {
+            "queries": len(images),
+            "sigma": retriever.sigma,
+            "mean_radius": {name: round(float(np.mean(found)), 4) for name, found in radii.items()},
+            "limit": round(float(np.mean(limits)), 4),
+        }
+    output.write_text(json.dumps(report, indent=1) + "\n")
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
