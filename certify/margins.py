@@ -72,6 +72,7 @@ def pair_margins(
     if unlisted is None:
         return Margins(samples, weights, offsets, None, lower, upper)
     winner, centre, outside = unlisted
+    outside = max(outside, 0.0)  # a distance
     gap = samples - winner
     spread = np.linalg.norm(samples - centre, axis=1)
     values = (np.maximum(outside - spread, 0.0) ** 2 - np.einsum("nd,nd->n", gap, gap)) / 2

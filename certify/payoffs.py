@@ -1,9 +1,9 @@
 """Payoffs: functions of a margin that nobody can expect to win on, unless the radius is as large as tested.
 
 Let f be a margin with values in [lower, upper], and W_ρ a lower bound of E f(x + δ + Z) over ||δ|| = ρσ that
-depends on the distribution of f(x + Z) alone. A payoff ψ_ρ satisfies E ψ_ρ(f(x + Z)) <= W_ρ whatever that
-distribution is. So where f does not stay positive within ρ, the mean of ψ_ρ is at most 0: a test of that is
-a test of the radius, on one bounded scalar. All payoffs here have the form
+depends on the distribution of f(x + Z) alone. A payoff is a function ψ_ρ with E ψ_ρ(f(x + Z)) <= 0 for
+*every* distribution for which W_ρ <= 0. So where f does not stay positive within ρ, the mean of ψ_ρ is at
+most 0: a test of that is a test of the radius, on one bounded scalar. All payoffs here have the form
 
     ψ_ρ(f) = gain(f) + constant(ρ),      gain increasing, constant decreasing in ρ,              (payoff)
 

@@ -26,7 +26,6 @@ def test_mean_ball_closed_form() -> None:
     assert mean_ball(100, float(np.exp(-2)), 3.0) == pytest.approx(3 * 0.3, rel=1e-12)
 
 
-def test_mean_ball_is_no_smaller_than_the_expected_deviation() -> None:
-    """n orthonormal directions, each with a random sign: the deviation is 1/sqrt(n) always."""
-    for alpha in (0.05, 0.5, 0.999):
-        assert mean_ball(50, alpha) >= 1 / np.sqrt(50)
+def test_mean_ball_shrinks_with_more_samples_and_a_larger_alpha() -> None:
+    assert mean_ball(400, 0.01) == pytest.approx(mean_ball(100, 0.01) / 2, rel=1e-12)
+    assert mean_ball(100, 0.5) < mean_ball(100, 0.01) < mean_ball(100, 1e-9)

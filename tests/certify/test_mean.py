@@ -1,91 +1,84 @@
-"""Neyman-Pearson on the mean of a margin."""
+"""Neyman-Pearson on the mean of a margin: as if it had two values, one of them on a half-space."""
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from certify import EmbeddingSpace
-from certify.margins import Margins, pair_margins
-from certify.mean import mean_radius
+from certify.betting import SMALLEST
+from certify.histogram import BINS
+from certify.mean import MEAN
+from certify.payoffs import LARGEST, ROUNDING
+from tests.certify.test_payoffs import Law, Outcomes, chosen, law, lowers, outcomes, radius, rhos, uppers
 from tests.certify.worlds import seeded
 
 
-def margin(values: list[float] | NDArray[np.float64], lower: float = -1.0, upper: float = 1.0) -> Margins:
-    return Margins(np.array([values], dtype=np.float64), np.array([lower]), np.array([upper]))
-
-
-def random_margins(seed: int, rows: int, n: int) -> Margins:
-    """Rows of different mean and spread, most of them positive on average."""
-    rng = np.random.default_rng(seed)
-    values = rng.uniform(0.1, 0.9, (rows, 1)) + rng.uniform(0, 0.5, (rows, 1)) * rng.standard_normal(
-        (rows, n)
-    )
-    return Margins(values.clip(-1, 1.5), np.full(rows, -1.0), np.full(rows, 1.5))
-
-
-def test_constant_margin_in_closed_form() -> None:
-    """V = 0 and ln(2/alpha) = 1: the mean is at least 0.9 - 7 · 3/(3 · 99) in [-1, 2], and q₀ = 1/3."""
-    q_low = (0.9 - 7 * 3 / (3 * 99) + 1) / 3
-    radius = mean_radius([margin([0.9] * 100, upper=2.0)], 0.5, 2 / np.e)
-    assert radius == pytest.approx(0.5 * (ndtri(q_low) - ndtri(1 / 3)), rel=1e-7)
-
-
-def test_half_space_attains_the_radius() -> None:
-    """A margin of 1 on a half-space of probability 0.9 and -1 elsewhere is lost at σΦ⁻¹(0.9) exactly."""
-    radius = mean_radius([margin(np.repeat([1.0, -1.0], [900_000, 100_000]))], 0.5, 0.05)
-    assert 0.99 * 0.5 * ndtri(0.9) < radius < 0.5 * ndtri(0.9)
-
-
-def test_the_smallest_of_all_margins_counts_each_at_all_of_alpha() -> None:
-    good, bad = margin([0.9] * 100), margin([0.5] * 100)
-    alone = mean_radius([bad], 1.0, 0.01)
-    assert 0 < alone < mean_radius([good], 1.0, 0.01)
-    assert mean_radius([good, bad], 1.0, 0.01) == alone
-
-
-def test_a_margin_that_cannot_be_negative_needs_no_samples() -> None:
-    positive = margin([0.2] * 3, lower=0.1)
-    assert mean_radius([positive], 1.0, 0.05) == np.inf
-    # A lower end that is positive by less than a margin is rounded may as well be negative.
-    assert 0 < mean_radius([margin([0.9] * 100, lower=1e-10)], 1.0, 0.05) < np.inf
-    assert mean_radius([positive, margin([0.9] * 3)], 1.0, 0.05) == 0
-
-
-def test_no_margins_no_limit_and_no_lead_no_radius() -> None:
-    assert mean_radius([], 1.0, 0.05) == np.inf
-    assert mean_radius([Margins(np.zeros((0, 9)), np.zeros(0), np.zeros(0))], 1.0, 0.05) == np.inf
-    assert mean_radius([margin([0.0] * 100)], 1.0, 0.05) == 0
-    assert mean_radius([margin([-0.5] * 100)], 1.0, 0.05) == 0
-    assert mean_radius([margin([0.9])], 1.0, 0.05) == 0
-    assert mean_radius([margin([np.nan] * 100)], 1.0, 0.05) == 0
+def closed_form(reality: Law, unseen: float = 0.0) -> float:
+    """Φ⁻¹ of where the mean lies in the range, less Φ⁻¹ of where 0 does."""
+    share = max((reality.expectation(reality.values) - reality.lower) / reality.width, 0.0)
+    return float(ndtri((1 - unseen) * share) - ndtri(-reality.lower / reality.width))
 
 
 @seeded
-@given(st.integers(0, 2**32), st.floats(1e-6, 0.4), st.floats(1, 2))
-def test_monotone_in_alpha_samples_range_and_rivals(seed: int, alpha: float, factor: float) -> None:
-    margins = random_margins(seed, 3, 300)
-    radius = mean_radius([margins], 0.5, alpha)
-    assert radius <= mean_radius([margins], 0.5, alpha * factor)
-    # A variance is estimated with n - 1: copies of the samples are not worse than the samples.
-    copies = Margins(np.tile(margins.values, 4), margins.lower, margins.upper)
-    assert radius <= mean_radius([copies], 0.5, alpha)
-    wider = Margins(margins.values, margins.lower - factor, margins.upper + factor)
-    assert mean_radius([wider], 0.5, alpha) <= radius
-    assert mean_radius([margins, margin(np.ones(300))], 0.5, alpha) <= radius
-    assert mean_radius([margins], 0.5 * factor, alpha) == pytest.approx(radius * factor, rel=1e-12)
+@given(lowers, uppers, outcomes, outcomes, rhos)
+def test_a_payoff_is_won_on_average_only_where_the_worst_case_is_positive(
+    lower: float, upper: float, true: Outcomes, expected: Outcomes, rho: float
+) -> None:
+    reality = law(lower, upper, true)
+    mean = reality.expectation(reality.psi(chosen(MEAN, law(lower, upper, expected), 0.1, 1.0), rho))
+    assert mean <= 0 or reality.worst_of_mean(rho) > 0
+    # What is known of the whole distribution can only help.
+    assert reality.worst_of_mean(rho) <= reality.worst(rho) + 1e-12
 
 
-def test_items_one_unit_in_the_last_place_apart_are_not_infinitely_far() -> None:
-    """The midpoint of two non-negative items is a possible embedding, and their margin is 0 there."""
-    rng = np.random.default_rng(1)
-    space = EmbeddingSpace(nonnegative=True)
-    for _ in range(50):
-        winner = np.abs(rng.standard_normal(3))
-        winner /= 1.2 * np.linalg.norm(winner)
-        rival = winner.copy()
-        rival[0] = np.nextafter(rival[0], 0)
-        samples = np.tile(winner, (50, 1))
-        assert mean_radius([pair_margins(samples, winner[None], rival[None], space)], 0.5, 0.05) < np.inf
+@seeded
+@given(lowers, uppers, outcomes)
+def test_and_it_is_won_up_to_there(lower: float, upper: float, true: Outcomes) -> None:
+    reality = law(lower, upper, true)
+    lost = closed_form(reality)
+    assume(0.01 < lost < 6)
+    assert radius(reality.worst_of_mean) == pytest.approx(lost, abs=1e-9)
+    payoffs = chosen(MEAN, reality, 0.1, 1.0)
+    assert reality.expectation(reality.psi(payoffs, lost)) == pytest.approx(
+        0, abs=1.1 * ROUNDING * (1 + reality.width)
+    )
+    assert reality.expectation(reality.psi(payoffs, lost - 1e-3)) > 0
+
+
+@seeded
+@given(lowers, uppers, outcomes)
+def test_the_payoff_is_the_margin_less_a_constant(lower: float, upper: float, expected: Outcomes) -> None:
+    gains = chosen(MEAN, law(lower, upper, expected), 0.1, 1.0).gains[0]
+    np.testing.assert_allclose(lower + gains, np.linspace(lower, upper, BINS + 1), atol=1e-12)
+
+
+@pytest.mark.parametrize("unseen", [0.0, 0.001, 0.2])
+@pytest.mark.parametrize("low", [1, 20, 300])
+def test_two_values_in_closed_form(low: int, unseen: float) -> None:
+    like = law(-0.5, 1.0, [(0.0, low), (1.0, 1000 - low)])
+    found = MEAN.estimate(like.masses, *like.range, np.array([unseen]), LARGEST)[0]
+    expected = ndtri((1 - unseen) * (1 - low / 1000)) - ndtri(1 / 3)
+    assert found == pytest.approx(max(expected, 0.0), abs=1e-9)
+
+
+@seeded
+@given(lowers, uppers, outcomes, st.floats(1e-3, 0.5), st.floats(SMALLEST, LARGEST))
+def test_estimate_in_closed_form_and_no_further_than_asked(
+    lower: float, upper: float, seen: Outcomes, unseen: float, most: float
+) -> None:
+    like = law(lower, upper, seen)
+    found = MEAN.estimate(like.masses, *like.range, np.array([unseen]), most)[0]
+    assert found == pytest.approx(np.clip(closed_form(like, unseen), 0, most), abs=1e-7)
+
+
+def test_a_lower_end_just_above_zero_is_taken_for_zero() -> None:
+    masses = np.ones((3, BINS + 1))
+    lower, upper = np.array([0.0, 1e-15, 1e-9]), np.ones(3)
+    payoffs = MEAN.choose(masses, lower, upper, np.full(3, 0.1), np.ones(3))
+    levels = payoffs.level(2.0)
+    np.testing.assert_allclose(levels, levels[0], rtol=1e-8)
+    assert (levels < 0).all()
+    estimates = MEAN.estimate(masses, lower, upper, np.zeros(3), LARGEST)
+    assert np.isfinite(estimates).all()
+    assert (estimates > 5).all()

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from certify import EmbeddingSpace
-from certify.margins import outside_margin, pair_margins
+from certify.margins import Margins, pair_margins
 from certify.selection import best_outside_winner, best_winners
 from tests.certify.worlds import seeded
 
@@ -14,8 +14,10 @@ Array = NDArray[np.float64]
 SPACE = EmbeddingSpace()
 
 
-def standing(margin: Array) -> float:
-    return float(margin.mean() / margin.std())
+def standing(margins: Margins) -> float:
+    """Mean over standard deviation of the last margin."""
+    values = margins.at(np.array([len(margins) - 1]), 0, len(margins.samples))
+    return float(values.mean() / values.std())
 
 
 @seeded
@@ -26,8 +28,8 @@ def test_best_winners_against_a_loop_over_all_pairs(
     rng = np.random.default_rng(seed)
     samples = 0.2 * rng.standard_normal((50, dimension))
     winners, others = rng.standard_normal((candidates, dimension)), rng.standard_normal((rivals, dimension))
-    for rival, chosen in zip(others, best_winners(samples, winners, others)[0], strict=True):
-        scores = [standing(pair_margins(samples, a[None], rival[None], SPACE).values[0]) for a in winners]
+    for rival, chosen in zip(others, best_winners(samples, winners, others), strict=True):
+        scores = [standing(pair_margins(samples, a[None], rival[None], SPACE)) for a in winners]
         assert scores[chosen] >= max(scores) - 1e-6 * max(1, abs(max(scores)))
 
 
@@ -37,7 +39,10 @@ def test_best_outside_winner_against_a_loop(seed: int, candidates: int, outside:
     rng = np.random.default_rng(seed)
     samples, winners = 0.2 * rng.standard_normal((50, 3)), rng.standard_normal((candidates, 3))
     centre = samples.mean(axis=0)
-    scores = [standing(outside_margin(samples, a, centre, outside, SPACE).values[0]) for a in winners]
+    none = np.zeros((0, 3))
+    scores = [
+        standing(pair_margins(samples, none, none, SPACE, unlisted=(a, centre, outside))) for a in winners
+    ]
     # The selection's guard against a deviation of zero moves a score by up to 1e-5 of itself.
     assert scores[best_outside_winner(samples, winners, centre, outside)] >= max(scores) - 1e-4 * max(
         1, abs(max(scores))
@@ -49,12 +54,12 @@ def test_the_best_candidate_differs_from_rival_to_rival() -> None:
     samples = np.stack([np.linspace(-0.5, 0.5, 51), np.zeros(51)], axis=1)
     candidates = np.array([[0.0, 0.1], [0.5, 0.2], [-0.5, 0.2]])
     rivals = np.array([[0.5, 0.9], [-0.5, 0.9], [0.0, 0.9]])
-    assert best_winners(samples, candidates, rivals)[0].tolist() == [1, 2, 0]
+    assert best_winners(samples, candidates, rivals).tolist() == [1, 2, 0]
 
 
 def test_no_spread_is_no_division_by_zero() -> None:
     samples = np.zeros((5, 2))
     candidates = np.array([[0.5, 0.0], [0.1, 0.0]])
-    assert best_winners(samples, candidates, np.array([[1.0, 0.0]]))[0].tolist() == [1]
+    assert best_winners(samples, candidates, np.array([[1.0, 0.0]])).tolist() == [1]
     assert best_outside_winner(samples, candidates, np.zeros(2), 1.0) == 1
-    assert best_winners(samples, candidates, np.zeros((0, 2)))[0].tolist() == []
+    assert best_winners(samples, candidates, np.zeros((0, 2))).tolist() == []

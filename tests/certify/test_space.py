@@ -10,7 +10,13 @@ from certify import EmbeddingSpace
 from tests.certify.worlds import seeded
 
 Array = NDArray[np.float64]
-spaces = st.builds(EmbeddingSpace, nonnegative=st.booleans(), norm_bound=st.floats(0.5, 2))
+spaces = st.builds(
+    EmbeddingSpace,
+    nonnegative=st.booleans(),
+    norm_bound=st.floats(0.5, 2),
+    slack=st.sampled_from([0.0, 0.05]),
+    padded=st.booleans(),
+)
 seeds = st.integers(0, 2**32)
 
 
@@ -21,6 +27,8 @@ def members(space: EmbeddingSpace, dimension: int, rng: np.random.Generator) -> 
     )
     if space.nonnegative:
         directions = np.maximum(directions, 0.0)
+    if space.padded:
+        directions[:, -1] = 0.0
     directions /= np.maximum(np.linalg.norm(directions, axis=1), 1e-300)[:, None]
     lengths = np.where(rng.random(len(directions)) < 0.5, 1.0, rng.random(len(directions)))
     return np.concatenate([space.norm_bound * lengths[:, None] * directions, np.zeros((1, dimension))])
@@ -28,7 +36,9 @@ def members(space: EmbeddingSpace, dimension: int, rng: np.random.Generator) -> 
 
 def extreme(space: EmbeddingSpace, weight: Array) -> Array:
     """The member with the largest inner product with `weight`."""
-    towards = np.maximum(weight, 0.0) if space.nonnegative else weight
+    towards = np.maximum(weight, 0.0) if space.nonnegative else weight.copy()
+    if space.padded:
+        towards[-1] = 0.0
     length = np.linalg.norm(towards)
     return space.norm_bound * towards / length if length > 0 else np.zeros_like(weight)
 
@@ -58,8 +68,8 @@ def test_farthest_squared_bounds_every_member(space: EmbeddingSpace, seed: int, 
     point = rng.standard_normal(dimension)
     farthest = space.farthest_squared(point)
     assert (((members(space, dimension, rng) - point) ** 2).sum(axis=1) <= farthest + 1e-12).all()
-    if not space.nonnegative:
-        opposite = extreme(space, -point)
+    opposite = extreme(space, -point)
+    if opposite.any():
         assert ((opposite - point) ** 2).sum() == pytest.approx(farthest, rel=1e-12)
 
 
@@ -73,6 +83,51 @@ def test_holds_its_members_and_nothing_else(nonnegative: bool) -> None:
         assert not space.holds(np.concatenate([unit, [[value, 0]]]).astype(np.float32))
     assert not space.holds(np.concatenate([unit, [[0.7072, 0.7072]]]).astype(np.float32))
     assert space.holds(np.concatenate([unit, [[-0.5, 0]]]).astype(np.float32)) is not nonnegative
+
+
+@seeded
+@given(spaces, seeds, st.integers(1, 8))
+def test_holds_every_member_of_a_space_but_for_the_last_bit(
+    space: EmbeddingSpace, seed: int, dimension: int
+) -> None:
+    assert space.holds((1 - 1e-12) * members(space, dimension, np.random.default_rng(seed)))
+
+
+def test_padded_members_end_in_zero() -> None:
+    padded, bare = EmbeddingSpace(padded=True), EmbeddingSpace()
+    level, raised = np.array([[0.6, 0.8, 0.0]]), np.array([[0.6, 0.7, 0.1], [0.6, 0.8, 0.0]])
+    assert padded.holds(level)
+    assert bare.holds(raised)
+    assert not padded.holds(raised)
+    assert padded.holds(np.zeros((0, 3)))
+
+
+@seeded
+@given(seeds, st.integers(1, 8), st.booleans())
+def test_padding_is_an_item_s_height_above_the_space_and_no_more(
+    seed: int, dimension: int, nonnegative: bool
+) -> None:
+    """Weights on the last coordinate move no member; a point above the space is farther by its height."""
+    rng = np.random.default_rng(seed)
+    weights, offsets = rng.standard_normal((4, dimension)), rng.standard_normal(4)
+    point, heights = rng.standard_normal(dimension), rng.standard_normal(4)
+    bare, padded = (EmbeddingSpace(nonnegative, padded=flag) for flag in (False, True))
+    for mine, yours in zip(
+        padded.linear_range(np.column_stack([weights, heights]), offsets),
+        bare.linear_range(weights, offsets),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(mine, yours)
+    lifted = padded.farthest_squared(np.append(point, heights[0]))
+    assert lifted == pytest.approx(bare.farthest_squared(point) + heights[0] ** 2, rel=1e-12)
+
+
+def test_slack_is_about_samples_not_about_where_embeddings_lie() -> None:
+    sharp, slack = EmbeddingSpace(norm_bound=1.0), EmbeddingSpace(norm_bound=1.0, slack=0.1)
+    weights, offsets = np.array([[0.3, -0.4], [1.0, 2.0]]), np.array([0.1, -0.2])
+    np.testing.assert_array_equal(sharp.linear_range(weights, offsets), slack.linear_range(weights, offsets))
+    assert sharp.farthest_squared(weights[0]) == slack.farthest_squared(weights[0])
+    assert not slack.holds(np.array([[1.05, 0.0]]))
 
 
 def test_holds_float32_rows_normalised_in_float32() -> None:
