@@ -153,6 +153,8 @@ def certify_votes(
     selected = _selected(votes[terms.guarantee])
     margins = {}
     for claim, cast in votes.items():
+        if terms.guarantee == "item" and claim == "label":
+            continue  # the item with most votes need not be of this label
         chosen = vote_margins(cast, selected, answers[claim])
         if chosen is not None:
             margins[claim] = chosen

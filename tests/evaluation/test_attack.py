@@ -8,12 +8,12 @@ from service.settings import Settings
 
 @pytest.fixture
 def settings() -> Settings:
-    return Settings.model_validate({"gallery_samples": 256})
+    return Settings.model_validate({"gallery_samples": 128})
 
 
 def test_no_attack_inside_the_radius_changes_an_answer(settings: Settings) -> None:
-    report = attack("digits", settings, queries=60, scale=0.999, samples=1_000)
-    assert report["attacked"] >= 50
+    report = attack("digits", settings, queries=40, scale=0.999, samples=1_000)
+    assert report["attacked"] >= 33
     assert report["changed"] == 0
 
 

@@ -1,17 +1,20 @@
-"""Noise is a keyed function: one key, one stream; normal within a stream, unrelated between streams."""
+"""Noise is a keyed function: one key, one stream; normal within a stream, unrelated between streams.
+
+And it lies with the pixels on a grid on which float32 adds exactly: the sum tells no more than x + σz does.
+"""
 
 import itertools
 import struct
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
 from models import CHUNK, KeyedNoise, Purpose
-from models.noise import input_digest, length_prefixed
+from models.noise import grid_step, input_digest, length_prefixed, on_grid
 from tests.models import elsewhere as other_process
 from tests.models.elsewhere import SECRET
 
@@ -121,9 +124,9 @@ PIXELS = (CHUNK, 1, 8, 8)
 
 @pytest.fixture(scope="module")
 def numbers() -> NDArray[np.float64]:
-    """(CHUNKS, 8192): 262,144 numbers of consecutive chunks of one input."""
-    drawn = [draw(chunk=chunk, shape=PIXELS).ravel() for chunk in range(CHUNKS)]
-    return np.array(drawn, dtype=np.float64)
+    """(CHUNKS, 8192): 262,144 numbers of consecutive chunks of one input, in units of σ."""
+    drawn = [draw(sigma=0.25, chunk=chunk, shape=PIXELS).ravel() for chunk in range(CHUNKS)]
+    return np.array(drawn, dtype=np.float64) / 0.25
 
 
 def test_the_noise_is_standard_normal(numbers: NDArray[np.float64]) -> None:
@@ -176,6 +179,110 @@ def test_squares_of_chunks_are_unrelated_too(numbers: NDArray[np.float64]) -> No
     between = np.asarray(np.corrcoef(numbers**2))[np.triu_indices(CHUNKS, 1)]
 
     assert np.abs(between).max() < 5 / np.sqrt(numbers.shape[1])
+
+
+# --- the grid
+
+SIGMAS = [0.01, 0.25, 1.0, 1.5, 5.0]
+# Four times the noise of a chunk of digits: 32,768 numbers.
+MANY = (4 * CHUNK, 1, 8, 8)
+
+seeded = settings(deadline=None, derandomize=True, database=None)
+
+
+def images(seed: int, sigma: float) -> NDArray[np.float32]:
+    """(20, 1, 8, 8) on the grid of `sigma`: random pixels, 8-bit ones, black and white."""
+    rng = np.random.default_rng(seed)
+    drawn = [rng.random((9, 1, 8, 8)), rng.integers(0, 256, (9, 1, 8, 8)) / 255]
+    ends = [np.zeros((1, 1, 8, 8)), np.ones((1, 1, 8, 8))]
+    return on_grid(np.concatenate(drawn + ends).astype(np.float32), sigma)
+
+
+@pytest.mark.parametrize(
+    ("sigma", "step"),
+    [(1e-6, 20), (0.01, 20), (0.25, 20), (1.0, 20), (1.0001, 19), (1.5, 19), (2.0, 19), (5.0, 17), (8.0, 17)],
+)
+def test_the_step_is_a_power_of_two_that_grows_with_sigma(sigma: float, step: int) -> None:
+    assert grid_step(sigma) == 2.0**-step
+
+
+@pytest.mark.parametrize("sigma", SIGMAS)
+def test_every_number_is_a_whole_number_of_steps(sigma: float) -> None:
+    noise = draw(sigma=sigma, shape=MANY).astype(np.float64) / grid_step(sigma)
+
+    assert np.array_equal(noise, np.rint(noise))
+    # No other grid: steps of every parity occur, and many of them.
+    assert set(np.unique(noise % 8)) == set(range(8))
+
+
+@pytest.mark.parametrize("sigma", SIGMAS)
+def test_float32_adds_image_and_noise_exactly(sigma: float) -> None:
+    noise = draw(sigma=sigma, shape=MANY)
+    for image in images(1, sigma):
+        total = image + noise
+        assert total.dtype == np.float32
+        assert np.array_equal(total.astype(np.float64), image.astype(np.float64) + noise.astype(np.float64))
+    # The control: an image off the grid is rounded.
+    off = np.random.default_rng(2).random((1, 8, 8), np.float32)
+    assert not np.array_equal((off + noise).astype(np.float64), off.astype(np.float64) + noise)
+
+
+@pytest.mark.parametrize("sigma", [*SIGMAS, 2.0, 2.5, 64.0])
+@pytest.mark.parametrize("deviations", [-15.0, -9.0, 9.0, 14.99, 15.0])
+def test_that_holds_for_noise_farther_out_than_any_that_will_be_drawn(
+    sigma: float, deviations: float
+) -> None:
+    step = grid_step(sigma)
+    exact = np.rint(deviations * sigma / step) * step + np.arange(-64, 65) * step
+    noise = exact[np.abs(exact) <= 15 * sigma].astype(np.float32)
+
+    for pixel in (0.0, step, 0.5 - step, 0.5, 1 - step, 1.0):
+        assert np.array_equal(
+            (np.float32(pixel) + noise).astype(np.float64), pixel + noise.astype(np.float64)
+        )
+
+
+@pytest.mark.parametrize("sigma", SIGMAS)
+def test_the_low_bits_of_the_sum_do_not_tell_the_image(sigma: float) -> None:
+    noise, step = draw(sigma=sigma, shape=MANY), grid_step(sigma)
+
+    for image in images(3, sigma):
+        total = (image + noise).astype(np.float64)
+        # What was added is what comes out again, whatever it was added to; nothing is left below a step.
+        assert np.array_equal(total - image, noise)
+        assert np.array_equal(total / step, np.rint(total / step))
+
+
+@pytest.mark.parametrize("sigma", SIGMAS)
+def test_noise_on_the_grid_is_still_normal(sigma: float) -> None:
+    noise = draw(sigma=sigma, shape=MANY).ravel().astype(np.float64) / sigma
+
+    assert stats.kstest(noise, "norm").pvalue > 0.01
+    assert stats.kstest(1.06 * noise, "norm").pvalue < 0.001
+
+
+@given(
+    pixels=st.lists(st.floats(0, 1, width=32), min_size=1, max_size=30),
+    sigma=st.sampled_from(SIGMAS),
+)
+@seeded
+def test_a_pixel_moves_to_the_grid_by_at_most_half_a_step(pixels: list[float], sigma: float) -> None:
+    image, step = np.array(pixels, np.float32), grid_step(sigma)
+
+    moved = on_grid(image, sigma)
+
+    assert moved.dtype == np.float32
+    assert np.abs(moved.astype(np.float64) - image).max() <= step / 2
+    assert np.array_equal(moved / step, np.rint(moved / step))
+    assert ((moved >= 0) & (moved <= 1)).all()
+    assert np.array_equal(on_grid(moved, sigma), moved)
+
+
+def test_8_bit_pixels_stay_apart_on_the_grid() -> None:
+    grey = (np.arange(256) / 255).astype(np.float32)
+
+    for sigma in SIGMAS:
+        assert len(np.unique(on_grid(grey, sigma))) == 256
 
 
 # --- the digest of an input

@@ -1,5 +1,6 @@
 """Monte Carlo samples: the same numbers whenever, wherever and beside whatever they are drawn."""
 
+import copy
 import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -10,9 +11,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from models import CHUNK, EmbeddingModel, SmoothedModel, digits
+from models import CHUNK, EmbeddingModel, KeyedNoise, SmoothedModel, digits
 from models.network import ConvolutionalEmbedding
+from models.noise import grid_step, input_digest, on_grid
 from models.smoothing import chunks
+from service.retriever import SAMPLE_SLACK
 from tests.models import elsewhere as other_process
 from tests.models.elsewhere import SECRET, SIGMA, smoothed
 from tests.models.folders import model_of
@@ -110,22 +113,45 @@ def test_no_samples_are_an_empty_array(shipped: EmbeddingModel, images: Images) 
     assert smoothed(shipped).sample(images[0], 2, 2).shape == (0, shipped.dimension)
 
 
-def test_noise_is_added_to_the_pixels_and_never_clipped(shipped: EmbeddingModel, images: Images) -> None:
+def inputs_of_the_network(image: Images, sigma: float, count: int) -> NDArray[np.float64]:
+    """What the network is given for chunks 0 to `count` - 1 of `image`: (count, CHUNK, C, H, W)."""
     model = EmbeddingModel.load("digits-cnn")
+    engine = SmoothedModel(model, sigma, SECRET, threads=1)
     seen: list[torch.Tensor] = []
 
     def record(module: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
         seen.append(inputs[0].clone())
 
     with model.network.register_forward_pre_hook(record):
-        smoothed(model).sample(images[0], 0, 8)
-    noise = (torch.stack(seen).double().numpy() - images[0]) / SIGMA
+        engine.sample(image, 0, count)
+    engine.close()
+    return torch.stack(seen).double().numpy()
+
+
+def test_noise_is_added_to_the_pixels_and_never_clipped(images: Images) -> None:
+    noise = (inputs_of_the_network(images[0], SIGMA, 8) - on_grid(images[0], SIGMA)) / SIGMA
 
     assert noise.shape == (8, CHUNK, 1, 8, 8)
     # Clipping would cut off half of the noise of every black pixel.
     for pixels in (noise[..., images[0] == 0], noise[..., images[0] > 0]):
         assert abs(pixels.mean()) < 5 / np.sqrt(pixels.size)
         assert abs(pixels.var() - 1) < 5 * np.sqrt(2 / pixels.size)
+
+
+@pytest.mark.parametrize("sigma", [0.01, SIGMA, 1.5])
+def test_the_network_sees_the_exact_sum_of_pixels_and_noise_on_their_grid(sigma: float) -> None:
+    image = np.random.default_rng(6).random((1, 8, 8), np.float32)
+    step, noise = grid_step(sigma), np.empty((CHUNK, 1, 8, 8), np.float32)
+    digest = EmbeddingModel.load("digits-cnn").manifest.digest
+
+    seen = inputs_of_the_network(image, sigma, 2)
+
+    assert np.array_equal(seen / step, np.rint(seen / step))
+    for chunk in range(2):
+        KeyedNoise(SECRET, digest, sigma).fill(noise, "query", input_digest(image), chunk)
+        centre = on_grid(image, sigma).astype(np.float64)
+        assert np.array_equal(seen[chunk], centre + noise.astype(np.float64))
+    assert np.abs(centre - image).max() <= step / 2
 
 
 def test_sampling_leaves_the_image_alone(shipped: EmbeddingModel, images: Images) -> None:
@@ -135,6 +161,37 @@ def test_sampling_leaves_the_image_alone(shipped: EmbeddingModel, images: Images
     smoothed(shipped).sample(image, 0, 2)
 
     assert np.array_equal(image, images[0])
+
+
+# --- what the grid costs
+
+
+@pytest.mark.parametrize("sigma", [0.01, 0.25, 1.0, 1.5, 5.0])
+def test_no_two_images_are_farther_apart_on_the_grid_than_they_were_and_blur(
+    sigma: float, shipped: EmbeddingModel
+) -> None:
+    engine, step = smoothed(shipped, sigma=sigma), grid_step(sigma)
+    rng = np.random.default_rng(7)
+    steps = np.floor(rng.uniform(0.02, 0.06, (200, 1, 8, 8)) / step)  # where float32 is fine
+    # At random, and the worst: every pixel just above half a step, and the other image's just below.
+    signs = rng.choice([-1, 1], steps.shape)
+    pairs = [
+        (rng.random(steps.shape), rng.random(steps.shape)),
+        ((steps + 0.5 + 0.01 * signs) * step, (steps + 0.5 - 0.01 * signs) * step),
+    ]
+    worst = 0.0
+    for one, other in pairs:
+        first, second = one.astype(np.float32), other.astype(np.float32)
+        before = np.linalg.norm((first.astype(np.float64) - second).reshape(200, -1), axis=1)
+        moved = on_grid(first, sigma).astype(np.float64) - on_grid(second, sigma)
+        after = np.linalg.norm(moved.reshape(200, -1), axis=1)
+        assert (after <= before + engine.blur).all()
+        worst = max(worst, float((after - before).max()))
+    engine.close()
+
+    # No more than it has to be.
+    assert worst > 0.9 * engine.blur
+    assert engine.blur < 1e-4 * max(sigma, 1)
 
 
 # --- the line of chunks
@@ -187,6 +244,37 @@ def test_closing_stops_the_workers(shipped: EmbeddingModel, images: Images) -> N
     assert not any(worker.is_alive() for worker in workers)
     with pytest.raises(RuntimeError, match="shutdown"):
         engine.sample(images[0], 0, 1)
+
+
+# --- one input, anywhere in a chunk
+
+
+def test_a_sample_is_off_by_less_than_the_slack_wherever_in_its_chunk_it_stands(
+    shipped: EmbeddingModel,
+) -> None:
+    first, *others = (
+        inputs_of_the_network(image, SIGMA, 1)[0].astype(np.float32) for image in digits("query").tensors[:3]
+    )
+    inputs, found = first[:4], []
+    for beside in others:
+        for place in range(CHUNK):
+            chunk, places = beside.copy(), (place + np.arange(len(inputs))) % CHUNK
+            chunk[places] = inputs
+            found.append(shipped(chunk)[places].astype(np.float64))
+    apart = [np.linalg.norm(np.array(found) - one, axis=2).max() for one in found]
+
+    assert len(found) == 2 * CHUNK
+    assert max(apart) <= SAMPLE_SLACK / 10
+
+
+def test_a_sample_is_off_by_less_than_the_slack_from_exact_arithmetic(shipped: EmbeddingModel) -> None:
+    exact = copy.deepcopy(shipped.network).double()
+    with torch.inference_mode():
+        for image in digits("query").tensors[:10]:
+            inputs = inputs_of_the_network(image, SIGMA, 1)[0]
+            expected = exact(torch.from_numpy(inputs)).numpy()
+            difference = np.linalg.norm(shipped(inputs.astype(np.float32)) - expected, axis=1)
+            assert difference.max() <= SAMPLE_SLACK / 2
 
 
 # --- gallery vectors

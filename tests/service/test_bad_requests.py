@@ -157,6 +157,16 @@ OPTIONS = {
     "unknown method": Bad(422, "invalid-option", "method", raw(digit(0), method="guess")),
     "unknown guarantee": Bad(422, "invalid-option", "guarantee", document(guarantee="both")),
     "unknown rule": Bad(422, "invalid-option", "rule", document(rule="majority")),
+    "rule vote with a method of its own": Bad(
+        422, "invalid-option", "method", document(rule="vote", method="paper")
+    ),
+    "target_radius 0": Bad(422, "invalid-option", "target_radius", document(target_radius=0)),
+    "target_radius infinite": Bad(
+        422, "invalid-option", "target_radius", text(f'{{"image": "{TEXT}", "target_radius": Infinity}}')
+    ),
+    "target_radius with a method for one number of samples": Bad(
+        422, "invalid-option", "target_radius", raw(digit(0), target_radius=0.1, method="paper")
+    ),
     "alpha 0": Bad(422, "invalid-option", "alpha", raw(digit(0), alpha=0)),
     "alpha 1": Bad(422, "invalid-option", "alpha", raw(digit(0), alpha=1)),
     "alpha 2": Bad(422, "invalid-option", "alpha", document(alpha=2)),

@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from service import RetrieveOptions, Retriever, Settings
 from service.cache import CacheUnavailable, SampleCache
 from service.cache_stores import EmbeddedStore, RedisStore
+from service.samples import QuerySamples
 from tests.service.processes import RedisServer, Server, copy_gallery
 from tests.service.queries import Json, claims, tensor
 
@@ -134,7 +135,10 @@ def test_the_second_answer_is_a_hit_and_equal(cached: Cached, query: Query) -> N
 def test_other_options_on_the_same_image_are_hits(cached: Cached, query: Query) -> None:
     server, pixels = cached[0], query()
     ask(server, pixels)
-    for options in ({"alpha": 0.1}, {"method": "mean"}, {"guarantee": "item"}, {"top_k": 5}):
+    for options in (
+        {"alpha": 0.1}, {"method": "mean"}, {"guarantee": "item"}, {"top_k": 5}, {"rule": "vote"},
+        {"target_radius": 0.001},
+    ):  # fmt: skip
         assert ask(server, pixels, **options)["cache"] == "hit"
 
 
@@ -378,7 +382,9 @@ def test_samples_do_not_depend_on_what_was_cached_before(
         data = copy_gallery(demo_gallery, tmp_path / str(number))
         with opened(demo_settings, data_dir=data) as retriever:
             for step in steps:
-                samples, _ = retriever.samples(image(0.25), step)
+                asked = QuerySamples(retriever._cache, retriever.smoothed, retriever.metrics, image(0.25))
+                samples = asked.first(step)
+                asked.keep()
         assert samples.shape == (2000, 64)
         drawn.append(samples)
     np.testing.assert_array_equal(drawn[0], drawn[1])

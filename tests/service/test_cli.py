@@ -61,6 +61,7 @@ def test_adding_an_unknown_origin_is_one_line_and_exits_1(tmp_path: Path) -> Non
     [
         ("RETRIEVALGUARD_ALPHA", "2", 2),
         ("RETRIEVALGUARD_SAMPLES", "many", 2),
+        ("RETRIEVALGUARD_LABEL_WEIGHT", "1", 2),
         ("RETRIEVALGUARD_SECRET", "hunter2", 2),
         ("RETRIEVALGUARD_MODEL", "no-such-model", 1),
         ("REDIS_URL", "localhost:6379", 2),

@@ -244,7 +244,7 @@ def test_openapi_documents_every_body_form_and_option_of_a_query(client: httpx.C
     forms = operation["requestBody"]["content"]
     images = {"image/png", "image/jpeg", "image/webp"}
     assert forms.keys() == images | {"multipart/form-data", "application/json"}
-    options = {"top_k", "guarantee", "rule", "method", "alpha", "max_samples"}
+    options = {"top_k", "guarantee", "rule", "method", "alpha", "target_radius", "max_samples"}
     assert {parameter["name"] for parameter in operation["parameters"]} == options
     for form in ("multipart/form-data", "application/json"):
         assert forms[form]["schema"]["properties"].keys() - {"image", "pixels"} == options
