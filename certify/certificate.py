@@ -60,6 +60,12 @@ class Terms:
     def __post_init__(self) -> None:
         if not 0 < self.sigma < float("inf"):
             raise ValueError(f"sigma must be positive and finite, got {self.sigma}")
+        if self.method not in METHODS:
+            raise ValueError(f"unknown method {self.method!r}; there is: {', '.join(METHODS)}")
+        if self.horizon is not None and self.horizon < 1:
+            raise ValueError(f"the horizon must be at least 1 sample, got {self.horizon}")
+        if not 0 <= self.blur < float("inf"):
+            raise ValueError(f"blur must be finite and not negative, got {self.blur}")
         if self.target is not None and not 0 < self.target < float("inf"):
             raise ValueError(f"the target radius must be positive and finite, got {self.target}")
 
@@ -105,11 +111,12 @@ def certify(
               served is not the one that the selection chose.
 
     Methods `mean` and `cdf` bet on margins of pairs that the first samples chose, and may be read after
-    every round of samples: for n >= 256 all certificates of one sequence of samples, with the same terms,
-    hold together with probability 1 - alpha. `paper` and `bisector` bound g in a ball around the mean of all
-    samples, for one n that is fixed beforehand. The label guarantee sets the best same-label item against
-    each rival; as the same item is the same label, the label radius is never below the item radius. Raises
-    `ValueError` on fewer than 2 samples, or a listing that is not centred on the selection mean.
+    every round of samples: for n >= 256 all certificates of one sequence of samples, with the same terms
+    and a fixed horizon, hold together with probability 1 - alpha. `paper` and `bisector` bound g in a ball
+    around the mean of all samples, for one n that is fixed beforehand. The label guarantee sets the best
+    same-label item against each rival; as the same item is the same label, the label radius is never below
+    the item radius. Raises `ValueError` on fewer than 2 samples, or a listing that is not centred on the
+    selection mean.
     """
     selected = _selected(samples)
     if not space.holds(samples):
@@ -136,7 +143,7 @@ def certify_votes(
     """Certify rule `vote` (Cohen et al. 2019): that most noisy copies of the query vote as before.
 
     votes    for each guarantee the label (item) for which each of n >= 2 noisy copies votes, (n,) numbers
-             >= 0, or -1 for a copy whose vote is in doubt and counts for nobody
+             >= 0, or -1 for a copy whose vote is in doubt and counts against the answer
     answers  the label (item) that is served. A guarantee gets radius 0 when the first samples chose another
              one.
 

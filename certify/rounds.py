@@ -27,7 +27,7 @@ def rounds(most: int) -> Iterator[int]:
 def settled(certificate: Certificate) -> bool:
     """Whether the target radius is certified, or does not look within reach of any number of samples.
 
-    Giving up claims nothing. One round more than the first is looked at before.
+    Giving up claims nothing. 512 samples are looked at before.
     """
     target = certificate.terms.target
     if target is None:

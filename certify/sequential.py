@@ -127,7 +127,7 @@ class _Race:
         history: list[Bets] = []
         for first, last in self.spans:
             if first >= PATIENCE and now.rho.min() <= SMALLEST:
-                break  # not even in doubt: what was not certified so far will not be
+                break  # nothing is expected of the samples that are left: saves the time
             self.aims.append(self.target or AIM * float(now.rho.min()))
             history.append(Bets(now.payoffs, now.stakes, self._masses(units, first, last)))
             seen = seen + history[-1].masses

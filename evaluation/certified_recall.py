@@ -28,8 +28,8 @@ ROWS: tuple[Row, ...] = (*METHODS, "vote")
 class QueryResult:
     """One query: who answers with its label, and the radius and number of samples of each row.
 
-    `correct` has the keys `base`, `embedding` and, if there is such a row, `vote`. A radius is what was
-    certified, right or wrong.
+    `correct` has the keys `base`, `embedding` and those of the rows, which answer from the samples they used.
+    A radius is what was certified, right or wrong.
     """
 
     id: str
@@ -40,7 +40,7 @@ class QueryResult:
 
     def counted(self, row: Row) -> float:
         """The radius, 0 for a wrong answer."""
-        return self.radii[row] if self.correct["vote" if row == "vote" else "embedding"] else 0.0
+        return self.radii[row] if self.correct[row] else 0.0
 
 
 def evaluate(
@@ -141,8 +141,7 @@ def _query(
         "embedding": right(int(nearest.rows[0])),
     }
     outcomes = {method: outcome(method) for method in methods}
-    if "vote" in outcomes:
-        correct["vote"] = right(int(outcomes["vote"].neighbors.rows[0]))
+    correct |= {method: right(int(found.neighbors.rows[0])) for method, found in outcomes.items()}
     return QueryResult(
         images.ids[row],
         label,

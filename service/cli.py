@@ -77,13 +77,23 @@ def retrieve(
     image: Annotated[Path, typer.Argument(help="A PNG, JPEG or WebP file.", exists=True, dir_okay=False)],
     top_k: int = 1,
     guarantee: str = "label",
+    rule: str = "embedding",
     method: str = "cdf",
     alpha: float | None = None,
+    target_radius: float | None = None,
     max_samples: int | None = None,
 ) -> None:
     """Answer one query in-process and print what POST /retrieve would."""
     options = parse_options(
-        {"top_k": top_k, "guarantee": guarantee, "method": method, "alpha": alpha, "max_samples": max_samples}
+        {
+            "top_k": top_k,
+            "guarantee": guarantee,
+            "rule": rule,
+            "method": method,
+            "alpha": alpha,
+            "target_radius": target_radius,
+            "max_samples": max_samples,
+        }
     )
     with _retriever() as retriever:
         print(retriever.retrieve(image.read_bytes(), options).model_dump_json(indent=2))
@@ -177,7 +187,8 @@ def evaluate(
         list[str], typer.Option(help="A method of rule embedding, or `vote`; may be given several times.")
     ] = ["cdf"],  # noqa: B006
     target_radius: Annotated[
-        float | None, typer.Option(help="Ask only whether this radius holds, and count the samples it takes.")
+        float | None,
+        typer.Option(min=1e-6, help="Ask only whether this radius holds, and count the samples it takes."),
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the report here.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Write the plot here: .png, .svg or .pdf.")] = None,

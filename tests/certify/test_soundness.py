@@ -1,171 +1,250 @@
-"""No certificate claims more than is true, except with probability alpha: the whole path through `certify`.
+"""No certificate claims more than is true, except with probability alpha: the whole path, read at any time.
 
-Beside each statement stands a control, the same code with the confidence correction taken out, that fails it.
+Beside each statement stand controls, the same code broken in one place, that fail it. The long form is
+`tests.certify.soundness`.
 """
 
-from collections.abc import Callable
-from typing import Any
+import json
+from dataclasses import replace
+from itertools import pairwise, product
+from math import prod
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
+from scipy.stats import binom, ncx2
 
-from certify import GUARANTEES, METHODS, EmbeddingSpace, Guarantee, Method, selection_size
-from tests.certify.worlds import World, arc, simulate, splits, steps
+from certify import GUARANTEES, METHODS, Guarantee, Method, rounds
+from certify.betting import Bets
+from certify.sequential import _Race
+from models import CHUNK, EmbeddingModel, SmoothedModel
+from service.cache import SampleCache
+from service.cache_stores import EmbeddedStore
+from service.metrics import Metrics
+from service.samples import QuerySamples
+from tests.certify.soundness import (
+    ALPHA,
+    Case,
+    Control,
+    Outcome,
+    Row,
+    bets_see_their_samples,
+    block_borders,
+    controls,
+    exactly,
+    first_bets_after,
+    problems,
+    simulate,
+    to_json,
+    towards_the_truth,
+    two_valued,
+)
+from tests.certify.worlds import BALL, SIGMA, WORLDS, Rule, World, in_a_ball, stepped, steps, world_of
 
-ALPHA = 0.05
-SIGMA = 0.5
-BALL = EmbeddingSpace(norm_bound=1.0)
-ORTHANT = EmbeddingSpace(nonnegative=True, norm_bound=1.0)
-
-
-def half_space(name: str, deviations: float) -> World:
-    """h takes one value where u[0] <= 0, another elsewhere, with x[0] = `deviations` times σ.
-
-    Half-spaces are the worst case of the Neyman-Pearson lemma: a bound that is too large anywhere has
-    nowhere to hide. In `line` and `orthant` the values are the ends of the margin's range as well.
-    """
-    values, gallery, space = {
-        "line": ([[-1, 0], [1, 0]], [[1, 0], [-1, 0]], BALL),
-        "line, unlisted": ([[-1, 0], [1, 0]], [[1, 0], [-1, 0]], BALL),
-        "plane": ([[-0.75, 0.25], [0.875, 0]], [[0.8, 0.1], [-0.6, 0.2], [0.1, 0.9], [0.2, -0.9]], BALL),
-        "orthant": ([[0, 1], [1, 0]], [[0.8, 0.1], [0.1, 0.8], [0.3, 0.0]], ORTHANT),
-    }[name]
-    embed, smoothed = steps([0.0], np.array(values, dtype=np.float64), SIGMA)
-    labels = np.array([0, 1, 2, 0]) if name == "plane" else np.array([0, 1, 0])[: len(gallery)]
-    items, listed = np.array(gallery, dtype=np.float64), 0 if "unlisted" in name else 100
-    return World(embed, smoothed, deviations * SIGMA, SIGMA, items, labels, space, listed)
-
-
-def clusters(space: EmbeddingSpace, listed: int) -> World:
-    """Five values on slabs of u[0] and 33 gallery items of four labels.
-
-    Several items share the answer's label, so that which of them should face a rival depends on the rival.
-    """
-    rng = np.random.default_rng(5)
-    values = np.array(
-        [
-            [-0.25, 0.25, 0.875],
-            [-0.125, 0.875, 0.25],
-            [0.9375, 0.25, 0],
-            [0.9375, -0.25, 0.125],
-            [0.125, 0, 0.875],
-        ]
-    )
-    around, labels = np.array([0, 1, 4] * 10), np.array([0, 1, 2, 2, 3])
-    gallery = values[around] + 0.1 * rng.standard_normal((30, 3))
-    gallery = np.concatenate([gallery, [[0.8, 0.05, 0.1], [0.55, 0.75, 0], [0.6, -0.3, 0.65]]])
-    if space.nonnegative:
-        values, gallery = np.abs(values), np.abs(gallery)
-    gallery /= np.maximum(np.linalg.norm(gallery, axis=1), 1)[:, None]
-    embed, smoothed = steps([-1.2, -0.5, 0.1, 1.3], values, SIGMA)
-    return World(embed, smoothed, 0.1, SIGMA, gallery, np.append(labels[around], [2, 2, 2]), space, listed)
+CDF_AND_MEAN: tuple[Method, ...] = ("cdf", "mean")
 
 
-def on_the_arc() -> World:
-    """A continuous h, with rivals to both sides."""
-    angles = np.array([0.3, 0.75, -0.5, -1.2, 1.5])
-    gallery = 0.9 * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    labels = np.array([0, 0, 1, 1, 2])
-    return World(*arc(1.2, 1.5, SIGMA), 0.3, SIGMA, gallery, labels, EmbeddingSpace())
+# --- exactly: half-spaces, in which all that can happen is enumerated
+
+FEW = "half-space, few samples"
 
 
-SIMULATED: dict[str, Callable[[], World]] = {
-    "half-space": lambda: half_space("line", 0.5),
-    "arc": on_the_arc,
-    "clusters": lambda: clusters(BALL, 100),
-    "clusters in the orthant, most rivals unlisted": lambda: clusters(ORTHANT, 12),
-}
-
-
-def no_confidence_correction(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take what the samples show for the truth: frequencies, means and the mean embedding as they are."""
-
-    def frequency(ranks: NDArray[np.int64], trials: int, _alpha: float) -> Any:
-        return (trials - ranks + 1) / trials
-
-    monkeypatch.setattr("certify.cdf.order_statistic_tail", frequency)
-    monkeypatch.setattr("certify.mean.empirical_bernstein_lower", lambda values, *_: values.mean(axis=1))
-    monkeypatch.setattr("certify.certificate.mean_ball", lambda *_: 0.0)
-
-
-def violation_probability(world: World, guarantee: Guarantee, method: Method, n: int) -> tuple[float, float]:
-    """For a half-space, exact to 1e-4: the chances of a false claim and of a positive radius.
-
-    Only the number of samples on either side counts, in the selection and in the rest: all splits are
-    certified, none is drawn.
-    """
-    first, second = world.embed(np.array([-1.0, 1.0])).astype(np.float32)
-    false = positive = 0.0
-    for i, j, probability in splits(n, float(ndtr(-world.position / world.sigma))):
-        counts = [i, selection_size(n) - i, j, n - selection_size(n) - j]
-        samples = np.repeat(np.stack([first, second, first, second]), counts, axis=0)
-        certificate = world.certify(samples, guarantee, method, ALPHA)
-        false += probability * world.violated(samples, certificate)
-        positive += probability * (certificate.radius > 0)
-    return false, positive
-
-
-HALF_SPACES: list[tuple[str, float, Method]] = [
-    # The ball around the mean is wide for few samples: near the border it still leaves a radius.
-    *[(name, 0.6, method) for name in ("line", "plane") for method in ("paper", "bisector")],
-    *[("orthant", 0.9, method) for method in ("paper", "bisector")],
-    *[
-        (name, d, method)
-        for name in ("line", "plane", "orthant")
-        for d in (1.3, 2.0)
-        for method in ("mean", "cdf")
+@pytest.mark.parametrize(
+    ("world", "case"),
+    [
+        (FEW, Case(guarantee="item")),
+        (FEW, Case("vote", guarantee="item")),
+        (FEW, Case(guarantee="item", alpha=0.5)),
+        (FEW, Case(method="mean", guarantee="item", alpha=0.5)),
+        ("half-space, radius 0", Case(method="mean")),
     ],
-    # Often none of 350 certification samples falls on the other side: the range has to stand in for it.
-    *[("line", 2.8, method) for method in ("mean", "cdf")],
-    # The rival is known by its distance alone.
-    *[("line, unlisted", 2.0, method) for method in METHODS],
-]
-
-
-@pytest.mark.parametrize("guarantee", GUARANTEES)
-@pytest.mark.parametrize(("name", "deviations", "method"), HALF_SPACES)
-def test_half_space_violates_with_probability_at_most_alpha(
-    name: str, deviations: float, method: Method, guarantee: Guarantee
-) -> None:
-    false, positive = violation_probability(half_space(name, deviations), guarantee, method, 400)
-    assert false <= ALPHA
-    assert positive > 0.1
-
-
-@pytest.mark.parametrize("guarantee", GUARANTEES)
-@pytest.mark.parametrize(
-    ("deviations", "method"), [(0.2, "paper"), (0.2, "bisector"), (2.0, "mean"), (2.0, "cdf")]
 )
-def test_half_space_catches_a_missing_confidence_correction(
-    deviations: float, method: Method, guarantee: Guarantee, monkeypatch: pytest.MonkeyPatch
+def test_a_half_space_violates_with_probability_at_most_alpha_at_whatever_number_of_samples(
+    world: str, case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    no_confidence_correction(monkeypatch)
-    false, _ = violation_probability(half_space("line", deviations), guarantee, method, 400)
-    assert false > 4 * ALPHA
+    first_bets_after(monkeypatch, 6)
+    exact = exactly(world_of(world), replace(case, n=24), range(12, 25, 2), negligible=1e-5)
+    assert exact.violation + exact.neglected <= case.alpha
+    # Bets stop short of what alpha allows, but not by so much that any mistake would go unseen.
+    assert exact.violation > case.alpha / 20
 
 
 @pytest.mark.parametrize("guarantee", GUARANTEES)
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("name", SIMULATED)
-def test_simulation_does_not_refute_alpha(name: str, method: Method, guarantee: Guarantee) -> None:
-    outcome = simulate(SIMULATED[name](), guarantee, method, alpha=ALPHA, n=600, repetitions=2000)
-    assert not outcome.refutes(ALPHA)
-    assert outcome.positive > 0
+@pytest.mark.parametrize("method", ["paper", "bisector"])
+def test_the_ball_violates_with_probability_at_most_alpha(method: Method, guarantee: Guarantee) -> None:
+    exact = exactly(world_of("half-space, few samples"), Case(method=method, guarantee=guarantee, n=200))
+    assert exact.violation + exact.neglected <= ALPHA
+    assert exact.positive > 0.5
 
 
-@pytest.mark.parametrize("guarantee", GUARANTEES)
+@pytest.mark.parametrize("method", CDF_AND_MEAN)
+@pytest.mark.parametrize("name", ["staircase", "mixture in the orthant, most rivals unlisted"])
+def test_the_order_of_samples_within_a_block_does_not_matter(name: str, method: Method) -> None:
+    """The order of blocks does: bets on each are chosen from those before."""
+    rng = np.random.default_rng(3)
+    samples = world_of(name).draw(rng, 640)
+
+    def radii(some: NDArray[np.float32]) -> NDArray[np.float64]:
+        certificate, _ = Case(method=method, n=640).read(world_of(name), some)
+        return np.array([certificate.label_radius, certificate.item_radius])
+
+    borders = block_borders(640, 640)
+    assert borders == [0, 128, 256, 512, 640]
+    within = [samples[rng.permutation(np.arange(*span))] for span in pairwise(borders)]
+    np.testing.assert_allclose(radii(np.concatenate(within)), radii(samples), atol=2e-6)
+    across = np.concatenate([samples[:128], samples[640:127:-1]])
+    assert (np.abs(radii(across) - radii(samples)) > 1e-4).any()
+
+
+def mean_wealth(world: World, method: Method, n: int) -> float:
+    """What the wealth that tests the true label radius comes to in the mean, if the right label was chosen.
+
+    Exact, for a half-space with a single margin.
+    """
+    values = world.embed(np.array([-1.0, 1.0])).astype(np.float32)
+    answer = int(world.nearest(world.smoothed(np.array([world.position])))[0])
+    case, rho = Case(method=method, n=n, once=True), world.true_radius("label", answer) / world.sigma
+    low = float(ndtr(-world.position / world.sigma))
+    borders = block_borders(n, n)
+    sizes = np.diff(borders).tolist()
+    wealth: list[float] = []
+    largest = _Race._largest
+
+    def watched(race: _Race, history: list[Bets], high: float) -> float:
+        wealth.append(float(np.exp(sum(bets.log_growth(rho)[0] for bets in history))))
+        return largest(race, history, high)
+
+    total = chosen = 0.0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_Race, "_largest", watched)
+        for counts in product(*(range(size + 1) for size in sizes)):
+            probability = prod(binom.pmf(some, size, low) for some, size in zip(counts, sizes, strict=True))
+            if probability < 1e-9:
+                continue
+            samples = two_valued(values, counts, sizes)
+            if world.labels[world.nearest(samples[: sizes[0]].mean(axis=0))] == world.labels[answer]:
+                wealth.clear()
+                case.read(world, samples)
+                chosen += probability
+                total += probability * (wealth[0] if wealth else 0.0)
+    return total / chosen
+
+
+@pytest.mark.parametrize("name", ["half-space in the orthant", "half-space, rival unlisted"])
+@pytest.mark.parametrize("method", CDF_AND_MEAN)
+def test_the_wealth_that_tests_the_true_radius_does_not_grow_in_the_mean(
+    method: Method, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first_bets_after(monkeypatch, 40)
+    assert 0.2 < mean_wealth(world_of(name), method, 80) <= 1
+
+
+def test_in_a_half_space_with_values_at_the_ends_bets_are_fair(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those on the mean but for the rounding; those on levels but for slopes that the samples chose."""
+    first_bets_after(monkeypatch, 40)
+    assert 1 - 1e-5 < mean_wealth(world_of(FEW), "mean", 80) <= 1
+    assert 0.9 < mean_wealth(world_of(FEW), "cdf", 80) <= 1
+
+
+@pytest.mark.parametrize("method", CDF_AND_MEAN)
+def test_wealth_grows_if_bets_are_chosen_from_the_samples_that_they_bet_on(
+    method: Method, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first_bets_after(monkeypatch, 6)
+    bets_see_their_samples(monkeypatch)
+    assert mean_wealth(world_of(FEW), method, 24) > 1.3
+
+
+# --- by simulation
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_simulation_does_not_refute_alpha(name: str) -> None:
+    world = world_of(name)
+    cases = [Case(n=384), Case(guarantee="item", n=384)]
+    if world.shares is not None:
+        cases.append(Case("vote", n=384))
+    for case in cases:
+        assert not simulate(world, case, repetitions=60).refutes(ALPHA)
+
+
+@pytest.mark.parametrize("rule", ["embedding", "vote"])
+def test_a_target_at_the_true_radius_does_not_tempt(rule: Rule) -> None:
+    case = towards_the_truth("staircase", Case(rule, n=640))
+    assert not simulate(world_of("staircase"), case, repetitions=60).refutes(ALPHA)
+
+
 @pytest.mark.parametrize(
-    ("name", "method"),
-    [("half-space", "paper"), ("half-space", "bisector"), ("half-space", "mean"), ("arc", "cdf")],
+    "control", list(controls()), ids=lambda control: f"{control.name}: {control.row.world}"
 )
-def test_simulation_catches_a_missing_confidence_correction(
-    name: str, method: Method, guarantee: Guarantee, monkeypatch: pytest.MonkeyPatch
+def test_what_is_broken_is_caught(control: Control) -> None:
+    assert control.run(control.enough, seed=1).refutes(ALPHA)
+
+
+def test_the_study_reports_what_should_not_be() -> None:
+    row = Row("staircase", Case()).names
+    fine = {
+        "alpha": ALPHA,
+        "repetitions": 1000,
+        "rows": [row | {"violations": 60}],
+        "exact": [row | {"alpha": 0.5, "share": 0.4}],
+        "controls": [row | {"caught": True}],
+    }
+    assert problems(fine) == []
+    assert len(problems(fine | {"rows": [row | {"violations": 90}]})) == 1
+    assert len(problems(fine | {"exact": [row | {"alpha": 0.05, "share": 0.051}]})) == 1
+    assert len(problems(fine | {"controls": [row | {"caught": False}]})) == 1
+    assert json.loads(to_json(fine)) == fine
+
+
+def test_refuting_and_the_upper_end_are_binomial() -> None:
+    outcome = Outcome(1000, 500)
+    assert outcome.refutes(0.05)
+    assert not outcome.refutes(0.5)
+    assert binom.cdf(500, 1000, outcome.upper(0.99)) == pytest.approx(0.01)
+
+
+# --- the worlds
+
+
+@pytest.mark.parametrize("name", WORLDS)
+@pytest.mark.parametrize("moved", [0.0, -1.1])
+def test_smoothed_is_the_expectation_of_the_samples_and_shares_are_those_of_votes(
+    name: str, moved: float
 ) -> None:
-    no_confidence_correction(monkeypatch)
-    outcome = simulate(SIMULATED[name](), guarantee, method, alpha=ALPHA, n=600, repetitions=400)
-    assert outcome.refutes(ALPHA)
+    world = replace(world_of(name), position=world_of(name).position + moved * world_of(name).sigma)
+    here, n = np.array([world.position]), 200_000
+    samples = world.draw(np.random.default_rng(0), n).astype(np.float64)
+    # Five standard deviations of a mean of n numbers in [-1, 1].
+    np.testing.assert_allclose(samples.mean(axis=0), world.smoothed(here)[0], atol=5 / np.sqrt(n))
+    if world.shares is not None:
+        votes = np.bincount(world.nearest(samples), minlength=len(world.gallery)) / n
+        np.testing.assert_allclose(votes, world.shares(here)[0], atol=5 / np.sqrt(n))
+
+
+def test_true_radius_of_a_half_space_is_the_quantile_of_the_crossing() -> None:
+    """g = (2w - 1) e1 with w = Φ(x[0]/σ), and the bisector of (1, 0) and (-0.6, 0) is crossed at 0.2."""
+    world = stepped([0.0], [[-1, 0], [1, 0]], 1.4, [[1.0, 0.0], [-0.6, 0.0]], [0, 1])
+    assert world.true_radius("item", 0) == pytest.approx(SIGMA * (1.4 - ndtri(0.6)), abs=1e-12)
+    assert world.true_vote_radius("item", 0) == pytest.approx(SIGMA * 1.4, abs=1e-12)
+    assert world.true_radius("label", 1) == 0
+
+
+def test_true_radius_in_a_ball_is_where_half_of_the_noise_is_outside() -> None:
+    """||u||² is noncentral chi-square there, and the query is 0.5σ off the centre."""
+    world = in_a_ball(3, 4.0, 0.5)
+    border = world.true_vote_radius("label", 0) / SIGMA + 0.5
+    assert ncx2.cdf(16.0, 3, border**2) == pytest.approx(0.5, abs=1e-9)
+
+
+def test_true_radius_is_that_of_the_nearer_side() -> None:
+    """Votes for what lies within ±σ, from 0.25σ: the value beyond σ has as many once the query is there."""
+    world = stepped([-1.0, 1.0], [[-1, 0], [0, 1], [1, 0]], 0.25, [[-1, 0], [0, 1], [1, 0]], [0, 1, 2])
+    place = 0.25 + world.true_vote_radius("label", 1) / SIGMA
+    beyond, before = ndtr(place - 1), ndtr(-1 - place)
+    assert beyond == pytest.approx(1 - beyond - before, abs=1e-9)
 
 
 @pytest.mark.parametrize("guarantee", GUARANTEES)
@@ -181,17 +260,38 @@ def test_an_embedding_that_ignores_its_input_gets_a_positive_radius(
     assert 0.1 * SIGMA < world.certify(samples, guarantee, method, ALPHA).radius < np.inf
 
 
-def test_true_radius_of_a_half_space_is_the_quantile_of_the_crossing() -> None:
-    """g = (2w - 1) e1 with w = Φ(x[0]/σ), and the bisector of (1, 0) and (-0.6, 0) is crossed at 0.2."""
-    embed, smoothed = steps([0.0], np.array([[-1.0, 0.0], [1.0, 0.0]]), SIGMA)
-    world = World(embed, smoothed, 0.7, SIGMA, np.array([[1.0, 0.0], [-0.6, 0.0]]), np.array([0, 1]))
-    assert world.true_radius("item", 0) == pytest.approx(0.7 - SIGMA * ndtri(0.6), abs=1e-12)
-    assert world.true_radius("label", 1) == 0
+# --- the samples of the service
 
 
-@pytest.mark.parametrize("name", SIMULATED)
-def test_smoothed_is_the_expectation_of_the_samples(name: str) -> None:
-    world = SIMULATED[name]()
-    mean = world.draw(np.random.default_rng(0), 400_000).astype(np.float64).mean(axis=0)
-    # Five standard deviations of a mean of 400,000 numbers in [-1, 1].
-    np.testing.assert_allclose(mean, world.smoothed(np.array([world.position]))[0], atol=5 / np.sqrt(400_000))
+def test_samples_after_a_resume_are_those_of_one_draw(tmp_path: Path) -> None:
+    """So a certificate of n samples is the same whether a round came before it, a query, or nothing."""
+    model, image = EmbeddingModel.load("digits-cnn"), np.full((1, 8, 8), 0.25, np.float32)
+    secret = b"a secret of this test"
+
+    def opened(file: Path) -> tuple[QuerySamples, EmbeddedStore, SmoothedModel]:
+        store = EmbeddedStore(file, max_bytes=10**7, ttl_seconds=60)
+        smoothed = SmoothedModel(model, 0.25, secret)
+        cache = SampleCache(
+            store, secret, model_digest=model.manifest.digest, sigma=0.25, dimension=model.dimension
+        )
+        return QuerySamples(cache, smoothed, Metrics(), image), store, smoothed
+
+    def drawn(file: Path, counts: list[int]) -> tuple[list[NDArray[np.float32]], str]:
+        samples, store, smoothed = opened(file)
+        found = [samples.first(count).copy() for count in counts]
+        kept = samples.keep()
+        store.close()
+        smoothed.close()
+        return found, kept
+
+    (whole,), kept = drawn(tmp_path / "one draw", [900])
+    assert kept == "miss"
+    first, kept = drawn(tmp_path / "rounds", [256, 300])
+    assert kept == "miss"
+    later, kept = drawn(tmp_path / "rounds", list(rounds(900)))
+    assert kept == "resumed"
+    again, kept = drawn(tmp_path / "rounds", [900])
+    assert kept == "hit"
+    assert len(whole) == 900 > CHUNK
+    for samples in (*first, *later, *again):
+        np.testing.assert_array_equal(samples, whole[: len(samples)])

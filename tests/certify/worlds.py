@@ -6,7 +6,7 @@ the line to the centre) changes it by just that: the true radius is the distance
 the nearest point where the answer changes, to either side.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Literal
@@ -15,10 +15,9 @@ import numpy as np
 from hypothesis import settings
 from numpy.typing import NDArray
 from scipy.special import ndtr
-from scipy.stats import binom, binomtest, ncx2
+from scipy.stats import ncx2
 
 from certify import (
-    TARGET_HORIZON,
     Certificate,
     EmbeddingSpace,
     Guarantee,
@@ -27,11 +26,8 @@ from certify import (
     Terms,
     certify,
     certify_votes,
-    rounds,
     selection_size,
-    settled,
 )
-from certify.sequential import blocks
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -157,17 +153,24 @@ class World:
         if guarantee == "label":
             cast["label"] = self.labels[votes]
         answers: dict[Guarantee, int] = {"item": answer, "label": int(self.labels[answer])}
-        return certify_votes(cast, answers, Terms(self.sigma, alpha, guarantee, "cdf", horizon, target)), answer
+        return certify_votes(
+            cast, answers, Terms(self.sigma, alpha, guarantee, "cdf", horizon, target)
+        ), answer
+
+    def true_vote_radius(self, guarantee: Guarantee, answer: int, claim: Guarantee | None = None) -> float:
+        """How far `answer`, to a query with `guarantee`, keeps what `claim` says (if None, `guarantee`)."""
+        assert self.shares is not None
+        shares = self.shares
+        return self._truth(
+            f"vote, {guarantee}", claim or guarantee, answer, lambda s: self.voted(shares(s), guarantee)
+        )
 
     def violated_by_vote(self, certificate: Certificate, answer: int) -> bool:
         """Whether another item (another label) than certified is voted for within the radius."""
-        assert self.shares is not None
-        shares, asked = self.shares, certificate.terms.guarantee
-        rule = f"vote, {asked}"
-        return any(
-            radius > self._truth(rule, claim, answer, lambda s: self.voted(shares(s), asked))
-            for claim, radius in (("label", certificate.label_radius), ("item", certificate.item_radius))
-        )
+        asked = certificate.terms.guarantee
+        return certificate.label_radius > self.true_vote_radius(
+            asked, answer, "label"
+        ) or certificate.item_radius > self.true_vote_radius(asked, answer, "item")
 
     # --- both rules
 
@@ -279,7 +282,7 @@ def stepped(
     dimensions: int = 1,
     sigma: float = SIGMA,
 ) -> World:
-    """A world of `steps` or, with several `dimensions`, `shells`: lengths are in σ, votes are steps as well."""
+    """A world of `steps` or, with several `dimensions`, `shells`, as votes are as well; lengths are in σ."""
     found, items = np.array(values, dtype=np.float64), np.array(gallery, dtype=np.float64)
     scaled = [sigma * edge for edge in edges]
 
@@ -311,7 +314,7 @@ def half_space(kind: str, deviations: float, sigma: float = SIGMA) -> World:
         )  # fmt: skip
     if kind == "orthant":
         return stepped(
-            [0.0], [[0, 1], [1, 0]], deviations, [[0.8, 0.1], [0.4, 0.5], [0.3, 0.0]], [0, 1, 0],
+            [0.0], [[0, 1], [1, 0]], deviations, [[0.2, 0.93], [0.0, 0.95], [0.3, 0.9]], [0, 1, 0],
             space=ORTHANT, sigma=sigma,
         )  # fmt: skip
     listed = 0 if kind == "unlisted" else 100
@@ -320,14 +323,18 @@ def half_space(kind: str, deviations: float, sigma: float = SIGMA) -> World:
     )
 
 
+# Where the values of `staircase` and `crowd` change, in σ.
+EDGES = [-1.4, -1.0, -0.6, -0.2, 0.2, 0.6, 1.0, 1.4]
+
+
 def staircase(deviations: float) -> World:
     """Nine values that rise with u[0], three items of the answer's label and two rivals on one line.
 
     Every level set of every margin is a half-space: the bound of `cdf` is attained at all levels at once.
     """
     values = np.stack([np.linspace(-1, 1, 9), np.zeros(9)], axis=1)
-    gallery = [[1.0, 0.0], [0.6, 0.0], [0.2, 0.0], [-1.0, 0.0], [-0.5, 0.0]]
-    return stepped([-1.4, -1.0, -0.6, -0.2, 0.2, 0.6, 1.0, 1.4], values, deviations, gallery, [0, 0, 0, 1, 1])
+    gallery = [[0.8, 0.0], [0.2, 0.0], [0.0, 0.0], [-1.0, 0.0], [-0.5, 0.0]]
+    return stepped(EDGES, values, deviations, gallery, [0, 0, 0, 1, 1])
 
 
 def ramp(deviations: float) -> World:
@@ -393,3 +400,58 @@ def clusters(space: EmbeddingSpace, listed: int) -> World:
         [-2.4, -1.0, 0.2, 2.6], values, 0.2, gallery, np.append(labels[around], [2, 2, 2]),
         space=space, listed=listed,
     )  # fmt: skip
+
+
+def crowd(deviations: float) -> World:
+    """As `staircase`, with 60 rivals: most of them are bet on in groups."""
+    values = np.stack([np.linspace(-1, 1, 9), np.zeros(9)], axis=1)
+    first = np.concatenate([[0.8, 0.2, 0.0], np.linspace(-1.0, -0.4, 60)])
+    gallery = np.stack([first, np.zeros(63)], axis=1)
+    return stepped(EDGES, values, deviations, gallery, np.array([0] * 3 + [1, 2] * 30))
+
+
+def trap() -> World:
+    """The rivals that look most dangerous are not those that are.
+
+    The margins of 12 rivals vary a lot and are never lost, those of 30 more neither, with room to spare.
+    Those of 6 others hardly vary, but for an event of probability 0.001 in which they lose everything: these
+    are beaten within 1.6σ, and mostly sit in a group behind some that are harmless.
+    """
+    turn = np.linspace(-0.02, 0.02, 42)
+    harmless = np.stack([0.5 + turn, np.repeat([0.4, 0.2], [12, 30]) - np.abs(turn), np.zeros(42)], axis=1)
+    deadly = np.array([[0.5, 0.6, height] for height in (0.12, 0.13, 0.14, 0.15, 0.16, 0.17)])
+    winners = np.array([[0.5, 0.6, 0.0], [0.5, 0.63, 0.0]])
+    return stepped(
+        [-3.09, 0.0], [[0, 0, 1], [0.5, 0.65, 0], [0.3, 0.95, 0]], 0.0,
+        np.concatenate([winners, harmless, deadly]), np.array([0, 0] + [1, 2] * 24), space=ORTHANT,
+    )  # fmt: skip
+
+
+WORLDS: dict[str, Callable[[], World]] = {
+    "half-space": lambda: half_space("line", 2.0),
+    "half-space, radius 0": lambda: half_space("line", 0.0),
+    "half-space, hardly ever left": lambda: half_space("line", 2.7),
+    "half-space, values inside the range": lambda: half_space("plane", 2.0),
+    "half-space, few samples": lambda: half_space("line", 0.7),
+    "half-space in the orthant": lambda: half_space("orthant", 1.5),
+    "half-space in the orthant, hardly ever left": lambda: half_space("orthant", 2.6),
+    "half-space, rival unlisted": lambda: half_space("unlisted", 2.0),
+    "half-space, radius below 2e-6": lambda: half_space("line", 1.9, sigma=1e-6),
+    "staircase": lambda: staircase(2.0),
+    "staircase, near the border": lambda: staircase(0.0),
+    "crowd": lambda: crowd(2.0),
+    "trap": trap,
+    "ramp": lambda: ramp(1.5),
+    "arc": on_the_arc,
+    "band": lambda: band(0.3),
+    "ball": lambda: in_a_ball(3, 4.0, 0.5),
+    "shells": in_shells,
+    "mixture": lambda: clusters(BALL, 100),
+    "mixture in the orthant, most rivals unlisted": lambda: clusters(ORTHANT, 12),
+}
+
+
+@cache
+def world_of(name: str) -> World:
+    """The same world every time: its true radii are looked for once."""
+    return WORLDS[name]()

@@ -94,7 +94,13 @@ def test_a_target_is_answered_from_fewer_samples_by_the_rows_that_may_stop() -> 
 
 def results(*found: tuple[dict[str, bool], dict[Row, float], int]) -> list[QueryResult]:
     return [
-        QueryResult(str(number), "1", correct, radii, dict.fromkeys(radii, samples))
+        QueryResult(
+            str(number),
+            "1",
+            correct | {row: correct["vote" if row == "vote" else "embedding"] for row in radii},
+            radii,
+            dict.fromkeys(radii, samples),
+        )
         for number, (correct, radii, samples) in enumerate(found)
     ]
 

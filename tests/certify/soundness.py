@@ -1,0 +1,576 @@
+"""How often certificates claim too much, measured: the long form of `test_soundness`.
+
+`python -m tests.certify.soundness OUTPUT.json` draws each certificate of ROWS 10,000 times, enumerates those
+of EXACT, and shows that every unsound variant of CONTROLS is caught by the same means.
+"""
+
+import json
+import math
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.special import ndtr
+from scipy.stats import binom, binomtest
+from threadpoolctl import threadpool_limits
+
+import certify.cdf
+from certify import (
+    GUARANTEES,
+    TARGET_HORIZON,
+    Certificate,
+    EmbeddingSpace,
+    Guarantee,
+    Method,
+    rounds,
+    selection_size,
+    settled,
+)
+from certify.betting import Bets, Plan
+from certify.listing import Listing
+from certify.margins import Margins
+from certify.sequential import Reached, _Race, blocks, certified_rho
+from certify.votes import vote_margins
+from tests.certify.worlds import Array, Rows, Rule, World, world_of
+
+ALPHA = 0.05
+REPETITIONS = 10_000
+# Repetitions that one process does at a time, with a seed of their own.
+CHUNK = 500
+
+# --- certificates in a world
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is asked for, and when certificates are read: after every round up to `n`, or once, at `n`.
+
+    With a `target`, until it is settled. Methods `paper` and `bisector` are read once in any case. With
+    several `attempts` on fresh noise, the largest radius is believed.
+    """
+
+    rule: Rule = "embedding"
+    method: Method = "cdf"
+    guarantee: Guarantee = "label"
+    n: int = 512
+    alpha: float = 0.05
+    once: bool = False
+    target: float | None = None
+    attempts: int = 1
+
+    @property
+    def reading(self) -> str:
+        if self.once or self.method in ("paper", "bisector"):
+            return "one"
+        return "every round" if self.target is None else "until settled"
+
+    @property
+    def horizon(self) -> int:
+        """As the service sets it."""
+        return self.n if self.target is None else min(self.n, TARGET_HORIZON)
+
+    def counts(self) -> list[int]:
+        return [self.n] if self.reading == "one" else list(rounds(self.n))
+
+    def read(self, world: World, samples: NDArray[np.float32]) -> tuple[Certificate, bool]:
+        """A certificate, and whether it claims what is false."""
+        return world.read(
+            samples, self.rule, self.guarantee, self.method, self.alpha, self.horizon, self.target
+        )
+
+
+@dataclass
+class Outcome:
+    """What a simulation saw: repetitions, those with a false claim, and those with a positive radius."""
+
+    repetitions: int = 0
+    violations: int = 0
+    positive: int = 0
+
+    def refutes(self, alpha: float) -> bool:
+        """Whether a violation probability of at most `alpha` is out of the question (level 1e-4)."""
+        return bool(binomtest(self.violations, self.repetitions, alpha, "greater").pvalue < 1e-4)
+
+    def upper(self, level: float = 0.99) -> float:
+        """Clopper-Pearson: the violation probability is below this with confidence `level`."""
+        test = binomtest(self.violations, self.repetitions, alternative="less")
+        return float(test.proportion_ci(level).high)
+
+
+def simulate(world: World, case: Case, *, repetitions: int, seed: int | list[int] = 0) -> Outcome:
+    """Certify the same query again and again, on fresh noise. A false claim at any reading is a violation."""
+    outcome = Outcome()
+    rng = np.random.default_rng(seed)
+    for _ in range(repetitions):
+        false = positive = False
+        for _ in range(case.attempts):
+            samples = world.draw(rng, case.n)
+            for count in case.counts():
+                certificate, wrong = case.read(world, samples[:count])
+                false, positive = false or wrong, positive or certificate.radius > 0
+                if settled(certificate):
+                    break
+        outcome.repetitions += 1
+        outcome.violations += false
+        outcome.positive += positive
+    return outcome
+
+
+@dataclass(frozen=True)
+class Exact:
+    """Probabilities of a false claim and of a positive radius at any reading, each up to `neglected`."""
+
+    violation: float
+    positive: float
+    neglected: float
+
+
+# How many samples of the selection, and of each block so far, take the first value; any positive radius?
+State = tuple[tuple[int, ...], bool]
+
+
+def exactly(world: World, case: Case, counts: Sequence[int] = (), negligible: float = 1e-6) -> Exact:
+    """Probabilities in a half-space: all that two-valued samples can do is enumerated, none is drawn.
+
+    Only the number of samples on either side counts within the selection, and within each block of bets: so
+    that is what a state is, and every state is certified at every reading. States less probable than
+    `negligible` are left out. `counts`: when certificates are read, if not when the case says.
+    """
+    readings = counts or case.counts()
+    borders = block_borders(readings[0], readings[-1])
+    share = float(ndtr(-world.position / world.sigma))
+    values = world.embed(np.array([-1.0, 1.0])).astype(np.float32)
+    states: dict[State, float] = {((0,), False): 1.0}
+    violation = neglected = 0.0
+    for first, last in pairwise(sorted({*borders, *readings})):
+        fresh = binom.pmf(np.arange(last - first + 1), last - first, share).tolist()
+        after: dict[State, float] = defaultdict(float)
+        for (low, positive), mass in states.items():
+            begun = (*low, 0) if first in borders[1:] else low
+            for more, probability in enumerate(fresh):
+                after[(*begun[:-1], begun[-1] + more), positive] += mass * probability
+        neglected += sum(mass for mass in after.values() if mass < negligible)
+        states = {state: mass for state, mass in after.items() if mass >= negligible}
+        if last in readings:
+            sizes = np.diff([border for border in borders if border < last] + [last]).tolist()
+            after = defaultdict(float)
+            for (low, positive), mass in states.items():
+                certificate, wrong = case.read(world, two_valued(values, low, sizes))
+                if wrong:
+                    violation += mass
+                else:
+                    after[low, positive or certificate.radius > 0] += mass
+            states = after
+    positive = sum(mass for (_, positive), mass in states.items() if positive)
+    return Exact(violation, violation + positive, neglected)
+
+
+def block_borders(first: int, last: int) -> list[int]:
+    """Where the selection and the blocks of bets begin and end, for readings from `first` to `last`."""
+    selected = selection_size(first)
+    return [0, selected, *(end for _, end in blocks(selected, last))]
+
+
+def two_valued(values: NDArray[np.float32], low: Sequence[int], sizes: Sequence[int]) -> NDArray[np.float32]:
+    """Samples in blocks of `sizes`: the first `low` of each are values[0], the others values[1]."""
+    runs = [run for some, size in zip(low, sizes, strict=True) for run in (some, size - some)]
+    return np.repeat(np.tile(values, (len(sizes), 1)), runs, axis=0)
+
+
+# --- what is looked at
+
+
+@dataclass(frozen=True)
+class Row:
+    """A case in a world."""
+
+    world: str
+    case: Case
+
+    @property
+    def names(self) -> dict[str, str]:
+        case = self.case
+        return {"world": self.world, "rule": case.rule, "method": case.method, "guarantee": case.guarantee,
+                "reading": case.reading}  # fmt: skip
+
+    @property
+    def seed(self) -> int:
+        return crc32(repr(self).encode())
+
+
+def rows() -> Iterator[Row]:
+    for world, n in {
+        "half-space, values inside the range": 384,
+        "half-space in the orthant": 384,
+        "half-space, rival unlisted": 384,
+        "staircase": 512,
+        "staircase, near the border": 512,
+        "crowd": 384,
+        "trap": 384,
+        "ramp": 512,
+        "arc": 384,
+        "band": 384,
+        "ball": 384,
+        "shells": 384,
+        "mixture": 384,
+        "mixture in the orthant, most rivals unlisted": 384,
+    }.items():
+        yield Row(world, Case(n=n))
+    for world in ("staircase", "ramp", "ball", "mixture in the orthant, most rivals unlisted"):
+        yield Row(world, Case(guarantee="item", n=384))
+    for world in ("half-space in the orthant", "staircase", "mixture"):
+        yield Row(world, Case(method="mean", n=384))
+    yield Row("ball", Case(method="mean", guarantee="item", n=384))
+    for world in ("staircase", "crowd", "ball", "mixture"):
+        yield Row(world, Case("vote", n=384))
+    for world in ("staircase", "shells"):
+        yield Row(world, Case("vote", guarantee="item", n=384))
+    for world in ("staircase", "crowd"):
+        yield Row(world, towards_the_truth(world, Case(n=640)))
+    yield Row("staircase", towards_the_truth("staircase", Case("vote", n=640)))
+    for guarantee in GUARANTEES:
+        yield Row("half-space, few samples", Case(method="mean", guarantee=guarantee, n=24, once=True))
+        yield Row("staircase", Case(guarantee=guarantee, n=100, once=True))
+        for world in ("half-space, rival unlisted", "staircase", "ball", "mixture"):
+            yield Row(world, Case(method="paper", guarantee=guarantee))
+            yield Row(world, Case(method="bisector", guarantee=guarantee))
+
+
+def towards_the_truth(world: str, case: Case) -> Case:
+    """The case with a target just above the true radius: what can tempt most to claim too much."""
+    place = world_of(world)
+    here = np.array([place.position])
+    answer = int(place.nearest(place.smoothed(here))[0])
+    if case.rule == "embedding":
+        truth = place.true_radius(case.guarantee, answer)
+    else:
+        assert place.shares is not None
+        truth = place.true_vote_radius(
+            case.guarantee, int(place.voted(place.shares(here), case.guarantee)[0])
+        )
+    return replace(case, target=1.0001 * truth)
+
+
+@dataclass(frozen=True)
+class Enumeration:
+    """A case in a half-space, read at `counts`, with the first bets after `selection` samples."""
+
+    world: str
+    case: Case
+    selection: int = 128
+    counts: tuple[int, ...] = ()
+
+    def run(self) -> Exact:
+        with pytest.MonkeyPatch.context() as patch:
+            first_bets_after(patch, self.selection)
+            return exactly(world_of(self.world), self.case, self.counts)
+
+
+def enumerations() -> Iterator[Enumeration]:
+    for method in ("cdf", "mean"):
+        for world in ("half-space", "half-space, rival unlisted"):
+            yield Enumeration(world, Case(method=method, guarantee="item"))
+    yield Enumeration("half-space", Case("vote", guarantee="item"))
+    yield Enumeration("half-space, values inside the range", Case(guarantee="item"))
+    yield Enumeration("half-space in the orthant, hardly ever left", Case(guarantee="item"))
+    # At every number of samples, and at a confidence that leaves more room for mistakes to show.
+    for alpha in (0.05, 0.5):
+        for world, case in (
+            ("half-space, few samples", Case()),
+            ("half-space, few samples", Case(method="mean")),
+            ("half-space, few samples", Case("vote")),
+            ("half-space, radius 0", Case()),
+        ):
+            asked = replace(case, guarantee="item", n=32, alpha=alpha)
+            yield Enumeration(world, asked, 8, tuple(range(16, 33)))
+
+
+def first_bets_after(patch: pytest.MonkeyPatch, samples: int) -> None:
+    """Let so many samples choose what to certify."""
+    patch.setattr("certify.certificate.SELECTION", samples)
+    patch.setattr(sys.modules["certify.rounds"], "SELECTION", samples)
+
+
+# --- unsound variants, each of which has to be caught
+
+
+def no_confidence(patch: pytest.MonkeyPatch) -> None:
+    """Any wealth above 1 counts as proof."""
+
+    def credulous(*margins: Any, alpha: float, **options: Any) -> Reached:
+        return certified_rho(*margins, alpha=1.0, **options)
+
+    patch.setattr("certify.certificate.certified_rho", credulous)
+
+
+def bets_see_their_samples(patch: pytest.MonkeyPatch) -> None:
+    """Payoffs and stakes are chosen from the samples on which they bet."""
+    plan = _Race._plan
+
+    def peeking(race: _Race, units: Rows, seen: Array, before: Plan | None, most: float) -> Plan:
+        drawn = round(seen[0].sum()) if len(seen) else 0
+        ahead = [race._masses(units, *span) for span in race.spans if span[0] == drawn]
+        return plan(race, units, ahead[0] if ahead else seen, before, most)
+
+    patch.setattr(_Race, "_plan", peeking)
+
+
+def curve_with_the_wrong_sign(patch: pytest.MonkeyPatch) -> None:
+    """T_ρ(p) = Φ(Φ⁻¹(p) + ρ): what a perturbation can win, not what it can lose."""
+    for name in ("shifted", "log_slope", "intercept"):
+        curve = getattr(certify.cdf, name)
+        patch.setattr(certify.cdf, name, lambda at, rho, curve=curve: curve(at, -rho))
+
+
+def stake_not_capped(patch: pytest.MonkeyPatch) -> None:
+    """More may be lost than there is; what is left is then called nothing."""
+
+    def growth(bets: Bets, rho: float) -> Array:
+        factors = 1 + bets.stakes[:, None] * (bets.payoffs.gains + bets.payoffs.constant(rho)[:, None])
+        found: Array = (bets.masses * np.log(np.maximum(factors, 1e-300))).sum(axis=1)
+        return found
+
+    patch.setattr(Bets, "log_growth", growth)
+
+
+def _lower_end(patch: pytest.MonkeyPatch, changed: Callable[[Array, Array], Array]) -> None:
+    linear_range = EmbeddingSpace.linear_range
+
+    def other_range(space: EmbeddingSpace, weights: Array, offsets: Array) -> tuple[Array, Array]:
+        lower, upper = linear_range(space, weights, offsets)
+        return changed(lower, upper), upper
+
+    patch.setattr(EmbeddingSpace, "linear_range", other_range)
+
+
+def upper_end_for_the_lower(patch: pytest.MonkeyPatch) -> None:
+    """The range of a margin is taken to begin where it ends."""
+    _lower_end(patch, lambda lower, upper: upper)
+
+
+def half_the_lower_end(patch: pytest.MonkeyPatch) -> None:
+    """A margin is taken to lose half of what it can lose."""
+    _lower_end(patch, lambda lower, upper: lower / 2)
+
+
+def unlisted_rivals_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """What is not listed is not there."""
+    patch.setattr(Listing, "complete", True)
+
+
+def other_rivals_on_trust(patch: pytest.MonkeyPatch) -> None:
+    """Only the rivals that look most dangerous are bet on."""
+    patch.setattr(_Race, "others", lambda race, rows, reached: reached)
+
+
+def groups_judged_by_one_member(patch: pytest.MonkeyPatch) -> None:
+    """A group of rivals is bet on as if its first member were the most dangerous."""
+    confirm = _Race._confirm
+    patch.setattr(_Race, "_confirm", lambda race, units, *known: confirm(race, units[:, :1], *known))
+
+
+def unnamed_votes_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """Only those that the first votes named may win."""
+
+    def named(*votes: Any) -> Margins | None:
+        margins = vote_margins(*votes)
+        if margins is None:
+            return None
+        return replace(margins, weights=margins.weights[:-1], offsets=margins.offsets[:-1],
+                       lower=margins.lower[:-1], upper=margins.upper[:-1])  # fmt: skip
+
+    patch.setattr("certify.certificate.vote_margins", named)
+
+
+def no_ball(patch: pytest.MonkeyPatch) -> None:
+    """The mean of the samples is taken for the mean embedding."""
+    patch.setattr("certify.certificate.mean_ball", lambda *_: 0.0)
+
+
+def rounded_up(patch: pytest.MonkeyPatch) -> None:
+    """Radii are rounded to the next decimal above."""
+    patch.setattr("certify.certificate.round_down", lambda radius: math.ceil(max(radius, 0.0) * 1e6) / 1e6)
+
+
+def best_of_many(patch: pytest.MonkeyPatch) -> None:
+    """The code as it is, and the largest radius of several repetitions."""
+
+
+@dataclass(frozen=True)
+class Control:
+    """What is broken, and a case that shows it. `enough` repetitions, as a rule, to see it."""
+
+    broken: Callable[[pytest.MonkeyPatch], None]
+    row: Row
+    selection: int = 128
+    enough: int = 40
+
+    @property
+    def name(self) -> str:
+        return self.broken.__name__.replace("_", " ")
+
+    def run(self, repetitions: int, seed: int | list[int] = 0, *, whole: bool = False) -> Outcome:
+        """What the broken code does; the `whole` one for comparison."""
+        with pytest.MonkeyPatch.context() as patch:
+            first_bets_after(patch, self.selection)
+            case = self.row.case
+            if whole:
+                case = replace(case, attempts=1)
+            else:
+                self.broken(patch)
+            return simulate(world_of(self.row.world), case, repetitions=repetitions, seed=seed)
+
+
+def controls() -> Iterator[Control]:
+    yield Control(no_confidence, Row("staircase", Case()))
+    yield Control(no_confidence, Row("half-space, radius 0", Case(method="mean")))
+    yield Control(no_confidence, Row("half-space", Case("vote")))
+    peeked = towards_the_truth("staircase, near the border", Case(n=4096, once=True))
+    yield Control(bets_see_their_samples, Row("staircase, near the border", peeked), 4, 400)
+    yield Control(curve_with_the_wrong_sign, Row("staircase", Case()))
+    lopsided = "half-space in the orthant, hardly ever left"
+    yield Control(stake_not_capped, Row(lopsided, Case(method="mean", target=0.15)), enough=100)
+    yield Control(upper_end_for_the_lower, Row("half-space", Case()))
+    yield Control(half_the_lower_end, Row("half-space", Case()))
+    yield Control(unlisted_rivals_forgotten, Row("half-space, rival unlisted", Case()))
+    yield Control(other_rivals_on_trust, Row("trap", Case()))
+    yield Control(groups_judged_by_one_member, Row("trap", Case()))
+    yield Control(unnamed_votes_forgotten, Row("half-space, hardly ever left", Case("vote")))
+    yield Control(no_ball, Row("half-space, radius 0", Case(method="bisector")))
+    few = Case(method="mean", guarantee="item", n=24, once=True, attempts=20)
+    yield Control(best_of_many, Row("half-space, few samples", few), enough=150)
+    yield Control(rounded_up, Row("half-space, radius below 2e-6", Case()))
+
+
+# --- the study
+
+
+@dataclass(frozen=True)
+class Task:
+    """A chunk of the repetitions of a row."""
+
+    row: Row
+    number: int
+    repetitions: int
+
+    def run(self) -> Outcome:
+        return simulate(
+            world_of(self.row.world), self.row.case, repetitions=self.repetitions,
+            seed=[self.row.seed, self.number],
+        )  # fmt: skip
+
+
+def run(task: Task | Enumeration) -> Outcome | Exact:
+    return task.run()
+
+
+def compare(control: Control) -> tuple[Outcome, Outcome]:
+    """Broken, and whole."""
+    seed = control.row.seed
+    return control.run(1000, seed), control.run(1000, seed, whole=True)
+
+
+def study(workers: ProcessPoolExecutor, repetitions: int) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "alpha": ALPHA,
+        "repetitions": repetitions,
+        "rows": [],
+        "exact": [],
+        "controls": [],
+    }
+    chunks = -(-repetitions // CHUNK)
+    sizes = [repetitions // chunks + (number < repetitions % chunks) for number in range(chunks)]
+    every = list(rows())
+    outcomes = workers.map(
+        run, [Task(row, number, size) for row in every for number, size in enumerate(sizes)]
+    )
+    for row in every:
+        parts = [next(outcomes) for _ in sizes]
+        outcome = Outcome(
+            repetitions, sum(part.violations for part in parts), sum(part.positive for part in parts)
+        )
+        found["rows"].append(
+            row.names
+            | {
+                "violations": outcome.violations,
+                "share": outcome.violations / repetitions,
+                "upper_99": round(outcome.upper(0.99), 6),
+                "positive": outcome.positive / repetitions,
+            }
+        )
+        say(found["rows"][-1] | {"seed": row.seed})
+    listed = list(enumerations())
+    for each, exact in zip(listed, workers.map(run, listed), strict=True):
+        found["exact"].append(
+            Row(each.world, each.case).names
+            | ({"reading": "every sample"} if each.counts else {})
+            | {
+                "alpha": each.case.alpha,
+                "share": round(exact.violation, 6),
+                "neglected": round(exact.neglected, 6),
+                "positive": round(exact.positive, 4),
+            }
+        )
+        say(found["exact"][-1])
+    broken = list(controls())
+    for control, (outcome, whole) in zip(broken, workers.map(compare, broken), strict=True):
+        found["controls"].append(
+            {"control": control.name}
+            | control.row.names
+            | {
+                "share": outcome.violations / outcome.repetitions,
+                "share_unbroken": whole.violations / whole.repetitions,
+                "caught": outcome.refutes(ALPHA) and not whole.refutes(ALPHA),
+            }
+        )
+        say(found["controls"][-1])
+    return found
+
+
+def say(row: dict[str, Any]) -> None:
+    print("  ".join(f"{name}: {value}" for name, value in row.items()), flush=True)
+
+
+def problems(found: dict[str, Any]) -> list[str]:
+    """What should not be: alpha exceeded, a control that nothing catches."""
+    rows = [row for row in found["rows"] if Outcome(found["repetitions"], row["violations"]).refutes(ALPHA)]
+    exact = [row for row in found["exact"] if row["share"] > row["alpha"]]
+    missed = [row for row in found["controls"] if not row["caught"]]
+    return [f"{row}" for row in rows + exact + missed]
+
+
+def main() -> None:
+    output = Path(sys.argv[1])
+    started = time.monotonic()
+    with ProcessPoolExecutor(initializer=threadpool_limits, initargs=(1,)) as workers:
+        found = study(workers, REPETITIONS)
+    output.write_text(to_json(found))
+    print(f"{output}: {time.monotonic() - started:.0f} s")
+    if wrong := problems(found):
+        sys.exit("\n".join(["not as it should be:", *wrong]))
+
+
+def to_json(found: dict[str, Any]) -> str:
+    """One row a line."""
+    parts = []
+    for name, value in found.items():
+        if isinstance(value, list):
+            lines = ",\n".join("    " + json.dumps(row) for row in value)
+            parts.append(f'  "{name}": [\n{lines}\n  ]')
+        else:
+            parts.append(f'  "{name}": {json.dumps(value)}')
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+if __name__ == "__main__":
+    main()
