@@ -58,7 +58,7 @@ MUTANTS = [
     Mutant("mean.py", "ρ subtracted from the level", "width) + rho)", "width) - rho)"),
     Mutant("mean.py", "level without Φ⁻¹(q₀)", "ndtr(_zero(self.lower, width) + rho)", "ndtr(rho)"),
     # binning
-    Mutant("histogram.py", "values rounded up", "masses -= moved\n", ""),
+    Mutant("histogram.py", "values rounded up", "masses -= moved", "masses -= 0 * moved"),
     Mutant(
         "histogram.py",
         "all of a value on the knot above",
@@ -150,7 +150,6 @@ MUTANTS = [
         "np.repeat(np.flatnonzero(slow), units.shape[1])",
         "np.repeat(np.flatnonzero(slow)[::-1], units.shape[1])",
     ),
-    Mutant("sequential.py", "root from above", "while surplus(rho) < 0:", "while surplus(rho) > 0:"),
     Mutant("sequential.py", "margins in doubt are skipped", "margins.lower <= TINY", "margins.lower <= -1"),
     Mutant(
         "sequential.py",
@@ -213,20 +212,20 @@ MUTANTS = [
     Mutant(
         "space.py",
         "NaN lies in the set",
-        "if not np.isfinite(samples).all():\n            return False\n",
-        "",
+        "if not np.isfinite(samples).all():",
+        "if False:",
     ),
     Mutant(
         "space.py",
         "negative samples in the orthant",
-        "if self.nonnegative and samples.min(initial=0.0) < 0:\n            return False\n",
-        "",
+        "if self.nonnegative and samples.min(initial=0.0) < 0:",
+        "if False:",
     ),
     Mutant(
         "space.py",
         "padding is not checked",
-        "if self.padded and samples[:, -1].any():\n            return False\n",
-        "",
+        "if self.padded and samples[:, -1].any():",
+        "if False:",
     ),
     Mutant("space.py", "norms are not checked", "squares.max(initial=0.0) <=", "squares.min(initial=0.0) <="),
     # the ball
@@ -310,12 +309,6 @@ MUTANTS = [
         "if False:",
     ),
     Mutant("ledger.py", "overdraft", "> self.total * (1 + 1e-12)", "> self.total * 2"),
-    Mutant(
-        "rounding.py",
-        "rounding up",
-        "units = math.floor(radius * scale)",
-        "units = math.ceil(radius * scale)",
-    ),
     Mutant(
         "rounding.py",
         "rounding up where the float is above",

@@ -189,12 +189,12 @@ def test_the_study_reports_what_should_not_be() -> None:
         "alpha": ALPHA,
         "repetitions": 1000,
         "rows": [row | {"violations": 60}],
-        "exact": [row | {"alpha": 0.5, "share": 0.4}],
+        "exact": [row | {"alpha": 0.5, "share": 0.4, "neglected": 0.001}],
         "controls": [row | {"caught": True}],
     }
     assert problems(fine) == []
     assert len(problems(fine | {"rows": [row | {"violations": 90}]})) == 1
-    assert len(problems(fine | {"exact": [row | {"alpha": 0.05, "share": 0.051}]})) == 1
+    assert len(problems(fine | {"exact": [row | {"alpha": 0.05, "share": 0.0499, "neglected": 0.001}]})) == 1
     assert len(problems(fine | {"controls": [row | {"caught": False}]})) == 1
     assert json.loads(to_json(fine)) == fine
 
