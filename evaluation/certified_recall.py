@@ -10,9 +10,8 @@ from certify import METHODS, TARGET_HORIZON, Method, Terms, rounds, settled
 from evaluation.workbench import held_out, workbench
 from index import Snapshot
 from models import ImageSet
-from models.noise import CHUNK
 from models.smoothing import chunks
-from service.contest import Outcome, decide
+from service.contest import Contest, Outcome
 from service.options import Rule
 from service.retriever import Retriever
 from service.settings import Settings
@@ -71,7 +70,7 @@ def evaluate(
         report = {
             "data": data,
             "model": retriever.model.manifest.name,
-            "model_digest": retriever.model.manifest.digest,
+            "model_digest": retriever.smoothed.digest,
             "queries": len(results),
             "gallery": len(snapshot),
             "label_weight": settings.label_weight,
@@ -120,21 +119,16 @@ def _query(
             target=target if anytime else None,
             blur=retriever.smoothed.blur,
         )
+        contest = Contest(
+            snapshot, retriever.space, rule, terms, top_k=1, max_rivals=retriever.settings.max_rivals
+        )
         for count in rounds(samples) if terms.target else (samples,):
-            found = decide(
-                snapshot,
-                drawn[:count],
-                retriever.space,
-                rule,
-                terms,
-                top_k=1,
-                max_rivals=retriever.settings.max_rivals,
-            )
+            found = contest.outcome(drawn[:count])
             if settled(found.certificate):
                 break
         return found
 
-    base = retriever.model(np.repeat(image[None], CHUNK, axis=0))[:1]
+    base = retriever.smoothed.embed(image)[None]
     nearest = snapshot.nearest(snapshot.lift(drawn).mean(axis=0), 1)
     correct = {
         "base": right(int(snapshot.nearest(snapshot.lift(base)[0], 1).rows[0])),

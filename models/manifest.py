@@ -53,6 +53,8 @@ class Manifest(_Strict):
     sigma: Annotated[float, Field(gt=0)]
     training: dict[str, Any]
     weights: Weights
+    # The largest value that each ReLU of the features gave in training: int8 passes cut off above it.
+    ranges: tuple[Annotated[float, Field(gt=0)], ...] | None = None
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
@@ -71,11 +73,11 @@ class Manifest(_Strict):
             )
             raise ModelError(f"{path} is not a valid manifest: {details}") from error
 
-    @property
-    def digest(self) -> str:
+    def digest(self, arithmetic: str = "float32") -> str:
         """`sha256:...` of all that decides the value of h: not the name, σ or the way of training.
 
-        The arithmetic (float32) is part of it: another precision is another function.
+        The `arithmetic` is part of it (`models.passes`): another precision is another function.
         """
         fields = self.model_dump_json(include={"architecture", "input_shape", "normalization", "weights"})
-        return "sha256:" + hashlib.sha256(b"retrievalguard model 1 float32 " + fields.encode()).hexdigest()
+        named = f"retrievalguard model 1 {arithmetic} {fields}"
+        return "sha256:" + hashlib.sha256(named.encode()).hexdigest()

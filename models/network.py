@@ -1,6 +1,8 @@
 """The embedding network h: pixels with noise in, a non-negative vector of norm one out."""
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -30,8 +32,21 @@ class ConvolutionalEmbedding(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Embeddings (B, d) of `pixels` (B, C, H, W) in the scale of [0, 1], noise included."""
-        features = self.features((pixels - self.mean) / self.std)
-        return functional.normalize(torch.relu(self.head(features.flatten(1))) + FLOOR, dim=1)
+        return functional.normalize(torch.relu(self.scores(pixels)) + FLOOR, dim=1)
+
+    def scores(self, pixels: Tensor) -> Tensor:
+        """What the head gives (B, d), before it is made an embedding. The head computes in float32."""
+        standard = ((pixels - self.mean) / self.std).to(next(self.features.parameters()).dtype)
+        scores: Tensor = self.head(self.features(standard).flatten(1).to(self.head.weight.dtype))
+        return scores
+
+
+def normalized(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Embeddings (B, d) from the head's `scores` (B, d), in float32: the last line of `forward`, in numpy."""
+    floored = np.maximum(scores, np.float32(0))
+    floored += np.float32(FLOOR)
+    floored /= np.sqrt(np.einsum("bd,bd->b", floored, floored))[:, None]
+    return floored
 
 
 def _block(inputs: int, outputs: int, stride: int) -> nn.Module:

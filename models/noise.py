@@ -2,7 +2,8 @@
 
 If a repeated query were sampled afresh, the best of many radii could be picked, and the confidence would be
 void. If its noise could be predicted, an input could be ground until its samples happen to look robust.
-So the noise of each chunk is a Philox stream whose 128-bit key is an HMAC over everything it may depend on.
+So the noise of each chunk is an SFC64 stream whose 192-bit state is an HMAC over everything it may depend on.
+Its numbers are seen by nobody, so what the key has to withstand is guessing.
 
 Pixels and noise lie on one grid, fine enough for float32 to add them exactly. Otherwise the rounding of
 x + σz would depend on x, and a network could tell x from x + δ by the last bits of the sum: the attacks of
@@ -13,6 +14,7 @@ import hashlib
 import hmac
 import math
 import struct
+import threading
 from typing import Literal
 
 import numpy as np
@@ -50,6 +52,7 @@ class KeyedNoise:
         self._secret = secret
         self._model_digest = model_digest
         self._sigma = sigma
+        self._local = threading.local()  # a generator cannot be shared between threads
 
     def fill(self, out: NDArray[np.float32], purpose: Purpose, input_digest: bytes, chunk: int) -> None:
         """Fill `out` with N(0, σ²), rounded to the grid: chunk number `chunk` of the input with this digest.
@@ -59,7 +62,7 @@ class KeyedNoise:
         key = hmac.new(
             self._secret,
             length_prefixed(
-                b"retrievalguard noise 2",
+                b"retrievalguard noise 3",
                 purpose.encode(),
                 self._model_digest.encode(),
                 struct.pack(">d", self._sigma),
@@ -68,13 +71,25 @@ class KeyedNoise:
             ),
             hashlib.sha256,
         ).digest()
-        stream = np.random.Philox(key=np.frombuffer(key[:16], dtype="<u8"))
-        drawn = np.random.Generator(stream).standard_normal(out.shape)
+        drawn = self._generator(key[:24]).standard_normal(out.shape)
         step = grid_step(self._sigma)
         drawn *= self._sigma / step
         np.rint(drawn, out=drawn)
-        drawn *= step
-        out[...] = drawn
+        np.multiply(drawn, step, out=out, casting="same_kind")
+
+    def _generator(self, key: bytes) -> np.random.Generator:
+        """This thread's generator, set to the stream of `key` (24 bytes)."""
+        if not hasattr(self._local, "generator"):
+            self._local.generator = np.random.Generator(np.random.SFC64(0))
+        generator: np.random.Generator = self._local.generator
+        words = np.array([*np.frombuffer(key, "<u8"), 1], np.uint64)
+        generator.bit_generator.state = {
+            "bit_generator": "SFC64",
+            "state": {"state": words},
+            "has_uint32": 0,
+            "uinteger": 0,
+        }
+        return generator
 
 
 def length_prefixed(*fields: bytes) -> bytes:

@@ -2,38 +2,54 @@
 
 import math
 import os
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from models.calibration import Calibration
+from models.engine import Engine
 from models.memory import keep_freed_memory
 from models.model import EmbeddingModel
-from models.noise import CHUNK, KeyedNoise, Purpose, grid_step, input_digest, on_grid
+from models.noise import CHUNK, KeyedNoise, Purpose, grid_step
 
 
 class SmoothedModel:
-    """g(x) = E h(x + N(0, σ²I)), by its samples.
+    """g(x) = E h(x + N(0, σ²I)), by its samples, which the `engine` draws.
 
-    Sample i of an input belongs to chunk i // CHUNK. A chunk is one forward pass of fixed shape on one
-    thread, so that a sample is the same number whatever was drawn before, beside or after it, and on
-    however many `threads` (default: one a core): they work on different chunks, which scales better than
-    sharing one.
+    h is the network as `calibration` says it is run. Sample i of an input belongs to chunk i // CHUNK, and is the same number whatever
+    was drawn before, beside or after it, on however many `threads` (default: one a core): they work on
+    different batches, which scales better than sharing one.
     """
 
     def __init__(
-        self, model: EmbeddingModel, sigma: float, secret: bytes, threads: int | None = None
+        self,
+        model: EmbeddingModel,
+        sigma: float,
+        secret: bytes,
+        calibration: Calibration,
+        *,
+        threads: int | None = None,
+        capacity: int = 2**40,
     ) -> None:
         keep_freed_memory()
         self.model = model
         self.sigma = sigma
-        self._noise = KeyedNoise(secret, model.manifest.digest, sigma)
-        self._workers = threads or len(os.sched_getaffinity(0))
-        self._pool = ThreadPoolExecutor(
-            self._workers, "sampling", initializer=torch.set_num_threads, initargs=(1,)
+        self.calibration = calibration
+        self.engine = Engine(
+            lambda: calibration.build(model),
+            KeyedNoise(secret, self.digest, sigma),
+            sigma=sigma,
+            input_shape=model.input_shape,
+            dimension=model.dimension,
+            batch=calibration.batch,
+            workers=threads or len(os.sched_getaffinity(0)),
+            capacity=capacity,
         )
+
+    @property
+    def digest(self) -> str:
+        """`sha256:...` of h, the way in which it is computed included."""
+        return self.calibration.digest
 
     @property
     def blur(self) -> float:
@@ -44,8 +60,8 @@ class SmoothedModel:
         return grid_step(self.sigma) * math.sqrt(math.prod(self.model.input_shape))
 
     def close(self) -> None:
-        """Stop the worker threads."""
-        self._pool.shutdown(cancel_futures=True)
+        """Stop the engine."""
+        self.engine.close()
 
     def sample(
         self, image: NDArray[np.float32], first: int, last: int, purpose: Purpose = "query"
@@ -53,31 +69,14 @@ class SmoothedModel:
         """Samples ((last - first) * CHUNK, d) of chunks `first` to `last` - 1 for `image` (C, H, W).
 
         The noise is added to the pixels as they are and never clipped: the certificate is about that sum.
-        A caller has at most two chunks a worker in line, so a short query is not stuck behind a long one.
         """
-        digest = input_digest(image)
-        centre = on_grid(image, self.sigma)
-        samples = np.empty(((last - first) * CHUNK, self.model.dimension), np.float32)
+        return self.engine.draw(self.engine.stream(image, purpose), first, last)
 
-        def draw(number: int) -> None:
-            noisy = np.empty((CHUNK, *image.shape), np.float32)
-            self._noise.fill(noisy, purpose, digest, number)
-            noisy += centre
-            start = (number - first) * CHUNK
-            samples[start : start + CHUNK] = self.model(noisy)
-
-        line: deque[Future[None]] = deque()
-        try:
-            for number in range(first, last):
-                if len(line) == 2 * self._workers:
-                    line.popleft().result()
-                line.append(self._pool.submit(draw, number))
-            while line:
-                line.popleft().result()
-        finally:
-            for future in line:
-                future.cancel()
-        return samples
+    def embed(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """h of `image` (C, H, W) itself, without noise: (d,)."""
+        batch = np.repeat(image[None], self.calibration.batch * CHUNK, axis=0)
+        embedding: NDArray[np.float32] = self.calibration.build(self.model)(batch)[0]
+        return embedding
 
     def mean(self, image: NDArray[np.float32], count: int) -> NDArray[np.float32]:
         """The gallery vector (d,) of `image`: the mean of `count` samples, rounded up to whole chunks."""

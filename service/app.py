@@ -46,7 +46,7 @@ def create_app(retriever: Retriever) -> FastAPI:
     # One thread more than may be admitted: it is the one that is told to come back later. Other routes have
     # their own threads, so that health checks never wait for queries.
     limits = retriever.settings
-    app.state.queries = CapacityLimiter(limits.concurrency + limits.max_waiting + 1)
+    app.state.queries = CapacityLimiter(limits.max_queries + 1)
     app.include_router(router)
     app.add_middleware(Observe, metrics=retriever.metrics)
     app.add_exception_handler(Problem, _problem)

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn, track
 
 from index import GalleryError, NewItem
-from models import DATASETS, ModelError, Recipe
+from models import DATASETS, ModelError, Recipe, VariantError
 from models import train as train_model
 from service.app import create_app
 from service.errors import Problem
@@ -82,6 +82,8 @@ def retrieve(
     alpha: float | None = None,
     target_radius: float | None = None,
     max_samples: int | None = None,
+    min_gain: float | None = None,
+    deadline_ms: int | None = None,
 ) -> None:
     """Answer one query in-process and print what POST /retrieve would."""
     options = parse_options(
@@ -93,6 +95,8 @@ def retrieve(
             "alpha": alpha,
             "target_radius": target_radius,
             "max_samples": max_samples,
+            "min_gain": min_gain,
+            "deadline_ms": deadline_ms,
         }
     )
     with _retriever() as retriever:
@@ -174,7 +178,7 @@ def train(
             command=command,
             progress=lambda loss: bar.update(task, advance=1, loss=loss),
         )
-    console.print(f"{output}: {model.manifest.digest}")
+    console.print(f"{output}: {model.manifest.digest()}")
 
 
 @app.command()
@@ -261,6 +265,6 @@ def main() -> None:
     except SettingsError as error:
         console.print(str(error), style="red", markup=False)
         sys.exit(2)
-    except (Problem, ModelError, GalleryError, ImportFailure, OSError) as error:
+    except (Problem, ModelError, VariantError, GalleryError, ImportFailure, OSError) as error:
         console.print(str(error), style="red", markup=False)
         sys.exit(1)

@@ -1,7 +1,7 @@
 """Who is nearest and who are the rivals: where samples meet the gallery."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from certify import (
     GUARANTEES,
     Certificate,
+    Certifier,
     EmbeddingSpace,
     Guarantee,
     Listing,
@@ -16,9 +17,12 @@ from certify import (
     certify,
     certify_votes,
     selection_size,
+    void,
 )
 from index import Neighbors, Snapshot
 from service.options import Rule
+
+Array = NDArray[np.float64]
 
 # Same-label items that may stand against a rival. The nearest are not the best: an item on the far side of
 # its label, away from a rival, stays ahead of that rival longest.
@@ -40,58 +44,90 @@ class Outcome:
     searching: float
 
 
-def decide(
-    snapshot: Snapshot,
-    samples: NDArray[np.float32],
-    space: EmbeddingSpace,
-    rule: Rule,
-    terms: Terms,
-    *,
-    top_k: int,
-    max_rivals: int,
-) -> Outcome:
-    """The answer of `rule` to a query with these `samples` (n, d), and its certificate.
+class Contest:
+    """One query's contest: the samples grow from look to look, rivals and bets are chosen once.
 
     `space` is where embeddings lie; `max_rivals` are listed for the guarantee that was asked for.
     """
-    started = time.perf_counter()
-    points = snapshot.lift(samples)
-    if rule == "vote":
-        return _by_vote(snapshot, points, space, terms, top_k)
-    neighbors = snapshot.nearest(points.mean(axis=0), top_k)
-    listings = contest(snapshot, points, int(neighbors.rows[0]), terms.guarantee, max_rivals)
-    searching = time.perf_counter() - started
-    return Outcome(neighbors, None, certify(points, listings, space, terms), searching)
 
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        space: EmbeddingSpace,
+        rule: Rule,
+        terms: Terms,
+        *,
+        top_k: int,
+        max_rivals: int,
+    ) -> None:
+        self.snapshot, self.space, self.rule, self.terms = snapshot, space, rule, terms
+        self._top_k, self._max_rivals = top_k, max_rivals
+        self._chosen: tuple[int, dict[Guarantee, Listing]] | None = None
+        self._certifier: Certifier | None = None
 
-def contest(
-    snapshot: Snapshot, points: NDArray[np.float64], answer: int, guarantee: Guarantee, max_rivals: int
-) -> dict[Guarantee, Listing]:
-    """The contest of each guarantee, if row `answer` is served for the samples `points` (n, d).
+    def outcome(self, samples: NDArray[np.float32]) -> Outcome:
+        """The answer to a query with these `samples` (n, d), and its certificate."""
+        started = time.perf_counter()
+        points = self.snapshot.lift(samples)
+        if self.rule == "vote":
+            return _by_vote(self.snapshot, points, self.space, self.terms, self._top_k)
+        neighbors = self.snapshot.nearest(points.mean(axis=0), self._top_k)
+        claims, listings = self._claims(points, int(neighbors.rows[0]))
+        searching = time.perf_counter() - started
+        if self.terms.method in ("paper", "bisector"):
+            certificate = certify(
+                points, {claim: listings[claim] for claim in claims}, self.space, self.terms
+            )
+        else:
+            self._certifier = self._certifier or Certifier(listings, self.space, self.terms)
+            certificate = self._certifier.certificate(points, claims)
+        return Outcome(neighbors, None, certificate, searching)
 
-    Contests are chosen with the selection samples alone. One is left out when the item (its label) that they
-    choose is not the one that is served.
-    """
-    centre = points[: selection_size(len(points))].mean(axis=0)
-    listed = dict.fromkeys(GUARANTEES, RIVALS_OTHER) | {guarantee: max_rivals}
-    around = snapshot.nearest(centre, 1 + listed["item"])
-    chosen, others = around.rows[:1], around.rows[1:]
-    label = int(snapshot.labels[chosen[0]])
-    listings: dict[Guarantee, Listing] = {}
-    if snapshot.labels[answer] == label:
+    def cut_short(self, samples: NDArray[np.float32]) -> Outcome:
+        """The answer without a certificate: there was no time for the first round."""
+        reason = (
+            f"the deadline passed after {len(samples)} samples, before the first certificate: raise"
+            " deadline_ms"
+        )
+        points = self.snapshot.lift(samples)
+        nothing = void(self.terms, len(samples), reason)
+        if self.rule == "vote":
+            voted = _by_vote(self.snapshot, points, self.space, self.terms, self._top_k)
+            return replace(voted, certificate=nothing)
+        return Outcome(self.snapshot.nearest(points.mean(axis=0), self._top_k), None, nothing, 0.0)
+
+    def _claims(self, points: Array, answer: int) -> tuple[list[Guarantee], dict[Guarantee, Listing]]:
+        """What may be claimed if row `answer` is served, and all listings.
+
+        They are chosen with the selection samples alone, hence once. A guarantee is not claimed when the
+        item (its label) that they choose is not the one that is served.
+        """
+        if self._chosen is None:
+            self._chosen = self._choose(points[: selection_size(len(points))])
+        chosen, listings = self._chosen
+        claims: list[Guarantee] = []
+        if self.snapshot.labels[answer] == self.snapshot.labels[chosen]:
+            claims.append("label")
+        if answer == chosen:
+            claims.append("item")
+        return claims, listings
+
+    def _choose(self, selection: Array) -> tuple[int, dict[Guarantee, Listing]]:
+        """The row that the selection samples (k, d) choose, and the rivals of each guarantee."""
+        snapshot, centre = self.snapshot, selection.mean(axis=0)
+        listed = dict.fromkeys(GUARANTEES, RIVALS_OTHER) | {self.terms.guarantee: self._max_rivals}
+        around = snapshot.nearest(centre, 1 + listed["item"])
+        chosen = around.rows[:1]
+        label = int(snapshot.labels[chosen[0]])
         winners = snapshot.nearest_of_label(centre, WINNERS, label).rows
         rivals = snapshot.nearest_rivals(centre, listed["label"], label)
-        listings["label"] = Listing(
-            snapshot.exact(winners), snapshot.exact(rivals.rows), centre, rivals.outside
-        )
-    if answer == chosen[0]:
-        listings["item"] = Listing(snapshot.exact(chosen), snapshot.exact(others), centre, around.outside)
-    return listings
+        return int(chosen[0]), {
+            "label": Listing(snapshot.exact(winners), snapshot.exact(rivals.rows), centre, rivals.outside),
+            "item": Listing(snapshot.exact(chosen), snapshot.exact(around.rows[1:]), centre, around.outside),
+        }
 
 
-def _by_vote(
-    snapshot: Snapshot, points: NDArray[np.float64], space: EmbeddingSpace, terms: Terms, top_k: int
-) -> Outcome:
+def _by_vote(snapshot: Snapshot, points: Array, space: EmbeddingSpace, terms: Terms, top_k: int) -> Outcome:
     """Guarantee `item` answers with the item of most votes, `label` with that of the label of most votes."""
     started = time.perf_counter()
     votes = snapshot.votes(points, space.slack)

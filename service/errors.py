@@ -15,7 +15,7 @@ Problem                     the root: status, stable type, title, and a detail t
 ├── InvalidOption           422  an option is unknown, given twice, or out of range
 ├── ModelFailure            500  the network returned something that is not a finite vector
 └── Unavailable                  not now; Retry-After says when to come back
-    ├── Overloaded          503  too many queries are waiting
+    ├── Overloaded          503  too many queries, or samples, are to be computed already
     └── NotReady            503  the model or the gallery does not work
 """
 
@@ -148,7 +148,7 @@ class Unavailable(Problem):
 
 
 class Overloaded(Unavailable):
-    """Too many queries are waiting."""
+    """Too many queries, or samples, are to be computed already."""
 
     status, slug, title = 503, "overloaded", "Overloaded"
 
@@ -157,3 +157,7 @@ class NotReady(Unavailable):
     """The model or the gallery does not work: /readyz tells a load balancer."""
 
     status, slug, title = 503, "not-ready", "Not ready"
+
+
+class Abandoned(Exception):  # not a problem of anybody's: nobody is there to be told
+    """The client left before its answer was there."""

@@ -29,6 +29,12 @@ class Metrics:
         self.samples = Counter(
             "retrievalguard_samples_drawn", "Forward passes for queries.", registry=self.registry
         )
+        self.abandoned = Counter(
+            "retrievalguard_queries_abandoned", "Queries whose client left first.", registry=self.registry
+        )
+        self.queued = Gauge(
+            "retrievalguard_queued_samples", "Samples in line for the network.", registry=self.registry
+        )
         self.cache = Counter(
             "retrievalguard_cache_lookups",
             "Queries by what the cache held.",

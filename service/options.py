@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from certify import Guarantee, Method
+from models import Stop
 from service.errors import InvalidOption
 
 Rule = Literal["embedding", "vote"]
@@ -40,8 +41,28 @@ class RetrieveOptions(BaseModel):
         ),
     ] = None
     max_samples: Annotated[
-        int | None, Field(ge=2, description="Monte Carlo samples: more give a larger radius and take longer.")
+        int | None,
+        Field(
+            ge=2, description="The most Monte Carlo samples: more can give a larger radius, and take longer."
+        ),
     ] = None
+    min_gain: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            lt=1,
+            description="Stop when twice the samples are not expected to add this share of the radius; 0 uses"
+            " max_samples.",
+        ),
+    ] = None
+    deadline_ms: Annotated[
+        int | None,
+        Field(ge=1, description="Answer by then, with the radius that is certified so far."),
+    ] = None
+
+    def stop(self) -> Stop:
+        """The deadline, counted from now."""
+        return Stop(None if self.deadline_ms is None else self.deadline_ms / 1000)
 
 
 def parse_options(given: dict[str, Any]) -> RetrieveOptions:

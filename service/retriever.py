@@ -1,53 +1,38 @@
 """The retriever: from an image to its nearest neighbour and certificate. Knows nothing of HTTP."""
 
+import os
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from certify import (
-    TARGET_HORIZON,
-    Certificate,
-    EmbeddingSpace,
-    Method,
-    Terms,
-    round_down,
-    rounds,
-    settled,
-)
+from certify import EmbeddingSpace
 from index import Gallery, GalleryError, Item, NewItem, Snapshot
-from models import EmbeddingModel, SmoothedModel
+from models import EmbeddingModel, SmoothedModel, Stop, calibrated
 from service.admission import Admission
 from service.cache import CacheStore, SampleCache
 from service.cache_stores import EmbeddedStore, RedisStore
-from service.contest import decide
+from service.contest import Contest
 from service.decode import decode_image, media_type
-from service.errors import GalleryEmpty, InvalidOption
+from service.errors import GalleryEmpty
+from service.looks import looks
 from service.metrics import Metrics
 from service.options import RetrieveOptions
-from service.samples import QuerySamples
-from service.schemas import CertificateBody, GalleryRef, ModelRef, Neighbor, RetrieveResponse, Timing
+from service.query import Query, checked
+from service.response import respond, round_body
+from service.samples import CacheResult, SamplesInUse
+from service.schemas import RetrieveResponse, RoundBody
 from service.settings import Settings, noise_secret
+from service.turns import Turns
 
-# Methods that may be read after every round.
-ANYTIME: tuple[Method, ...] = ("cdf", "mean")
+OnRound = Callable[[RoundBody], None]
+
 # A sample may be off by so much (l2) from h at its noisy input: float32 sums in another order where it stood
-# elsewhere in its batch. In chunks of fixed shape no difference was seen; across CPU kernels, up to 3e-6.
+# elsewhere in its batch. In batches as they are calibrated no difference was seen; across CPU kernels, 3e-6.
 SAMPLE_SLACK = 1e-5
-
-
-@dataclass(frozen=True)
-class _Query:
-    """A checked query: the input tensor (C, H, W), what was asked of it, and how many samples it may cost."""
-
-    image: NDArray[np.float32]
-    options: RetrieveOptions
-    terms: Terms
-    samples: int
 
 
 class Retriever:
@@ -66,19 +51,28 @@ class Retriever:
         self.model = model
         self.metrics = metrics
         self.sigma = settings.sigma or model.manifest.sigma
-        self.smoothed = SmoothedModel(model, self.sigma, secret, settings.threads)
+        self.smoothed = SmoothedModel(
+            model,
+            self.sigma,
+            secret,
+            calibrated(model, settings.variant, settings.data_dir / "calibration.json"),
+            threads=settings.threads,
+            capacity=settings.max_queued_samples,
+        )
         self.space = EmbeddingSpace(
             nonnegative=model.manifest.architecture.nonnegative,
             slack=SAMPLE_SLACK,
             padded=settings.label_weight > 0,
         )
         self._cache = SampleCache(
-            store, secret, model_digest=model.manifest.digest, sigma=self.sigma, dimension=model.dimension,
+            store, secret, model_digest=self.smoothed.digest, sigma=self.sigma, dimension=model.dimension,
             count=lambda event: metrics.cache_failures.labels(event).inc(),
         )  # fmt: skip
-        self._admission = Admission(settings.concurrency, settings.max_waiting)
+        self._samples = SamplesInUse(self._cache, self.smoothed, metrics)
+        self._admission = Admission(settings.max_queries)
+        self._turns = Turns(settings.threads or len(os.sched_getaffinity(0)))
         threadpool_limits(1, user_api="blas")  # certify in parallel by query; torch keeps its own threads
-        embedding = f"{model.manifest.digest} sigma {self.sigma!r} samples {settings.gallery_samples}"
+        embedding = f"{self.smoothed.digest} sigma {self.sigma!r} samples {settings.gallery_samples}"
         self.gallery = Gallery(
             settings.data_dir / "gallery.sqlite3", embedding, model.dimension, settings.label_weight
         )
@@ -94,7 +88,8 @@ class Retriever:
         """Load the model and the gallery that `settings` (default: the environment) name.
 
         Items that this model has not embedded yet are embedded first; `progress` wraps their ids. Raises
-        `models.ModelError` if the model folder cannot be used.
+        `models.ModelError` if the model folder cannot be used, `models.VariantError` if the network cannot be
+        run as the settings want it.
         """
         settings = settings or Settings.from_environment()
         store: CacheStore
@@ -118,11 +113,6 @@ class Retriever:
         self.smoothed.close()
         self.gallery.close()
         self._cache.close()
-
-    @property
-    def radius_unit(self) -> str:
-        """In what the radii are measured."""
-        return f"l2 over [0,1] pixels of the {'x'.join(map(str, self.model.input_shape))} model input"
 
     # --- the gallery
 
@@ -175,119 +165,67 @@ class Retriever:
     # --- a query
 
     def retrieve(
-        self, image: NDArray[np.float32] | bytes, options: RetrieveOptions | None = None
+        self,
+        image: NDArray[np.float32] | bytes,
+        options: RetrieveOptions | None = None,
+        *,
+        stop: Stop | None = None,
+        on_round: OnRound | None = None,
     ) -> RetrieveResponse:
         """The nearest neighbour of `image` with its certificate.
 
-        `image` is an image file, or the input tensor itself: (C, H, W) float32 in [0, 1]. Raises
-        `service.errors.Problem`: an image that cannot be read, an option over its limit, an empty gallery,
-        or too many queries in line.
+        `image` is an image file, or the input tensor itself: (C, H, W) float32 in [0, 1]. `on_round` is told
+        of every round of samples. `stop` may be cancelled from another thread; its deadline is the caller's
+        (default: that of `options`, from now). Raises `service.errors.Problem`: an image that cannot be read,
+        an option over its limit, an empty gallery, or too much to do already; `Abandoned` if cancelled.
         """
         started = time.perf_counter()
-        query = self._check(self.decode(image) if isinstance(image, bytes) else image, options)
-        decoded = time.perf_counter()
-        with self._admission.enter() as queued:
-            snapshot = self.snapshot()
-            if not len(snapshot):
-                raise GalleryEmpty(
-                    "the gallery is empty: add images with `retrievalguard gallery add FOLDER`"
-                )
-            admitted = time.perf_counter()
-            samples = QuerySamples(self._cache, self.smoothed, self.metrics, query.image)
-            sampling = searching = 0.0
-            for count in rounds(query.samples) if query.terms.target else (query.samples,):
-                looked = time.perf_counter()
-                drawn = samples.first(count)
-                sampling += time.perf_counter() - looked
-                outcome = decide(
-                    snapshot,
-                    drawn,
-                    self.space,
-                    query.options.rule,
-                    query.terms,
-                    top_k=query.options.top_k,
-                    max_rivals=self.settings.max_rivals,
-                )
-                searching += outcome.searching
-                if settled(outcome.certificate):
-                    break
-            decided = time.perf_counter()
-            cached = samples.keep()
-        finished = time.perf_counter()
-        neighbors, votes = outcome.neighbors, outcome.votes or (None,) * len(outcome.neighbors.rows)
-        body = self._certificate(outcome.certificate, query.options)
-        self.metrics.certificates.labels(body.status, body.method, body.guarantee).inc()
-        self.metrics.radius.observe(body.radius)
-        ranked = [
-            Neighbor(
-                id=item.id,
-                label=item.label,
-                distance=round(float(distance), 6),
-                votes=count,
-                metadata=item.metadata,
-            )
-            for item, distance, count in zip(
-                (snapshot.items[row] for row in neighbors.rows), neighbors.distances, votes, strict=True
-            )
-        ]
-        spans = {
-            "decode": decoded - started,
-            "queue": queued,
-            "sample": sampling + finished - decided,
-            "search": searching,
-            "certify": decided - admitted - sampling - searching,
-            "total": time.perf_counter() - started,
-        }
-        return RetrieveResponse(
-            neighbor=ranked[0],
-            neighbors=ranked[1:],
-            certificate=body,
-            model=ModelRef(name=self.model.manifest.name, digest=self.model.manifest.digest),
-            gallery=GalleryRef(version=snapshot.version, size=len(snapshot)),
-            cache=cached,
-            timing_ms=Timing(**{name: round(1000 * seconds, 2) for name, seconds in spans.items()}),
-        )
-
-    def _check(self, image: NDArray[np.float32], options: RetrieveOptions | None) -> _Query:
         options = options or RetrieveOptions()
-        samples = options.max_samples or self.settings.samples
-        for option, value, limit in (
-            ("max_samples", samples, self.settings.samples_limit),
-            ("top_k", options.top_k, self.settings.top_k_limit),
-        ):
-            if value > limit:
-                raise InvalidOption((option, f"must be at most {limit} here, got {value}"))
-        if options.rule == "vote" and options.method != "cdf":
-            raise InvalidOption(("method", f"rule vote has the method cdf only, got {options.method}"))
-        if options.target_radius is not None and options.method not in ANYTIME:
-            raise InvalidOption(
-                ("target_radius", f"method {options.method} holds for one number of samples: ask for cdf")
-            )
-        terms = Terms(
-            sigma=self.sigma,
-            alpha=options.alpha or self.settings.alpha,
-            guarantee=options.guarantee,
-            method=options.method,
-            horizon=samples if options.target_radius is None else min(samples, TARGET_HORIZON),
-            target=options.target_radius,
-            blur=self.smoothed.blur,
-        )
-        return _Query(image, options, terms, samples)
+        stop = stop or options.stop()
+        with self._admission.enter():
+            tensor = self.decode(image) if isinstance(image, bytes) else image
+            query = checked(tensor, options, self.settings, self.smoothed)
+            decoded = time.perf_counter() - started
+            return self._answer(query, stop, on_round, started, decoded)
 
-    def _certificate(self, certificate: Certificate, options: RetrieveOptions) -> CertificateBody:
-        """The certificate as it is sent. Without rivals the radius is the diameter of the input space."""
-        diameter = round_down(float(np.sqrt(np.prod(self.model.input_shape))))
-        return CertificateBody(
-            status="certified" if certificate.radius > 0 else "abstained",
-            guarantee=options.guarantee,
-            radius=min(certificate.radius, diameter),
-            label_radius=min(certificate.label_radius, diameter),
-            item_radius=min(certificate.item_radius, diameter),
-            radius_unit=self.radius_unit,
-            alpha=certificate.terms.alpha,
-            sigma=certificate.terms.sigma,
-            samples=certificate.samples,
-            rule=options.rule,
-            method=options.method,
-            reason=certificate.reason,
+    def _answer(
+        self,
+        query: Query,
+        stop: Stop,
+        on_round: OnRound | None,
+        started: float,
+        decoded: float,
+    ) -> RetrieveResponse:
+        snapshot = self.snapshot()
+        if not len(snapshot):
+            raise GalleryEmpty("the gallery is empty: add images with `retrievalguard gallery add FOLDER`")
+        contest = Contest(
+            snapshot,
+            self.space,
+            query.options.rule,
+            query.terms,
+            top_k=query.options.top_k,
+            max_rivals=self.settings.max_rivals,
         )
+        seconds = dict.fromkeys(("queue", "sample", "search", "certify"), 0.0) | {"decode": decoded}
+        with self._samples.of(query.image) as samples:
+            there = samples.there
+            with self._samples.room_for(max(query.samples - there, 0)):
+                for look in looks(query, samples, contest, self._turns, stop):
+                    seconds["sample"] += look.drawing
+                    seconds["queue"] += look.waiting
+                    seconds["search"] += look.outcome.searching
+                    seconds["certify"] += look.deciding - look.outcome.searching
+                    if on_round is not None:
+                        on_round(round_body(look, snapshot, self.model.input_shape))
+            kept = time.perf_counter()
+            samples.keep()
+            seconds["sample"] += time.perf_counter() - kept
+        cache: CacheResult = "miss" if not there else "resumed" if there < look.samples else "hit"
+        self.metrics.cache.labels(cache).inc()
+        certificate = look.outcome.certificate
+        status = "certified" if certificate.radius > 0 else "abstained"
+        self.metrics.certificates.labels(status, query.options.method, query.options.guarantee).inc()
+        self.metrics.radius.observe(certificate.radius)
+        seconds["total"] = time.perf_counter() - started
+        return respond(look.outcome, query.options, snapshot, self.smoothed, cache, seconds)

@@ -6,23 +6,26 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 import numpy as np
-from anyio import to_thread
 from fastapi import APIRouter, Depends, Request, Response
 
 from index import GalleryError
+from models import CHUNK
 from service.decode import MEDIA_TYPES, pixels_tensor
 from service.errors import ItemNotFound, NotReady, Problem
 from service.options import RetrieveOptions
-from service.request_body import QueryBody, read_query
-from service.retriever import Retriever
+from service.request_body import read_query
+from service.response import radius_unit
+from service.retriever import OnRound, Retriever
 from service.schemas import (
     Defaults,
+    ForwardPassBody,
     GalleryBody,
     Health,
     ItemBody,
     ModelBody,
     RetrieveResponse,
 )
+from service.streaming import plain, streamed
 
 router = APIRouter()
 
@@ -72,23 +75,30 @@ def _retrieve_openapi() -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": forms}, "parameters": parameters}
 
 
+_STREAM = {"description": "With `Accept: text/event-stream`: events `round`, then `answer` (or `problem`)."}
+
+
 @router.post(
     "/retrieve",
     response_model=RetrieveResponse,
-    responses=_problems(400, 409, 413, 415, 422, 500, 503),
+    responses=_problems(400, 409, 413, 415, 422, 500, 503)
+    | {200: {"content": {"text/event-stream": {"schema": {"type": "string"} | _STREAM}}}},
     openapi_extra=_retrieve_openapi(),
 )
 async def retrieve(request: Request, retriever: Service) -> Response:
     """The nearest neighbour of an image, and the l2 radius within which it cannot change."""
     query = await read_query(request, retriever.settings.max_body_bytes)
-    answer = await to_thread.run_sync(_answer, retriever, query, limiter=request.app.state.queries)
-    return Response(answer.model_dump_json(), media_type="application/json")
+    stop, limiter = query.options.stop(), request.app.state.queries
 
+    def answer(on_round: OnRound | None = None) -> RetrieveResponse:
+        image = (
+            pixels_tensor(query.pixels, retriever.model.input_shape) if query.image is None else query.image
+        )
+        return retriever.retrieve(image, query.options, stop=stop, on_round=on_round)
 
-def _answer(retriever: Retriever, query: QueryBody) -> RetrieveResponse:
-    if query.image is not None:
-        return retriever.retrieve(query.image, query.options)
-    return retriever.retrieve(pixels_tensor(query.pixels, retriever.model.input_shape), query.options)
+    if "text/event-stream" in request.headers.get("accept", ""):
+        return await streamed(request, stop, answer, limiter)
+    return await plain(request, stop, answer, limiter)
 
 
 @router.get("/gallery")
@@ -129,16 +139,24 @@ def item(item_id: str, retriever: Service) -> ItemBody:
 def model(retriever: Service) -> ModelBody:
     """The model that is served, and what a query without options gets."""
     manifest, settings, options = retriever.model.manifest, retriever.settings, RetrieveOptions()
+    calibration = retriever.smoothed.calibration
     return ModelBody(
         name=manifest.name,
-        digest=manifest.digest,
+        digest=retriever.smoothed.digest,
         input_shape=manifest.input_shape,
         dimension=retriever.model.dimension,
         sigma=retriever.sigma,
-        radius_unit=retriever.radius_unit,
+        radius_unit=radius_unit(manifest.input_shape),
+        forward_pass=ForwardPassBody(
+            variant=calibration.variant,
+            batch=calibration.batch * CHUNK,
+            reason=calibration.reason,
+            measured=list(calibration.measured),
+        ),
         defaults=Defaults(
             alpha=settings.alpha,
             samples=settings.samples,
+            min_gain=settings.min_gain,
             guarantee=options.guarantee,
             rule=options.rule,
             method=options.method,
@@ -165,4 +183,5 @@ def readyz(retriever: Service) -> Health:
 def metrics(retriever: Service) -> Response:
     """Prometheus metrics; docs/operations.md lists them."""
     retriever.snapshot()
+    retriever.metrics.queued.set(retriever.smoothed.engine.waiting)
     return Response(retriever.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from certify import Guarantee, Method
+from models import Measured
 from service.options import Rule
 
 
@@ -78,6 +79,21 @@ class RetrieveResponse(BaseModel):
     timing_ms: Timing
 
 
+class RoundNeighbor(BaseModel):
+    """Who is nearest so far."""
+
+    id: str
+    label: str
+
+
+class RoundBody(BaseModel):
+    """An event `round` of a streamed answer: what is certified after so many samples."""
+
+    samples: int
+    radius: float
+    neighbor: RoundNeighbor
+
+
 class ItemBody(BaseModel):
     """A gallery item."""
 
@@ -99,9 +115,19 @@ class Defaults(BaseModel):
 
     alpha: float
     samples: int
+    min_gain: float
     guarantee: Guarantee
     rule: Rule
     method: Method
+
+
+class ForwardPassBody(BaseModel):
+    """How the network is run, and why; `measured` when the choice was made, on one thread."""
+
+    variant: str
+    batch: int
+    reason: str
+    measured: list[Measured]
 
 
 class ModelBody(BaseModel):
@@ -113,6 +139,7 @@ class ModelBody(BaseModel):
     dimension: int
     sigma: float
     radius_unit: str
+    forward_pass: ForwardPassBody
     defaults: Defaults
 
 

@@ -29,9 +29,11 @@ class Settings(BaseSettings):
     model: str = "digits-cnn"
     sigma: Annotated[float, Field(gt=0)] | None = None
     secret: Annotated[SecretStr, Field(min_length=16)] | None = None
+    variant: str | None = None
 
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.001
-    samples: Annotated[int, Field(ge=2)] = 2_000
+    samples: Annotated[int, Field(ge=2)] = 10_000
+    min_gain: Annotated[float, Field(ge=0, lt=1)] = 0.1
     samples_limit: Annotated[int, Field(ge=2)] = 100_000
     top_k_limit: Positive = 100
     max_rivals: Positive = 1_024
@@ -41,9 +43,9 @@ class Settings(BaseSettings):
     max_body_bytes: Positive = 10 * 2**20
     max_image_pixels: Positive = 25_000_000
     min_image_side: Positive = 8
-    concurrency: Positive = 4
     threads: Positive | None = None
-    max_waiting: Annotated[int, Field(ge=0)] = 64
+    max_queries: Positive = 256
+    max_queued_samples: Positive = 4_000_000
     shutdown_grace_seconds: Positive = 10
 
     redis_url: SecretStr | None = Field(None, validation_alias=AliasChoices("REDIS_URL", "redis_url"))

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 from numpy.typing import NDArray
 
-from models import CHUNK, EmbeddingModel, KeyedNoise, SmoothedModel, digits
+from models import CHUNK, Calibration, EmbeddingModel, KeyedNoise, SmoothedModel, digits
 
 SECRET = b"a secret of the tests"
 SIGMA = 0.25
@@ -19,9 +19,16 @@ def noise() -> NDArray[np.float32]:
     return out
 
 
-def smoothed(model: EmbeddingModel, secret: bytes = SECRET, sigma: float = SIGMA) -> SmoothedModel:
+def smoothed(
+    model: EmbeddingModel,
+    secret: bytes = SECRET,
+    sigma: float = SIGMA,
+    variant: str = "eager",
+    batch: int = 1,
+    threads: int | None = None,
+) -> SmoothedModel:
     """The smoothed model of the tests."""
-    return SmoothedModel(model, sigma, secret)
+    return SmoothedModel(model, sigma, secret, Calibration.fixed(model, variant, batch), threads=threads)
 
 
 def samples(model: EmbeddingModel) -> NDArray[np.float32]:

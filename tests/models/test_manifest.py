@@ -163,7 +163,7 @@ def test_what_decides_an_embedding_changes_the_digest(
 ) -> None:
     folders.write(tmp_path, changed(path, value))
 
-    assert Manifest.read(tmp_path).digest != Manifest.read(folders.SHIPPED).digest
+    assert Manifest.read(tmp_path).digest() != Manifest.read(folders.SHIPPED).digest()
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_what_does_not_decide_an_embedding_leaves_the_digest(
 ) -> None:
     folders.write(tmp_path, changed(path, value))
 
-    assert Manifest.read(tmp_path).digest == Manifest.read(folders.SHIPPED).digest
+    assert Manifest.read(tmp_path).digest() == Manifest.read(folders.SHIPPED).digest()
 
 
 def test_the_digest_does_not_depend_on_the_order_of_the_file(tmp_path: Path) -> None:
@@ -183,8 +183,8 @@ def test_the_digest_does_not_depend_on_the_order_of_the_file(tmp_path: Path) -> 
     backwards["architecture"] = dict(reversed(shipped["architecture"].items()))
     folders.write(tmp_path, backwards)
 
-    digest = Manifest.read(tmp_path).digest
+    digest = Manifest.read(tmp_path).digest()
 
-    assert digest == Manifest.read(folders.SHIPPED).digest
+    assert digest == Manifest.read(folders.SHIPPED).digest()
     assert digest.startswith("sha256:")
     assert len(bytes.fromhex(digest.removeprefix("sha256:"))) == 32

@@ -116,7 +116,7 @@ def test_no_samples_are_an_empty_array(shipped: EmbeddingModel, images: Images) 
 def inputs_of_the_network(image: Images, sigma: float, count: int) -> NDArray[np.float64]:
     """What the network is given for chunks 0 to `count` - 1 of `image`: (count, CHUNK, C, H, W)."""
     model = EmbeddingModel.load("digits-cnn")
-    engine = SmoothedModel(model, sigma, SECRET, threads=1)
+    engine = smoothed(model, sigma=sigma, threads=1)
     seen: list[torch.Tensor] = []
 
     def record(module: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -142,7 +142,7 @@ def test_noise_is_added_to_the_pixels_and_never_clipped(images: Images) -> None:
 def test_the_network_sees_the_exact_sum_of_pixels_and_noise_on_their_grid(sigma: float) -> None:
     image = np.random.default_rng(6).random((1, 8, 8), np.float32)
     step, noise = grid_step(sigma), np.empty((CHUNK, 1, 8, 8), np.float32)
-    digest = EmbeddingModel.load("digits-cnn").manifest.digest
+    digest = EmbeddingModel.load("digits-cnn").manifest.digest()
 
     seen = inputs_of_the_network(image, sigma, 2)
 
@@ -242,7 +242,7 @@ def test_closing_stops_the_workers(shipped: EmbeddingModel, images: Images) -> N
     engine.close()
 
     assert not any(worker.is_alive() for worker in workers)
-    with pytest.raises(RuntimeError, match="shutdown"):
+    with pytest.raises(RuntimeError, match="shutting down"):
         engine.sample(images[0], 0, 1)
 
 

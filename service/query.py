@@ -1,0 +1,65 @@
+"""A checked query: what was asked, with the defaults and limits of the installation."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from certify import TARGET_HORIZON, Method, Terms
+from models import SmoothedModel
+from service.errors import InvalidOption
+from service.options import RetrieveOptions
+from service.settings import Settings
+
+# Methods that may be read after every round.
+ANYTIME: tuple[Method, ...] = ("cdf", "mean")
+
+
+@dataclass(frozen=True)
+class Query:
+    """The input tensor (C, H, W), what was asked of it, and the most samples it may cost.
+
+    `min_gain`: a share by which many more samples have to be expected to raise the radius.
+    """
+
+    image: NDArray[np.float32]
+    options: RetrieveOptions
+    terms: Terms
+    samples: int
+    min_gain: float
+
+    @property
+    def anytime(self) -> bool:
+        """Whether its certificate may be read after every round of samples."""
+        return self.terms.method in ANYTIME
+
+
+def checked(
+    image: NDArray[np.float32], options: RetrieveOptions, settings: Settings, smoothed: SmoothedModel
+) -> Query:
+    """The query; `InvalidOption` names an option over its limit, or two that do not go together."""
+    samples = options.max_samples or settings.samples
+    for option, value, limit in (
+        ("max_samples", samples, settings.samples_limit),
+        ("top_k", options.top_k, settings.top_k_limit),
+    ):
+        if value > limit:
+            raise InvalidOption((option, f"must be at most {limit} here, got {value}"))
+    if options.rule == "vote" and options.method != "cdf":
+        raise InvalidOption(("method", f"rule vote has the method cdf only, got {options.method}"))
+    for option in ("target_radius", "deadline_ms"):
+        if getattr(options, option) is not None and options.method not in ANYTIME:
+            raise InvalidOption(
+                (option, f"method {options.method} holds for one number of samples: ask for cdf")
+            )
+    terms = Terms(
+        sigma=smoothed.sigma,
+        alpha=options.alpha or settings.alpha,
+        guarantee=options.guarantee,
+        method=options.method,
+        horizon=None if options.target_radius is None else min(samples, TARGET_HORIZON),
+        target=options.target_radius,
+        blur=smoothed.blur,
+    )
+    min_gain = settings.min_gain if options.min_gain is None else options.min_gain
+    return Query(image, options, terms, samples, min_gain)

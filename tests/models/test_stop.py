@@ -1,0 +1,52 @@
+"""Deadlines and cancelling."""
+
+import threading
+import time
+
+from models import Stop
+
+
+def test_without_a_deadline_it_is_never_time_to_stop() -> None:
+    assert Stop().remaining is None
+    assert not Stop().reached
+
+
+def test_the_deadline_is_counted_from_now() -> None:
+    stop = Stop(0.05)
+    remaining = stop.remaining
+    assert remaining is not None
+    assert 0 < remaining <= 0.05
+    assert not stop.reached
+    time.sleep(0.06)
+
+    assert stop.reached
+    assert stop.remaining == 0.0
+    assert not stop.cancelled
+
+
+def test_cancelling_wakes_whoever_waits() -> None:
+    stop, woken = Stop(), threading.Event()
+    with stop.waking(woken.set):
+        assert not woken.is_set()
+        stop.cancel()
+
+    assert woken.is_set()
+    assert stop.reached
+    assert stop.cancelled
+
+
+def test_who_begins_to_wait_too_late_is_woken_at_once() -> None:
+    stop, woken = Stop(), threading.Event()
+    stop.cancel()
+    with stop.waking(woken.set):
+        assert woken.is_set()
+
+
+def test_who_waits_no_more_is_not_woken() -> None:
+    stop, calls = Stop(), list[str]()
+    with stop.waking(lambda: calls.append("inner")):
+        pass
+    with stop.waking(lambda: calls.append("outer")):
+        stop.cancel()
+
+    assert calls == ["outer"]
