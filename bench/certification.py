@@ -51,7 +51,9 @@ def main() -> None:
             bare.append(passes(retriever.model, best, SAMPLES))
             for method in METHODS:
                 time.sleep(0.05)
-                terms = Terms(retriever.sigma, 0.001, method=method, blur=retriever.smoothed.blur)
+                terms = Terms(
+                    retriever.sigma, 0.001, method=method, horizon=SAMPLES, blur=retriever.smoothed.blur
+                )
                 found: list[Outcome] = []
                 took = seconds(
                     lambda drawn=drawn, terms=terms, found=found: found.append(  # type: ignore[misc]

@@ -3,22 +3,16 @@
 Pure functions on numpy arrays. Nothing here knows of torch, files, networks or HTTP.
 """
 
-from certify.certificate import (
-    GUARANTEES,
-    METHODS,
-    Certificate,
-    Guarantee,
-    Method,
-    Terms,
-    certify,
-    certify_votes,
-    selection_size,
-)
+from certify.certificate import Certificate
+from certify.certifier import Certifier, certify
 from certify.ledger import AlphaLedger
 from certify.listing import Listing
 from certify.rounding import round_down
 from certify.rounds import TARGET_HORIZON, rounds, settled
+from certify.selection import selection_size
 from certify.space import EmbeddingSpace
+from certify.terms import GUARANTEES, METHODS, Guarantee, Method, Terms
+from certify.votes import certify_votes
 
 __all__ = [
     "GUARANTEES",
@@ -26,6 +20,7 @@ __all__ = [
     "TARGET_HORIZON",
     "AlphaLedger",
     "Certificate",
+    "Certifier",
     "EmbeddingSpace",
     "Guarantee",
     "Listing",

@@ -45,6 +45,15 @@ class Plan:
         """The plan for some of the margins."""
         return type(self)(self.rho[rows], self.payoffs.of(rows), self.stakes[rows], self.unseen[rows])
 
+    def joined(self, other: "Plan") -> "Plan":
+        """This plan, and then another one for more margins."""
+        return Plan(
+            np.concatenate([self.rho, other.rho]),
+            self.payoffs.joined([self.payoffs, other.payoffs]),
+            np.concatenate([self.stakes, other.stakes]),
+            np.concatenate([self.unseen, other.unseen]),
+        )
+
 
 def plan(
     bound: Bound,

@@ -12,43 +12,75 @@ from numpy.typing import NDArray
 from certify.space import EmbeddingSpace
 
 Array = NDArray[np.float64]
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Unlisted:
+    """The margin of `winner` (d,) over *every* item b that is not listed, lowered by `loss`.
+
+    With ||r_b - centre|| >= D, `outside`, the triangle inequality gives ||v - r_b|| >= D - ||v - centre||, so
+    f_ab(v) >= φ(v) = (max(D - ||v - centre||, 0)² - ||v - r_a||²) / 2 for every v, whatever b is. Hence
+    E f_ab >= E φ at every perturbation: a bound on the one bounded scalar φ covers the rest of the gallery,
+    as if it were one more rival. Its range: -max ||v - r_a||² / 2 to D² / 2.
+    """
+
+    winner: Array
+    centre: Array
+    outside: float
+    loss: float
+
+    def at(self, samples: Array) -> Array:
+        """φ (n,) at `samples` (n, d)."""
+        gap = samples - self.winner
+        spread = np.linalg.norm(samples - self.centre, axis=1)
+        values: Array = (np.maximum(self.outside - spread, 0.0) ** 2 - np.einsum("nd,nd->n", gap, gap)) / 2
+        values -= self.loss
+        return values
 
 
 @dataclass(frozen=True)
 class Margins:
-    """Every margin that has to stay positive: K linear ones, and perhaps one for all unlisted rivals.
+    """Every margin that has to stay positive: linear ones, and perhaps a last one for all unlisted rivals.
 
-    samples        (n, d) the embeddings; a margin is computed where it is asked for
     weights        (K, d), offsets (K,): margin k is <v, w_k> - c_k
-    outside        (n,) samples of the margin of all that is not listed, row K, or None
-    lower, upper   (K,) or (K + 1,) their proven range
+    unlisted       what is in the last row instead, or None
+    lower, upper   (K,) their proven range
     """
 
-    samples: Array
     weights: Array
     offsets: Array
-    outside: Array | None
+    unlisted: Unlisted | None
     lower: Array
     upper: Array
 
     def __len__(self) -> int:
         return len(self.lower)
 
-    def at(self, rows: NDArray[np.int64], first: int, last: int) -> Array:
-        """Margins (len(rows), last - first) of `rows` at samples `first` to `last` - 1."""
-        linear = rows[rows < len(self.weights)]
-        values = self.weights[linear] @ self.samples[first:last].T
-        values -= self.offsets[linear, None]
-        if len(linear) == len(rows) or self.outside is None:
-            return values
-        every = np.empty((len(rows), last - first))
-        every[rows < len(self.weights)] = values
-        every[rows == len(self.weights)] = self.outside[first:last]
-        return every
+    def at(self, rows: Rows, samples: Array) -> Array:
+        """Margins (len(rows), n) of `rows` at `samples` (n, d)."""
+        values = self.weights[rows] @ samples.T
+        values -= self.offsets[rows, None]
+        if self.unlisted is not None:
+            values[rows == len(self) - 1] = self.unlisted.at(samples)
+        return values
+
+    def smallest(self, units: Rows, pieces: Array) -> Array:
+        """The smallest margin (U, B, m) of each unit (U, w) at `pieces` (B, m, d) of the samples.
+
+        One product for each unit and piece: its last bits then do not depend on what else is asked for.
+        """
+        values = self.weights[units][:, None] @ pieces.swapaxes(1, 2)
+        values -= self.offsets[units][:, None, :, None]
+        if self.unlisted is not None:
+            last = units == len(self) - 1
+            if last.any():
+                values.swapaxes(1, 2)[last] = np.stack([self.unlisted.at(piece) for piece in pieces])
+        found: Array = values.min(axis=2)
+        return found
 
 
 def pair_margins(
-    samples: Array,
     winners: Array,
     rivals: Array,
     space: EmbeddingSpace,
@@ -56,11 +88,7 @@ def pair_margins(
 ) -> Margins:
     """Margins of `winners` (K, d) over `rivals` (K, d), row by row.
 
-    `unlisted` (winner, centre, outside) adds the margin of `winner` (d,) over *every* item b that is not
-    listed. With ||r_b - centre|| >= D the triangle inequality gives ||v - r_b|| >= D - ||v - centre||, so
-    f_ab(v) >= φ(v) = (max(D - ||v - centre||, 0)² - ||v - r_a||²) / 2 for every v, whatever b is. Hence
-    E f_ab >= E φ at every perturbation: a bound on the one bounded scalar φ covers the rest of the gallery,
-    as if it were one more rival. Its range: -max ||v - r_a||² / 2 to D² / 2.
+    `unlisted` (winner, centre, outside) adds the margin of `winner` (d,) over all that is not listed.
 
     A sample may be off by `space.slack` from the embedding it stands for: a linear margin by slack ||w||, φ
     by slack (D + max ||v - r_a||), which is taken off.
@@ -70,14 +98,15 @@ def pair_margins(
     lower, upper = space.linear_range(weights, offsets)
     offsets = offsets + space.slack * np.linalg.norm(weights, axis=1)
     if unlisted is None:
-        return Margins(samples, weights, offsets, None, lower, upper)
+        return Margins(weights, offsets, None, lower, upper)
     winner, centre, outside = unlisted
     outside = max(outside, 0.0)  # a distance
-    gap = samples - winner
-    spread = np.linalg.norm(samples - centre, axis=1)
-    values = (np.maximum(outside - spread, 0.0) ** 2 - np.einsum("nd,nd->n", gap, gap)) / 2
     farthest = space.farthest_squared(winner)
-    values -= space.slack * (outside + np.sqrt(farthest))
+    loss = space.slack * (outside + np.sqrt(farthest))
     return Margins(
-        samples, weights, offsets, values, np.append(lower, -farthest / 2), np.append(upper, outside**2 / 2)
+        np.append(weights, np.zeros((1, weights.shape[1])), axis=0),
+        np.append(offsets, 0.0),
+        Unlisted(winner, centre, outside, loss),
+        np.append(lower, -farthest / 2),
+        np.append(upper, outside**2 / 2),
     )

@@ -35,7 +35,7 @@ def _zero(lower: Array, width: Array) -> Array:
 
 
 def _estimate(masses: Array, lower: Array, upper: Array, unseen: Array, most: float) -> Array:
-    shares = (masses / masses.sum(axis=1, keepdims=True)) @ (np.arange(BINS + 1) / BINS)
+    shares = (masses * (np.arange(BINS + 1) / BINS)).sum(axis=1) / masses.sum(axis=1)
     return (quantile((1 - unseen) * shares) - _zero(lower, upper - lower)).clip(0.0, most)
 
 

@@ -5,7 +5,8 @@ Certificates by `cdf` and `mean` hold at every look (`certify.sequential`), so b
 
 from collections.abc import Iterator
 
-from certify.certificate import SELECTION, Certificate
+from certify.certificate import Certificate
+from certify.selection import SELECTION
 
 # A round adds a quarter to the samples, in steps of this: few looks at many samples, early looks at few.
 STEP, GROWTH = 128, 1.25

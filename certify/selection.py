@@ -6,7 +6,29 @@ Whatever is chosen here is a fixed number to the certification samples, which ar
 import numpy as np
 from numpy.typing import NDArray
 
+from certify.listing import Listing
+from certify.margins import Margins, pair_margins
+from certify.space import EmbeddingSpace
+
 Array = NDArray[np.float64]
+
+# Samples that choose what to certify; the others certify it. Few are enough to see which items are near.
+SELECTION = 128
+
+
+def selection_size(samples: int) -> int:
+    """How many of `samples` choose what to certify: the first 128, or half of fewer than 256."""
+    return min(SELECTION, samples // 2)
+
+
+def chosen_margins(selection: Array, listing: Listing, space: EmbeddingSpace) -> Margins:
+    """The margins that have to stay positive; the samples `selection` (n, d) choose the pairs."""
+    winners, rivals = listing.winners, listing.rivals
+    best = best_winners(selection, winners, rivals)
+    if listing.complete:
+        return pair_margins(winners[best], rivals, space)
+    winner = winners[best_outside_winner(selection, winners, listing.centre, listing.outside)]
+    return pair_margins(winners[best], rivals, space, (winner, listing.centre, listing.outside))
 
 
 def best_winners(samples: Array, candidates: Array, rivals: Array) -> NDArray[np.int64]:
@@ -30,7 +52,7 @@ def best_winners(samples: Array, candidates: Array, rivals: Array) -> NDArray[np
 
 
 def best_outside_winner(samples: Array, candidates: Array, centre: Array, outside: float) -> int:
-    """The candidate (A, d) with the best mean over standard deviation of `margins.outside_margin`."""
+    """The candidate (A, d) with the best mean over standard deviation of `margins.Unlisted`."""
     spread = np.linalg.norm(samples - centre, axis=1)
     gaps = ((samples[None, :, :] - candidates[:, None, :]) ** 2).sum(axis=2)
     margins = np.maximum(outside - spread, 0.0)[None, :] ** 2 - gaps

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from certify.betting import SMALLEST, Bets, Plan, plan
-from certify.histogram import BINS, linear_binning
+from certify.betting import SMALLEST, Bets
+from certify.blocks import blocks, planned_for
+from certify.book import Book, Units
 from certify.margins import Margins
 from certify.payoffs import LARGEST, Bound
 
@@ -37,167 +38,131 @@ PATIENCE = 1024
 AIM = 1.2
 # A group whose own guess falls below this share of the aim is split up.
 SAFE = 0.85
-# Margins computed at a time: 0.5 MB, which a core's cache holds.
-BLOCK = 2**18
 # How finely ρ is searched for.
 PRECISION = 1e-6
 
 
 @dataclass(frozen=True)
 class Reached:
-    """The certified ρ, and the ρ (at most `target`) that one may expect after `horizon` samples."""
+    """The certified ρ, and the ρ (at most the target) to expect after as many samples as planned."""
 
     rho: float
     expected: float
 
 
-def blocks(selected: int, n: int) -> list[tuple[int, int]]:
-    """Where bets are chosen anew: each block is as long as all before it. n only cuts the last one short.
+class Contest:
+    """The margins of one guarantee, and all bets on them: asked again, with more samples, it goes on.
 
-    So the bets on the first samples are the same however many follow: what was certified stays certified.
-    """
-    found = []
-    first = selected
-    while first < n:
-        found.append((first, min(2 * first, n)))
-        first *= 2
-    return found
-
-
-def certified_rho(
-    margins: Margins,
-    bound: Bound,
-    *,
-    selected: int,
-    horizon: int,
-    alpha: float,
-    target: float | None = None,
-) -> Reached:
-    """The largest ρ = ||δ||/σ within which every margin stays positive, with probability >= 1 - `alpha`.
-
-    The first `selected` samples of `margins` chose them; bets are made on the others. `horizon`: the number
-    of samples at which the radius should be best. `target`: the only ρ that matters, if there is one. 0 when
-    nothing is certified, infinity when no margin is in doubt.
-    """
-    if np.any(margins.upper <= 2 * TINY):
-        return Reached(0.0, 0.0)
-    doubtful = np.flatnonzero(margins.lower <= TINY)
-    if not len(doubtful):
-        return Reached(np.inf, np.inf)
-    race = _Race(margins, bound, selected, horizon, alpha, target)
-    order = doubtful[np.argsort(race.clarity(doubtful), kind="stable")]
-    reached, expected = race.nearest(order[:NEAREST])
-    return Reached(race.others(order[NEAREST:], reached), expected)
-
-
-class _Race:
-    """What the two parts of a contest share: the most dangerous rivals, and all others.
-
-    A unit is a row of `units` (U, w): the w margins whose smallest is bet on.
+    `selection` holds the samples that chose the margins, which are the first of all. `horizon`: the number of
+    samples at which the radius should be best, or None. `target`: the only ρ that matters, if there is one.
     """
 
     def __init__(
         self,
         margins: Margins,
         bound: Bound,
-        selected: int,
-        horizon: int,
+        selection: Array,
+        *,
+        horizon: int | None,
         alpha: float,
-        target: float | None,
+        target: float | None = None,
     ) -> None:
-        self.margins, self.bound, self.target, self.horizon = margins, bound, target, horizon
-        self.selected = selected
+        self.lost = bool(np.any(margins.upper <= 2 * TINY))
+        self.target = target
         self.threshold = float(np.log(1 / alpha))
-        self.spans = blocks(selected, len(margins.samples))
-        # What the most dangerous rivals let expect before each block: known to all bets on that block.
-        self.aims: list[float] = []
-
-    def clarity(self, rows: Rows) -> Array:
-        """Mean over standard deviation of margins: about the radius of each over σ, if it were Gaussian."""
-        values = self.margins.at(rows, 0, self.selected)
-        clarity: Array = values.mean(axis=1) / (values.std(axis=1) + 1e-6)
-        return clarity
-
-    def nearest(self, rows: Rows) -> tuple[float, float]:
-        """The certified and the expected ρ of `rows`, by their bets on all samples."""
-        units = rows[:, None]
-        seen = self._masses(units, 0, self.selected)
-        most = self.target or LARGEST
-        now = self._plan(units, seen, self._plan(units, seen, None, most), most)
-        history: list[Bets] = []
-        for first, last in self.spans:
-            if first >= PATIENCE and now.rho.min() <= SMALLEST:
-                break  # nothing is expected of the samples that are left: saves the time
-            self.aims.append(self.target or AIM * float(now.rho.min()))
-            history.append(Bets(now.payoffs, now.stakes, self._masses(units, first, last)))
-            seen = seen + history[-1].masses
-            now = self._plan(units, seen, now, most)
-        self.aims += self.aims[-1:] * (len(self.spans) - len(self.aims))
-        return self._largest(history, LARGEST), float(now.rho.min())
-
-    def others(self, rows: Rows, reached: float) -> float:
-        """`reached`, or less if one of `rows` does not get there."""
-        if not len(rows):
-            return reached
+        self.book = Book(margins, bound, len(selection), horizon, self.threshold)
+        doubtful = np.flatnonzero(margins.lower <= TINY)
+        # Mean over standard deviation: about the radius of each over σ, if it were Gaussian.
+        values = margins.at(doubtful, selection)
+        clarity = values.mean(axis=1) / (values.std(axis=1) + 1e-6)
+        order = doubtful[np.argsort(clarity, kind="stable")]
+        others = order[NEAREST:]
         # The last group is filled up with its own last member.
-        groups = np.append(rows, np.repeat(rows[-1:], -len(rows) % GROUP)).reshape(-1, GROUP)
-        return self._confirm(groups, [], reached)
+        groups = np.append(others, np.repeat(others[-1:], -len(others) % GROUP)).reshape(-1, GROUP)
+        unseen = self.threshold / planned_for(len(selection), horizon)
+        self.nearest, self.groups, self.members = (
+            Units(rows, margins, unseen) for rows in (order[:NEAREST, None], groups, groups.reshape(-1, 1))
+        )
+        if len(doubtful) and not self.lost:
+            self.book.rehearse(self.nearest, selection, target or LARGEST)
 
-    def _confirm(self, units: Rows, history: list[Bets], reached: float) -> float:
-        """`reached`, or less if one of `units`, with bets on some blocks already, does not get there."""
+    def reached(self, samples: Array) -> Reached:
+        """The largest ρ = ||δ||/σ within which every margin stays positive, with probability >= 1 - `alpha`.
+
+        `samples` (n, d) begin with the selection, and with those of all earlier calls; bets are made on those
+        after the selection. 0 when nothing is certified, infinity when no margin is in doubt. All calls
+        together are wrong with probability at most `alpha`, and each gives what it would give alone.
+        """
+        if self.lost:
+            return Reached(0.0, 0.0)
+        if not len(self.nearest.rows):
+            return Reached(np.inf, np.inf)
+        history, aims, expected = self._nearest(samples)
+        reached = self._largest(history, LARGEST)
         if reached == 0:
-            return 0.0
-        past = len(history)
-        seen = self._masses(units, 0, self.spans[past][0] if past else self.selected)
-        wealth = sum((bets.log_growth(reached) for bets in history), np.zeros(len(units)))
-        apart: list[tuple[Rows, list[Bets]]] = []
-        now = None
-        for (first, last), aim in zip(self.spans[past:], self.aims[past:], strict=True):
-            now = self._plan(units, seen, now, aim)
-            slow = now.rho < SAFE * aim
-            if units.shape[1] > 1 and slow.any():
-                # Each member goes on by itself, with what its group has won.
-                parents = np.repeat(np.flatnonzero(slow), units.shape[1])
-                apart.append((units[slow].reshape(-1, 1), [bets.of(parents) for bets in history]))
-                units, seen, wealth, now = units[~slow], seen[~slow], wealth[~slow], now.of(~slow)
-                history = [bets.of(~slow) for bets in history]
-            bets = Bets(now.payoffs, now.stakes, self._masses(units, first, last))
-            history = [*history, bets]
-            wealth = wealth + bets.log_growth(reached)
-            alive = wealth < self.threshold
-            units, wealth, now = units[alive], wealth[alive], now.of(alive)
-            seen = (seen + bets.masses)[alive]
-            history = [bets.of(alive) for bets in history]
-            if not len(units):
-                break
-        if len(units):
-            reached = self._largest(history, reached)
-        for members, inherited in apart:
-            reached = self._confirm(members, inherited, reached)
-        return reached
+            return Reached(0.0, expected)
+        return Reached(self._others(samples, aims, reached), expected)
 
-    def _masses(self, units: Rows, first: int, last: int) -> Array:
-        """Where the smallest margin of each unit lies at samples `first` to `last` - 1."""
-        lower, upper = self._range(units)
-        step = max(1, BLOCK // (units.shape[1] * (last - first)))
-        found = [np.zeros((0, BINS + 1))]
-        for start in range(0, len(units), step):
-            some = units[start : start + step]
-            values = self.margins.at(some.ravel(), first, last).reshape(*some.shape, -1).min(axis=1)
-            found.append(linear_binning(values, lower[start : start + step], upper[start : start + step]))
-        return np.concatenate(found)
+    def _nearest(self, samples: Array) -> tuple[list[Bets], list[float], float]:
+        """The bets on the most dangerous rivals, what all others aim at, and the ρ that is to be expected."""
+        everyone = np.arange(len(self.nearest.rows))
+        most = self.target or LARGEST
+        spans = blocks(self.book.selected, len(samples))
+        history: list[Bets] = []
+        aims: list[float] = []
+        for block, (first, _) in enumerate(spans):
+            rho = float(self.book.choose(self.nearest, everyone, block, most, samples).min())
+            if first >= PATIENCE and rho <= SMALLEST:
+                # Nothing is expected of the samples that are left: saves the time.
+                return history, aims + aims[-1:] * (len(spans) - block), rho
+            aims.append(self.target or AIM * rho)
+            history.append(self.book.bets(self.nearest, everyone, block, samples))
+        if not history:
+            return history, aims, float(self.book.choose(self.nearest, everyone, 0, most, samples).min())
+        expected = self.book.outlook(self.nearest, len(spans) - 1, history[-1].masses, len(samples), most)
+        return history, aims, float(expected.min())
 
-    def _range(self, units: Rows) -> tuple[Array, Array]:
-        lower: Array = self.margins.lower[units].min(axis=1)
-        upper: Array = self.margins.upper[units].min(axis=1)
-        return lower, upper
+    def _others(self, samples: Array, aims: list[float], reached: float) -> float:
+        """`reached`, or less if one of the other rivals does not get there.
 
-    def _plan(self, units: Rows, seen: Array, before: Plan | None, most: float) -> Plan:
-        lower, upper = self._range(units)
-        return plan(
-            self.bound, seen, lower, upper, unseen=None if before is None else before.unseen,
-            most=most, horizon=self.horizon, threshold=self.threshold,
-        )  # fmt: skip
+        A unit that gets there is not looked at any further. A slow group is split: its members go on with
+        what it has won.
+        """
+        grouped, alone = np.arange(len(self.groups.rows)), np.arange(0)
+        won, won_alone = np.zeros(len(self.groups.rows)), np.zeros(len(self.members.rows))
+        for block, aim in enumerate(aims):
+            if len(grouped):
+                slow = self.book.choose(self.groups, grouped, block, aim, samples) < SAFE * aim
+                parents = np.repeat(grouped[slow], GROUP)
+                split = (grouped[slow][:, None] * GROUP + np.arange(GROUP)).ravel()
+                self._split(split, parents, block)
+                won_alone[split] = won[parents]
+                grouped, alone = grouped[~slow], np.append(alone, split)
+            self.book.choose(self.members, alone, block, aim, samples)
+            won[grouped] += self.book.bets(self.groups, grouped, block, samples).log_growth(reached)
+            won_alone[alone] += self.book.bets(self.members, alone, block, samples).log_growth(reached)
+            grouped = grouped[won[grouped] < self.threshold]
+            alone = alone[won_alone[alone] < self.threshold]
+            if not len(grouped) + len(alone):
+                return reached
+        slowest = [
+            Bets.all(
+                [
+                    self.book.bets(self.groups, grouped, block, samples),
+                    self.book.bets(self.members, alone, block, samples),
+                ]
+            )
+            for block in range(len(aims))
+        ]
+        return self._largest(slowest, reached)
+
+    def _split(self, members: Rows, parents: Rows, block: int) -> None:
+        """Let `members` go on by themselves from `block` on, with the earlier bets of their `parents`."""
+        page = self.book.pages[block]
+        self.members.start[members] = block
+        self.members.unseen[members] = page.plan.unseen[self.groups.at(block)[parents]]
+        for earlier in range(block):
+            self.members.at(earlier)[members] = self.groups.at(earlier)[parents]
 
     def _largest(self, history: list[Bets], high: float) -> float:
         """The largest ρ <= `high` at which every margin has reached the threshold after some block."""
@@ -217,3 +182,18 @@ class _Race:
         while surplus(rho) < 0:  # the root from below: what is returned has passed
             rho -= PRECISION
         return float(rho)
+
+
+def certified_rho(
+    margins: Margins,
+    bound: Bound,
+    samples: Array,
+    *,
+    selected: int,
+    horizon: int | None,
+    alpha: float,
+    target: float | None = None,
+) -> Reached:
+    """What a `Contest` reaches in a single look, if the first `selected` of `samples` chose the margins."""
+    contest = Contest(margins, bound, samples[:selected], horizon=horizon, alpha=alpha, target=target)
+    return contest.reached(samples)

@@ -4,14 +4,64 @@ Cohen, Rosenfeld & Kolter 2019. The vote for a label is an indicator, the smooth
 label has more votes than that" a margin with values -1, 0 and 1: the bounds of rule `embedding` apply.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
+from certify.certificate import Certificate
+from certify.claims import claimed, contest
+from certify.ledger import AlphaLedger
 from certify.margins import Margins
+from certify.selection import selection_size
+from certify.sequential import Reached
+from certify.terms import Guarantee, Terms
+
+Array = NDArray[np.float64]
 
 
-def vote_margins(votes: NDArray[np.int64], selected: int, answer: int) -> Margins | None:
+def certify_votes(
+    votes: Mapping[Guarantee, NDArray[np.int64]], answers: Mapping[Guarantee, int], terms: Terms
+) -> Certificate:
+    """Certify rule `vote` (Cohen et al. 2019): that most noisy copies of the query vote as before.
+
+    votes    for each guarantee the label (item) for which each of n >= 2 noisy copies votes, (n,) numbers
+             >= 0, or -1 for a copy whose vote is in doubt and counts against the answer
+    answers  the label (item) that is served. A guarantee gets radius 0 when the first samples chose another
+             one.
+
+    With guarantee `label` the answer is an item of the label with most votes: it stays the same while both
+    keep most votes. With guarantee `item` it is the item with most votes, whatever the label with most votes
+    is, and labels need no votes. The smoothed share of a label is the mean of its indicator: this is
+    `certify` on vectors of indicators, with the method `cdf`.
+    """
+    if terms.method != "cdf":
+        raise ValueError(f"rule vote has the method cdf only, got {terms.method}")
+    if terms.guarantee not in votes:
+        raise ValueError(f"no votes were given for the guarantee {terms.guarantee}")
+    n = len(votes[terms.guarantee])
+    if n < 2:
+        raise ValueError(f"a certificate needs at least 2 samples, got {n}: raise max_samples")
+    selected = selection_size(n)
+    ledger = AlphaLedger(terms.alpha)
+    reached: dict[Guarantee, Reached] = {}
+    for claim, cast in votes.items():
+        if terms.guarantee == "item" and claim == "label":
+            continue  # the item with most votes need not be of this label
+        chosen = vote_margins(cast, selected, answers[claim])
+        if chosen is not None:
+            margins, indicators = chosen
+            reached[claim] = contest(claim, margins, indicators[:selected], terms, ledger).reached(indicators)
+    if terms.guarantee == "label" and "item" in reached:
+        # The item is that with most votes in the label with most votes.
+        reached["item"] = min(reached["item"], reached.get("label", Reached(0.0, 0.0)), key=lambda r: r.rho)
+    return claimed(terms, n, reached, ledger)
+
+
+def vote_margins(votes: NDArray[np.int64], selected: int, answer: int) -> tuple[Margins, Array] | None:
     """Margins of `answer` over everything else that copies vote for, or None if it was not chosen.
+
+    With them the indicators (n, d) at which they are taken.
 
     `votes` (n,): numbers >= 0, or -1 for a vote in doubt. The first `selected` votes choose: the answer has
     to have most of them (of equals the smallest number). Rivals that these votes name have a margin each; all
@@ -33,4 +83,4 @@ def vote_margins(votes: NDArray[np.int64], selected: int, answer: int) -> Margin
     weights[:, 1:-1] = -np.eye(len(weights))
     weights[:, 0], weights[:, -1] = 1, -1
     ends = np.ones(len(weights))
-    return Margins(indicators, weights, np.zeros(len(weights)), None, -ends, ends)
+    return Margins(weights, np.zeros(len(weights)), None, -ends, ends), indicators

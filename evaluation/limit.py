@@ -13,9 +13,9 @@ from rich.progress import track
 
 from certify import Terms, selection_size
 from certify.cdf import CDF
-from certify.certificate import chosen_margins
 from certify.histogram import linear_binning
 from certify.payoffs import LARGEST
+from certify.selection import chosen_margins
 from evaluation.workbench import held_out, workbench
 from models.smoothing import chunks
 from service.contest import contest, decide
@@ -37,8 +37,8 @@ def main(output: Path) -> None:
         most = retriever.settings.max_rivals
         for image in track(images.tensors, "drawing"):
             drawn = retriever.smoothed.sample(image, 0, chunks(SAMPLES))[:SAMPLES]
-            terms = Terms(retriever.sigma, 0.001)
             for n in SIZES:
+                terms = Terms(retriever.sigma, 0.001, horizon=n)
                 for rule in ("embedding", "vote"):
                     found = decide(
                         snapshot, drawn[:n], retriever.space, rule, terms, top_k=1, max_rivals=most
@@ -47,10 +47,10 @@ def main(output: Path) -> None:
             points = snapshot.lift(drawn)
             answer = int(snapshot.nearest(points.mean(axis=0), 1).rows[0])
             listing = contest(snapshot, points, answer, "label", most)["label"]
-            margins = chosen_margins(points, selection_size(SAMPLES), listing, retriever.space)
+            margins = chosen_margins(points[: selection_size(SAMPLES)], listing, retriever.space)
             rows = np.arange(len(margins))
             masses = sum(
-                linear_binning(margins.at(rows, first, first + BATCH), margins.lower, margins.upper)
+                linear_binning(margins.at(rows, points[first : first + BATCH]), margins.lower, margins.upper)
                 for first in range(0, SAMPLES, BATCH)
             )
             nothing = np.zeros(len(margins))

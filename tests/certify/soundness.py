@@ -37,9 +37,11 @@ from certify import (
     settled,
 )
 from certify.betting import Bets, Plan
+from certify.blocks import blocks
+from certify.book import Book, Units
 from certify.listing import Listing
 from certify.margins import Margins
-from certify.sequential import Reached, _Race, blocks, certified_rho
+from certify.sequential import Contest
 from certify.votes import vote_margins
 from tests.certify.worlds import Array, Rows, Rule, World, world_of
 
@@ -56,7 +58,7 @@ class Case:
     """What is asked for, and when certificates are read: after every round up to `n`, or once, at `n`.
 
     With a `target`, until it is settled. Methods `paper` and `bisector` are read once in any case. With
-    several `attempts` on fresh noise, the largest radius is believed.
+    several `attempts` on fresh noise, the largest radius is believed. `anytime`: no horizon is fixed.
     """
 
     rule: Rule = "embedding"
@@ -67,16 +69,20 @@ class Case:
     once: bool = False
     target: float | None = None
     attempts: int = 1
+    anytime: bool = False
 
     @property
     def reading(self) -> str:
         if self.once or self.method in ("paper", "bisector"):
             return "one"
-        return "every round" if self.target is None else "until settled"
+        reading = "every round" if self.target is None else "until settled"
+        return f"{reading}, no horizon" if self.anytime else reading
 
     @property
-    def horizon(self) -> int:
-        """As the service sets it."""
+    def horizon(self) -> int | None:
+        """None is fixed if the case is `anytime`."""
+        if self.anytime:
+            return None
         return self.n if self.target is None else min(self.n, TARGET_HORIZON)
 
     def counts(self) -> list[int]:
@@ -297,7 +303,7 @@ def enumerations() -> Iterator[Enumeration]:
 
 def first_bets_after(patch: pytest.MonkeyPatch, samples: int) -> None:
     """Let so many samples choose what to certify."""
-    patch.setattr("certify.certificate.SELECTION", samples)
+    patch.setattr(sys.modules["certify.selection"], "SELECTION", samples)
     patch.setattr(sys.modules["certify.rounds"], "SELECTION", samples)  # the name is a function as well
 
 
@@ -307,22 +313,33 @@ def first_bets_after(patch: pytest.MonkeyPatch, samples: int) -> None:
 def no_confidence(patch: pytest.MonkeyPatch) -> None:
     """Any wealth above 1 counts as proof."""
 
-    def credulous(*margins: Any, alpha: float, **options: Any) -> Reached:
-        return certified_rho(*margins, alpha=1.0, **options)
+    def credulous(*margins: Any, alpha: float, **options: Any) -> Contest:
+        return Contest(*margins, alpha=1.0, **options)
 
-    patch.setattr("certify.certificate.certified_rho", credulous)
+    patch.setattr("certify.claims.Contest", credulous)
 
 
 def bets_see_their_samples(patch: pytest.MonkeyPatch) -> None:
     """Payoffs and stakes are chosen from the samples on which they bet."""
-    plan = _Race._plan
+    choose, plan = Book.choose, Book._plan
+    looks: dict[Book, Array] = {}
 
-    def peeking(race: _Race, units: Rows, seen: Array, before: Plan | None, most: float) -> Plan:
-        drawn = round(seen[0].sum()) if len(seen) else 0
-        ahead = [race._masses(units, *span) for span in race.spans if span[0] == drawn]
-        return plan(race, units, ahead[0] if ahead else seen, before, most)
+    def looking(book: Book, units: Units, some: Rows, block: int, most: float, samples: Array) -> Array:
+        looks[book] = samples
+        return choose(book, units, some, block, most, samples)
 
-    patch.setattr(_Race, "_plan", peeking)
+    def peeking(
+        book: Book, units: Units, some: Rows, seen: Array, unseen: Array, most: float, first: int
+    ) -> Plan:
+        ahead = looks[book][first : 2 * first] if book in looks else []
+        if len(ahead):
+            whole = len(ahead) // book.selected * book.selected
+            parts = [part for part in (ahead[:whole], ahead[whole:]) if len(part)]
+            seen = sum((book._pieces(units, some, part).sum(axis=0) for part in parts), np.zeros_like(seen))
+        return plan(book, units, some, seen, unseen, most, first)
+
+    patch.setattr(Book, "choose", looking)
+    patch.setattr(Book, "_plan", peeking)
 
 
 def curve_with_the_wrong_sign(patch: pytest.MonkeyPatch) -> None:
@@ -370,31 +387,40 @@ def unlisted_rivals_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 def other_rivals_on_trust(patch: pytest.MonkeyPatch) -> None:
     """Only the rivals that look most dangerous are bet on."""
-    patch.setattr(_Race, "others", lambda race, rows, reached: reached)
+    patch.setattr(Contest, "_others", lambda contest, samples, aims, reached: reached)
 
 
 def groups_judged_by_one_member(patch: pytest.MonkeyPatch) -> None:
     """A group of rivals is bet on as if its first member were the most dangerous."""
-    confirm = _Race._confirm
-    patch.setattr(_Race, "_confirm", lambda race, units, *known: confirm(race, units[:, :1], *known))
+    begin = Contest.__init__
+
+    def partial(contest: Contest, margins: Margins, *known: Any, **options: Any) -> None:
+        begin(contest, margins, *known, **options)
+        groups = contest.groups
+        contest.groups = Units(groups.rows[:, :1], margins, groups.unseen.max(initial=0.0))
+
+    patch.setattr(Contest, "__init__", partial)
+    patch.setattr("certify.sequential.SAFE", 0.0)
 
 
 def unnamed_votes_forgotten(patch: pytest.MonkeyPatch) -> None:
     """Only those that the first votes named may win."""
 
-    def named(*votes: Any) -> Margins | None:
-        margins = vote_margins(*votes)
-        if margins is None:
+    def named(*votes: Any) -> tuple[Margins, Array] | None:
+        chosen = vote_margins(*votes)
+        if chosen is None:
             return None
-        return replace(margins, weights=margins.weights[:-1], offsets=margins.offsets[:-1],
-                       lower=margins.lower[:-1], upper=margins.upper[:-1])  # fmt: skip
+        margins, indicators = chosen
+        known = replace(margins, weights=margins.weights[:-1], offsets=margins.offsets[:-1],
+                        lower=margins.lower[:-1], upper=margins.upper[:-1])  # fmt: skip
+        return known, indicators
 
-    patch.setattr("certify.certificate.vote_margins", named)
+    patch.setattr("certify.votes.vote_margins", named)
 
 
 def no_ball(patch: pytest.MonkeyPatch) -> None:
     """The mean of the samples is taken for the mean embedding."""
-    patch.setattr("certify.certificate.mean_ball", lambda *_: 0.0)
+    patch.setattr("certify.certifier.mean_ball", lambda *_: 0.0)
 
 
 def rounded_up(patch: pytest.MonkeyPatch) -> None:

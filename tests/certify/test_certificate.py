@@ -25,8 +25,8 @@ from certify import (
     settled,
 )
 from certify.cdf import CDF
-from certify.certificate import chosen_margins
 from certify.mean import MEAN
+from certify.selection import chosen_margins
 from certify.sequential import NEAREST, Reached, certified_rho
 from tests.certify.worlds import World, briefly, steps
 
@@ -242,11 +242,12 @@ def test_radii_are_those_of_the_margins_rounded_down(
     world = random_world(seed, listed)
     samples = drawn(world)
     listings = world.listings(samples)
-    found = judged(samples, listings, guarantee, method, blur=blur)
+    found = judged(samples, listings, guarantee, method, horizon=N, blur=blur)
     for claim, listing in listings.items():
         rho = certified_rho(
-            chosen_margins(samples.astype(np.float64), 128, listing, BALL),
+            chosen_margins(samples[:128].astype(np.float64), listing, BALL),
             CDF if method == "cdf" else MEAN,
+            samples.astype(np.float64),
             selected=128,
             horizon=N,
             alpha=(0.9 if claim == guarantee else 0.1) * ALPHA,
@@ -287,7 +288,7 @@ def test_a_radius_is_below_its_bound_even_where_that_has_six_digits(
     rho: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The product of σ and ρ is rounded, and so is what led to ρ."""
-    monkeypatch.setattr("certify.certificate.certified_rho", lambda *_, **__: Reached(rho, rho))
+    monkeypatch.setattr("certify.sequential.Contest.reached", lambda *_: Reached(rho, rho))
     assert SIGMA * rho - 1.1e-6 < issue(CLEAR, "label", "cdf").radius < SIGMA * rho
 
 
@@ -557,8 +558,8 @@ def test_each_rival_has_a_margin_that_the_selection_does_not_change(listed: int)
         samples[:128] = np.array([shift, 0.2, 0.1])
         outside = listing.outside if listing.complete else 3.0
         moved = replace(listing, centre=samples[:128].mean(axis=0), outside=outside)
-        margins = chosen_margins(samples, 128, moved, BALL)
-        values = margins.at(np.arange(len(margins)), 128, N)
+        margins = chosen_margins(samples[:128], moved, BALL)
+        values = margins.at(np.arange(len(margins)), samples[128:])
         expected = [pair[128:] - to_winner[128:] for pair in pairs]
         if not listing.complete:
             spread = np.linalg.norm(samples[128:] - moved.centre, axis=1)
@@ -578,7 +579,7 @@ def test_the_certification_samples_do_not_choose(seed: int, listed: int) -> None
     exact = samples.astype(np.float64)
     other = exact.copy()
     other[128:] = -other[128:]
-    one, two = (chosen_margins(some, 128, listing, BALL) for some in (exact, other))
+    one, two = (chosen_margins(some[:128], listing, BALL) for some in (exact, other))
     np.testing.assert_array_equal(one.lower, two.lower)
     np.testing.assert_array_equal(one.upper, two.upper)
 
@@ -593,8 +594,8 @@ def test_a_rival_meets_the_best_candidate_of_the_selection(seed: int, listed: in
     if listing is None:
         return
     exact = samples.astype(np.float64)
-    margins = chosen_margins(exact, 128, listing, BALL)
-    chosen = margins.at(np.arange(len(listing.rivals)), 0, 128)
+    margins = chosen_margins(exact[:128], listing, BALL)
+    chosen = margins.at(np.arange(len(listing.rivals)), exact[:128])
     scores = chosen.mean(axis=1) / np.sqrt(chosen.var(axis=1) + 1e-12)
     for winner in listing.winners:
         gaps = ((exact[:128, None] - listing.rivals) ** 2).sum(axis=2).T

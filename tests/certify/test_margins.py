@@ -17,9 +17,9 @@ from tests.certify.worlds import seeded
 Array = NDArray[np.float64]
 
 
-def every(margins: Margins) -> Array:
+def every(margins: Margins, samples: Array) -> Array:
     """All margins at all samples."""
-    return margins.at(np.arange(len(margins)), 0, len(margins.samples))
+    return margins.at(np.arange(len(margins)), samples)
 
 
 def halved_difference(samples: Array, winners: Array, rivals: Array) -> Array:
@@ -43,8 +43,8 @@ def test_a_margin_is_half_the_difference_of_squared_distances(
     rng = np.random.default_rng(seed)
     samples = members(space, dimension, rng)
     winners, rivals = rng.standard_normal((2, 4, dimension))
-    margins = pair_margins(samples, winners, rivals, exact(space))
-    values = every(margins)
+    margins = pair_margins(winners, rivals, exact(space))
+    values = every(margins, samples)
     np.testing.assert_allclose(values, halved_difference(samples, winners, rivals), atol=1e-12)
     assert len(margins) == 4
     assert (values >= margins.lower[:, None] - 1e-12).all()
@@ -63,7 +63,7 @@ def test_margins_at_any_rows_and_any_samples(seed: int, unlisted: bool, data: st
     samples, centre = 0.3 * rng.standard_normal((20, 3)), 0.1 * rng.standard_normal(3)
     winners, rivals = rng.standard_normal((2, 5, 3))
     rest = (winners[0], centre, 1.2) if unlisted else None
-    margins = pair_margins(samples, winners, rivals, EmbeddingSpace(norm_bound=4.0), rest)
+    margins = pair_margins(winners, rivals, EmbeddingSpace(norm_bound=4.0), rest)
     expected = halved_difference(samples, winners, rivals)
     if unlisted:
         kept = np.maximum(1.2 - np.linalg.norm(samples - centre, axis=1), 0.0)
@@ -72,7 +72,7 @@ def test_margins_at_any_rows_and_any_samples(seed: int, unlisted: bool, data: st
     assert len(margins) == len(expected)
     rows = np.array(data.draw(st.lists(st.integers(0, len(expected) - 1), max_size=8)), dtype=np.int64)
     first, last = sorted(data.draw(st.tuples(st.integers(0, 20), st.integers(0, 20))))
-    found = margins.at(rows, first, last)
+    found = margins.at(rows, samples[first:last])
     assert found.shape == (len(rows), last - first)
     np.testing.assert_allclose(found, expected[rows, first:last], atol=1e-12)
 
@@ -86,8 +86,8 @@ def test_the_last_margin_is_below_that_over_every_item_outside(
     samples = members(space, dimension, rng)
     winner, centre = 0.7 * rng.standard_normal((2, dimension))
     none = np.zeros((0, dimension))
-    margins = pair_margins(samples, none, none, exact(space), (winner, centre, outside))
-    values = every(margins)
+    margins = pair_margins(none, none, exact(space), (winner, centre, outside))
+    values = every(margins, samples)
     directions = rng.standard_normal((100, dimension))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     rivals = centre + outside * directions * rng.choice([1.0, 1.5], 100)[:, None]
@@ -102,17 +102,17 @@ def test_the_last_margin_is_attained_by_the_item_behind_the_sample() -> None:
     centre, winner, sample = np.array([0.1, 0.2]), np.array([0.3, 0.1]), np.array([0.4, 0.6])
     away = (sample - centre) / np.linalg.norm(sample - centre)
     none = np.zeros((0, 2))
-    bound = pair_margins(sample[None], none, none, EmbeddingSpace(), (winner, centre, 0.9))
+    bound = pair_margins(none, none, EmbeddingSpace(), (winner, centre, 0.9))
     worst = halved_difference(sample[None], winner[None], (centre + 0.9 * away)[None])
-    assert every(bound)[0, 0] == pytest.approx(worst[0, 0], rel=1e-12)
+    assert every(bound, sample[None])[0, 0] == pytest.approx(worst[0, 0], rel=1e-12)
 
 
 def test_a_sample_beyond_all_that_is_listed_may_lie_on_a_rival() -> None:
     """Farther from the centre than `outside`, a rival may be where the sample is."""
     winner, centre, sample = np.array([0.5, 0.0]), np.zeros(2), np.array([0.0, 0.9])
     none = np.zeros((0, 2))
-    bound = pair_margins(sample[None], none, none, EmbeddingSpace(), (winner, centre, 0.4))
-    assert every(bound)[0, 0] == pytest.approx(-(0.5**2 + 0.9**2) / 2, rel=1e-12)
+    bound = pair_margins(none, none, EmbeddingSpace(), (winner, centre, 0.4))
+    assert every(bound, sample[None])[0, 0] == pytest.approx(-(0.5**2 + 0.9**2) / 2, rel=1e-12)
 
 
 @seeded
@@ -130,9 +130,9 @@ def test_no_sample_that_is_off_by_the_slack_is_taken_for_too_much(
     lengths = np.linalg.norm(moves, axis=1, keepdims=True)
     samples = truth + moves * np.minimum(1.0, slack / np.maximum(lengths, 1e-300))
     unlisted = (winners[0], 0.5 * rng.standard_normal(dimension), outside)
-    true = pair_margins(truth, winners, rivals, exact(space), unlisted)
-    taken = pair_margins(samples, winners, rivals, replace(space, slack=slack), unlisted)
-    assert (every(taken) <= every(true) + 1e-12).all()
+    true = pair_margins(winners, rivals, exact(space), unlisted)
+    taken = pair_margins(winners, rivals, replace(space, slack=slack), unlisted)
+    assert (every(taken, samples) <= every(true, truth) + 1e-12).all()
     np.testing.assert_array_equal(taken.lower, true.lower)
     np.testing.assert_array_equal(taken.upper, true.upper)
 
@@ -148,8 +148,8 @@ def test_no_more_slack_is_taken_off_a_pair_than_a_sample_may_be_off(
     truth = 0.3 * rng.standard_normal((10, dimension))
     weight = winner - rival
     moved = truth + slack * weight / np.linalg.norm(weight)
-    taken = pair_margins(moved, winner, rival, EmbeddingSpace(norm_bound=9.0, slack=slack))
-    np.testing.assert_allclose(every(taken), halved_difference(truth, winner, rival), atol=1e-10)
+    taken = pair_margins(winner, rival, EmbeddingSpace(norm_bound=9.0, slack=slack))
+    np.testing.assert_allclose(every(taken, moved), halved_difference(truth, winner, rival), atol=1e-10)
 
 
 def test_slack_of_the_last_margin_in_closed_form() -> None:
@@ -157,7 +157,7 @@ def test_slack_of_the_last_margin_in_closed_form() -> None:
     samples, none = np.array([[0.2], [-0.4]]), np.zeros((0, 1))
     unlisted = (np.array([0.5]), np.zeros(1), 0.8)
     sharp, blunt = (
-        every(pair_margins(samples, none, none, EmbeddingSpace(norm_bound=1.0, slack=slack), unlisted))
+        every(pair_margins(none, none, EmbeddingSpace(norm_bound=1.0, slack=slack), unlisted), samples)
         for slack in (0.0, 0.1)
     )
     np.testing.assert_allclose(sharp - blunt, 0.1 * 2.3, rtol=1e-12)
@@ -172,5 +172,5 @@ def test_items_one_unit_in_the_last_place_apart_may_lose_to_one_another() -> Non
         winner /= 1.2 * np.linalg.norm(winner)
         rival = winner.copy()
         rival[0] = np.nextafter(rival[0], 0)
-        margins = pair_margins(winner[None], winner[None], rival[None], space)
+        margins = pair_margins(winner[None], rival[None], space)
         assert margins.lower[0] <= TINY

@@ -29,8 +29,8 @@ from certify import (
     selection_size,
 )
 from certify.cdf import CDF
-from certify.certificate import chosen_margins
 from certify.mean import MEAN
+from certify.selection import chosen_margins
 from certify.sequential import certified_rho
 from tests.certify.worlds import World, briefly, seeded, steps
 
@@ -239,7 +239,8 @@ def test_all_or_none_of_the_samples_at_an_end(
     samples = place.embed(np.where(np.arange(n) % 8 < 8 * share, 1.0, -1.0)).astype(np.float32)
     centre = samples[: selection_size(n)].astype(np.float64).mean(axis=0)
     listing = Listing(place.gallery[:1], place.gallery[1:], centre, np.inf)
-    certificate = certify(samples, {guarantee: listing}, BALL, Terms(SIGMA, 0.05, guarantee, method))
+    terms = Terms(SIGMA, 0.05, guarantee, method, horizon=n)
+    certificate = certify(samples, {guarantee: listing}, BALL, terms)
     assert sane(certificate)
     assert share == 1.0 or certificate.radius == 0
     assert share != 1.0 or n < 255 or certificate.radius > 0.1
@@ -373,7 +374,8 @@ def certificates() -> Iterator[tuple[Certificate, Mapping[Guarantee, Listing], N
         place = world(gallery, [0, 0, 1, 1, 2, 2], deviations=rng.uniform(0, 3), sigma=rng.uniform(0.01, 3))
         samples = place.draw(np.random.default_rng(seed), 1000)
         for guarantee, method in product(GUARANTEES, METHODS):
-            yield judged(place, samples, guarantee, method), place.listings(samples), samples, place
+            certificate = judged(place, samples, guarantee, method, horizon=1000)
+            yield certificate, place.listings(samples), samples, place
 
 
 def test_radii_survive_json_and_are_never_above_the_bound() -> None:
@@ -385,9 +387,9 @@ def test_radii_survive_json_and_are_never_above_the_bound() -> None:
             assert math.isinf(radius) or radius == round(radius, 6)
         if terms.method not in BETS or terms.guarantee == "label" or "item" not in listings:
             continue  # a label radius may be that of the item
-        margins = chosen_margins(samples.astype(np.float64), 128, listings["item"], place.space)
+        margins = chosen_margins(samples[:128].astype(np.float64), listings["item"], place.space)
         rho = certified_rho(
-            margins, CDF if terms.method == "cdf" else MEAN,
+            margins, CDF if terms.method == "cdf" else MEAN, samples.astype(np.float64),
             selected=128, horizon=1000, alpha=0.9 * ALPHA,
         ).rho  # fmt: skip
         sent = json.loads(json.dumps(certificate.radius))

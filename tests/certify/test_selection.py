@@ -14,9 +14,9 @@ Array = NDArray[np.float64]
 SPACE = EmbeddingSpace()
 
 
-def standing(margins: Margins) -> float:
+def standing(margins: Margins, samples: Array) -> float:
     """Mean over standard deviation of the last margin."""
-    values = margins.at(np.array([len(margins) - 1]), 0, len(margins.samples))
+    values = margins.at(np.array([len(margins) - 1]), samples)
     return float(values.mean() / values.std())
 
 
@@ -29,7 +29,7 @@ def test_best_winners_against_a_loop_over_all_pairs(
     samples = 0.2 * rng.standard_normal((50, dimension))
     winners, others = rng.standard_normal((candidates, dimension)), rng.standard_normal((rivals, dimension))
     for rival, chosen in zip(others, best_winners(samples, winners, others), strict=True):
-        scores = [standing(pair_margins(samples, a[None], rival[None], SPACE)) for a in winners]
+        scores = [standing(pair_margins(a[None], rival[None], SPACE), samples) for a in winners]
         assert scores[chosen] >= max(scores) - 1e-6 * max(1, abs(max(scores)))
 
 
@@ -40,9 +40,7 @@ def test_best_outside_winner_against_a_loop(seed: int, candidates: int, outside:
     samples, winners = 0.2 * rng.standard_normal((50, 3)), rng.standard_normal((candidates, 3))
     centre = samples.mean(axis=0)
     none = np.zeros((0, 3))
-    scores = [
-        standing(pair_margins(samples, none, none, SPACE, unlisted=(a, centre, outside))) for a in winners
-    ]
+    scores = [standing(pair_margins(none, none, SPACE, (a, centre, outside)), samples) for a in winners]
     # The selection's guard against a deviation of zero moves a score by up to 1e-5 of itself.
     assert scores[best_outside_winner(samples, winners, centre, outside)] >= max(scores) - 1e-4 * max(
         1, abs(max(scores))

@@ -11,13 +11,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from certify.betting import Bets, Plan, plan
+from certify.betting import Plan, plan
+from certify.blocks import blocks
+from certify.book import Book, Units
 from certify.cdf import CDF, CdfPayoffs
 from certify.histogram import BINS, linear_binning
 from certify.margins import Margins
 from certify.mean import MEAN
 from certify.payoffs import LARGEST, Bound
-from certify.sequential import GROUP, NEAREST, TINY, Reached, _Race, blocks, certified_rho
+from certify.sequential import GROUP, NEAREST, TINY, Contest, Reached, certified_rho
 from tests.certify.worlds import briefly, seeded
 
 Array = NDArray[np.float64]
@@ -31,10 +33,10 @@ seeds = st.integers(0, 2**32)
 
 
 def margins_of(values: Array, lower: Array | float = -1.0, upper: Array | float = 1.0) -> Margins:
-    """Margins that take the rows of `values` (K, n)."""
+    """Margins that take the rows of `values` (K, n) where the samples are their columns."""
     count = len(values)
     ends = [np.broadcast_to(np.asarray(end, dtype=np.float64), count).copy() for end in (lower, upper)]
-    return Margins(values.T.copy(), np.eye(count), np.zeros(count), None, ends[0], ends[1])
+    return Margins(np.eye(count), np.zeros(count), None, ends[0], ends[1])
 
 
 def reached(
@@ -49,7 +51,7 @@ def reached(
     target: float | None = None,
 ) -> Reached:
     return certified_rho(
-        margins_of(values, lower, upper), bound,
+        margins_of(values, lower, upper), bound, values.T,
         selected=selected, horizon=horizon or values.shape[1], alpha=alpha, target=target,
     )  # fmt: skip
 
@@ -235,16 +237,16 @@ def test_bets_on_a_block_are_chosen_before_it(
     """Other samples from the 1024th on: the same plans for each group of rivals while only 1024 are seen."""
     chosen: dict[tuple[int, ...], list[tuple[int, Array]]] = {}
 
-    def recorded(race: _Race, units: Rows, seen: Array, *rest: Any) -> Plan:
-        made = original(race, units, seen, *rest)
-        for unit, row, rho, stake in zip(units, seen, made.rho, made.stakes, strict=True):
+    def recorded(book: Book, units: Units, some: Rows, seen: Array, *rest: Any) -> Plan:
+        made = original(book, units, some, seen, *rest)
+        for unit, row, rho, stake in zip(units.rows[some], seen, made.rho, made.stakes, strict=True):
             if round(row.sum()) <= 1024:
                 plans = chosen.setdefault(tuple(unit.tolist()), [])
                 plans.append((round(row.sum()), np.array([rho, stake])))
         return made
 
-    original = _Race._plan
-    monkeypatch.setattr("certify.sequential._Race._plan", recorded)
+    original = Book._plan
+    monkeypatch.setattr(Book, "_plan", recorded)
     values, lower = several(5, 1500, count)
     reached(values, bound, lower=lower, horizon=4000)
     one, chosen = chosen, {}
@@ -371,12 +373,13 @@ def test_a_rival_that_leaves_its_group_starts_where_the_group_stood(
     """Bets on it go on with later samples: nobody returns to those that were bet on, to bet better."""
     planned: list[tuple[list[int], int]] = []
 
-    def recorded(race: _Race, units: Rows, seen: Array, *rest: Any) -> Plan:
-        planned.extend((unit.tolist(), round(row.sum())) for unit, row in zip(units, seen, strict=True))
-        return original(race, units, seen, *rest)
+    def recorded(book: Book, units: Units, some: Rows, seen: Array, *rest: Any) -> Plan:
+        rows = units.rows[some].tolist()
+        planned.extend((unit, round(row.sum())) for unit, row in zip(rows, seen, strict=True))
+        return original(book, units, some, seen, *rest)
 
-    original = _Race._plan
-    monkeypatch.setattr("certify.sequential._Race._plan", recorded)
+    original = Book._plan
+    monkeypatch.setattr(Book, "_plan", recorded)
     rng = np.random.default_rng(0)
     values = np.concatenate([normal(rng, 4000, 0.25, 0.2, NEAREST), normal(rng, 4000, 0.6, 0.05, GROUP)])
     values[-1, 2 * SELECTED - 20 :: 2] = -0.9
@@ -389,28 +392,69 @@ def test_a_rival_that_leaves_its_group_starts_where_the_group_stood(
 
 def test_a_rival_inherits_what_its_own_group_has_won(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two groups, one with larger margins, are split at once: each rival inherits from its own."""
-    handed_down: list[tuple[Rows, list[Bets]]] = []
+    handed_down: list[tuple[Contest, Rows, int]] = []
 
-    def recorded(race: _Race, units: Rows, history: list[Bets], *rest: Any) -> float:
-        handed_down.append((units, history))
-        return original(race, units, history, *rest)
+    def recorded(contest: Contest, members: Rows, parents: Rows, block: int) -> None:
+        original(contest, members, parents, block)
+        if len(members):
+            handed_down.append((contest, members, block))
 
-    original = _Race._confirm
-    monkeypatch.setattr("certify.sequential._Race._confirm", recorded)
+    original = Contest._split
+    monkeypatch.setattr(Contest, "_split", recorded)
     rng = np.random.default_rng(0)
     values = np.concatenate([normal(rng, 3000, mean, 0.02, GROUP) for mean in (0.5, 0.7)])
     values[0, 200::2] = values[GROUP, 200::2] = -0.4
     reached(np.concatenate([normal(rng, 3000, 0.25, 0.2, NEAREST), values]))
-    (groups, nothing), (units, history) = handed_down
-    assert groups.shape == (2, GROUP)
-    assert nothing == []
-    assert sorted(units.ravel()) == list(range(NEAREST, NEAREST + 2 * GROUP))
-    assert len(history) > 0
-    home = (units[:, :, None] == groups.ravel()).argmax(axis=2)[:, 0] // GROUP
-    for (first, last), bets in zip(blocks(SELECTED, 3000), history, strict=False):
+    ((contest, members, block),) = handed_down
+    assert sorted(members) == list(range(2 * GROUP))
+    assert block > 0
+    groups = contest.groups.rows
+    np.testing.assert_array_equal(contest.members.rows, groups.reshape(-1, 1))
+    for earlier, (first, last) in enumerate(blocks(SELECTED, 3000)[:block]):
         smallest = values[groups - NEAREST, first:last].min(axis=1).mean(axis=1)
-        inherited = bets.masses @ np.linspace(-1, 1, BINS + 1) / (last - first)
-        np.testing.assert_allclose(inherited, smallest[home], atol=1e-9)
+        masses = contest.book.pages[earlier].masses[contest.members.at(earlier)[members]]
+        inherited = masses @ np.linspace(-1, 1, BINS + 1) / (last - first)
+        np.testing.assert_allclose(inherited, smallest[members // GROUP], atol=1e-9)
+
+
+def most_won(contest: Contest, units: Units, unit: int, rho: float, samples: Array) -> float:
+    """The largest log wealth of a unit after some block, from all that the book has on it."""
+    wealth = [0.0]
+    for block in range(len(contest.book.pages)):
+        if units.at(block)[unit] >= 0:
+            bets = contest.book.bets(units, np.array([unit]), block, samples)
+            wealth.append(wealth[-1] + float(bets.log_growth(rho)[0]))
+    return max(wealth)
+
+
+@both
+def test_every_rival_has_won_by_itself_or_in_its_group_when_it_is_let_go(bound: Bound) -> None:
+    """At the radius that is certified, counted from the book: what is handed down is what was won."""
+    later = 0
+    for seed in range(25):
+        rng = np.random.default_rng(seed)
+        values = np.concatenate(
+            [normal(rng, 2500, 0.25, 0.2, NEAREST)]
+            + [normal(rng, 2500, mean, rng.uniform(0.02, 0.3), GROUP) for mean in rng.uniform(0.3, 0.8, 5)]
+        )
+        unlucky = rng.integers(NEAREST, len(values), 6)
+        for rival, first in zip(unlucky, rng.integers(SELECTED, 1500, 6), strict=True):
+            values[rival, first : first + rng.integers(1, 100)] = rng.uniform(-0.9, 0.1)
+        contest = Contest(margins_of(values), bound, values.T[:SELECTED], horizon=2500, alpha=ALPHA)
+        rho = contest.reached(values.T).rho
+        if rho == 0:
+            continue
+        members = contest.members
+        alone = np.max([members.at(block) for block in range(len(contest.book.pages))], axis=0) >= 0
+        later += int((members.start > 0).sum())
+        for member in np.flatnonzero(alone):
+            won = most_won(contest, members, member, rho, values.T)
+            assert won > contest.threshold - 1e-9
+        for group in set(np.flatnonzero(~alone) // GROUP):
+            assert (
+                rho == 0 or most_won(contest, contest.groups, group, rho, values.T) > contest.threshold - 1e-9
+            )
+    assert later >= 5 * GROUP
 
 
 def test_members_of_a_group_that_fail_one_at_a_time_are_told_apart() -> None:
@@ -432,7 +476,7 @@ def test_margins_computed_in_parts_are_all_margins(
 ) -> None:
     values, lower = several(3, 900, 70)
     whole = reached(values, bound, lower=lower)
-    monkeypatch.setattr("certify.sequential.BLOCK", rows * 128)
+    monkeypatch.setattr("certify.book.BLOCK", rows * 128)
     assert reached(values, bound, lower=lower) == whole
 
 
@@ -533,12 +577,12 @@ def test_with_a_target_every_bet_aims_at_it(monkeypatch: pytest.MonkeyPatch) -> 
     """Those on the nearest rivals and those on groups."""
     aims = []
 
-    def recorded(race: _Race, units: Rows, seen: Array, before: Any, most: float) -> Plan:
-        aims.append(most)
-        return original(race, units, seen, before, most)
+    def recorded(*known: Any) -> Plan:
+        aims.append(known[-2])
+        return original(*known)
 
-    original = _Race._plan
-    monkeypatch.setattr("certify.sequential._Race._plan", recorded)
+    original = Book._plan
+    monkeypatch.setattr(Book, "_plan", recorded)
     values, lower = several(0, 1000, 60)
     reached(values, lower=lower, target=0.25)
     assert set(aims) == {0.25}

@@ -18,7 +18,7 @@ from scipy.stats import binom, ncx2
 
 from certify import GUARANTEES, METHODS, Guarantee, Method, rounds
 from certify.betting import Bets
-from certify.sequential import _Race
+from certify.sequential import Contest
 from models import CHUNK, EmbeddingModel, SmoothedModel
 from service.cache import SampleCache
 from service.cache_stores import EmbeddedStore
@@ -110,15 +110,15 @@ def mean_wealth(world: World, method: Method, n: int) -> float:
     borders = block_borders(n, n)
     sizes = np.diff(borders).tolist()
     wealth: list[float] = []
-    largest = _Race._largest
+    largest = Contest._largest
 
-    def watched(race: _Race, history: list[Bets], high: float) -> float:
+    def watched(contest: Contest, history: list[Bets], high: float) -> float:
         wealth.append(float(np.exp(sum(bets.log_growth(rho)[0] for bets in history))))
-        return largest(race, history, high)
+        return largest(contest, history, high)
 
     total = chosen = 0.0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_Race, "_largest", watched)
+        patch.setattr(Contest, "_largest", watched)
         for counts in product(*(range(size + 1) for size in sizes)):
             probability = prod(binom.pmf(some, size, low) for some, size in zip(counts, sizes, strict=True))
             if probability < 1e-9:

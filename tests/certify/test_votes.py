@@ -35,7 +35,9 @@ def cast(seed: int, n: int, shares: list[float]) -> Votes:
 
 
 def items(votes: Votes, answer: int = 0, **terms: float) -> Certificate:
-    return certify_votes({"item": votes}, {"item": answer}, Terms(SIGMA, ALPHA, "item", **terms))
+    """With bets for just these votes, if no horizon is given."""
+    known = {"horizon": max(len(votes), 1), **terms}
+    return certify_votes({"item": votes}, {"item": answer}, Terms(SIGMA, ALPHA, "item", **known))  # type: ignore[arg-type]
 
 
 def both(labels: Votes, rows: Votes, label: int = 0, item: int = 0) -> Certificate:
@@ -120,9 +122,10 @@ def test_no_margin_is_larger_than_any_truth_behind_a_doubt(votes: list[int], tru
         assert vote_margins(seen, selected, 0) is None
         return
     answer = int(np.bincount(first).argmax())
-    margins = vote_margins(seen, selected, answer)
-    assert margins is not None
-    values = margins.at(np.arange(len(margins)), 0, len(seen))
+    chosen = vote_margins(seen, selected, answer)
+    assert chosen is not None
+    margins, indicators = chosen
+    values = margins.at(np.arange(len(margins)), indicators)
     assert (values >= margins.lower[:, None]).all()
     assert (values <= margins.upper[:, None]).all()
     named = sorted(set(first.tolist()) - {answer})

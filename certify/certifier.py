@@ -1,0 +1,136 @@
+"""From samples and a listing to one answer's certificate: `certify`, and `Certifier` for several looks."""
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from certify.ball import mean_ball
+from certify.bisector import bisector_radius
+from certify.certificate import Certificate, issued, void
+from certify.claims import claimed, contest
+from certify.ledger import AlphaLedger
+from certify.listing import Listing
+from certify.paper import lipschitz, paper_radius
+from certify.selection import chosen_margins, selection_size
+from certify.sequential import Contest
+from certify.space import EmbeddingSpace
+from certify.terms import GUARANTEES, Guarantee, Terms
+
+Array = NDArray[np.float64]
+Listings = Mapping[Guarantee, Listing]
+
+
+class Certifier:
+    """The certificates of one answer by rule `embedding`, method `cdf` or `mean`, look after look.
+
+    Each look reuses what earlier ones computed, and gives the certificate that it would give alone, to the
+    last bit. For n >= 256 all certificates of one sequence of samples hold together with probability
+    1 - alpha, with a horizon and without: bets are chosen from earlier samples and positions alone.
+
+    listings  the contest of each guarantee, centred on the mean of the first `selection_size(n)` samples
+              and chosen with these alone. A guarantee without one gets radius 0.
+    """
+
+    def __init__(self, listings: Listings, space: EmbeddingSpace, terms: Terms) -> None:
+        if terms.method not in ("cdf", "mean"):
+            raise ValueError(f"method {terms.method} holds for one number of samples only: use certify")
+        self.listings, self.space, self.terms = listings, space, terms
+        self._ledger = AlphaLedger(terms.alpha)
+        self._contests: dict[Guarantee, Contest] = {}
+        # Samples looked at before, all of them in the space.
+        self._known = 0
+
+    def certificate(
+        self, samples: NDArray[np.floating], claims: Collection[Guarantee] = GUARANTEES
+    ) -> Certificate:
+        """Certify with `samples` (n, d), n >= 2, which begin with those of all earlier looks.
+
+        claims  guarantees that may be claimed now. Any other gets radius 0 at this look, and is as if it had
+                no listing: the answer that is served is not the one that the selection chose.
+
+        Raises `ValueError` on fewer samples than before, or than 2, or if a listing is not centred on the
+        selection mean.
+        """
+        selected, n = _selected(samples), len(samples)
+        if n < self._known:
+            raise ValueError(f"a look at {n} samples after one at {self._known}: looks only grow")
+        fault = _fault(samples[self._known :], self.listings, self.space)
+        if fault is not None:
+            return void(self.terms, n, fault)
+        exact = np.ascontiguousarray(samples, dtype=np.float64)
+        _check_centres(exact[:selected], self.listings)
+        self._known = n
+        reached = {}
+        for claim, listing in self.listings.items():
+            if claim not in claims:
+                continue
+            if claim not in self._contests:
+                margins = chosen_margins(exact[:selected], listing, self.space)
+                self._contests[claim] = contest(claim, margins, exact[:selected], self.terms, self._ledger)
+            reached[claim] = self._contests[claim].reached(exact)
+        return claimed(self.terms, n, reached, self._ledger)
+
+
+def certify(
+    samples: NDArray[np.floating], listings: Listings, space: EmbeddingSpace, terms: Terms
+) -> Certificate:
+    """Certify rule `embedding`: that the item nearest to g(x) keeps its label, and stays the same item.
+
+    samples   (n, d): h(x + σz_i), n >= 2 independent draws, in the order in which they were drawn
+    listings  the contest of each guarantee, centred on the mean of the first `selection_size(n)` samples
+              and chosen with these alone. A guarantee that is missing gets radius 0: the answer that is
+              served is not the one that the selection chose.
+
+    Methods `mean` and `cdf` bet on margins of pairs that the first samples chose, and may be read after
+    every round of samples: this is a `Certifier` with a single look. `paper` and `bisector` bound g in a ball
+    around the mean of all samples, for one n that is fixed beforehand. The label guarantee sets the best
+    same-label item against each rival; as the same item is the same label, the label radius is never below
+    the item radius. Raises `ValueError` on fewer than 2 samples, or a listing that is not centred on the
+    selection mean.
+    """
+    if terms.method in ("cdf", "mean"):
+        return Certifier(listings, space, terms).certificate(samples)
+    selected = _selected(samples)
+    fault = _fault(samples, listings, space)
+    if fault is not None:
+        return void(terms, len(samples), fault)
+    exact = samples.astype(np.float64)
+    _check_centres(exact[:selected], listings)
+    ledger = AlphaLedger(terms.alpha)
+    radii = _in_the_ball(exact, listings, space, terms, ledger)
+    return issued(terms, len(samples), radii, radii, ledger.entries)
+
+
+def _selected(samples: NDArray[np.floating]) -> int:
+    if len(samples) < 2:
+        raise ValueError(f"a certificate needs at least 2 samples, got {len(samples)}: raise max_samples")
+    return selection_size(len(samples))
+
+
+def _fault(samples: NDArray[np.floating], listings: Listings, space: EmbeddingSpace) -> str | None:
+    """Why nothing can be certified with these samples and listings, if so."""
+    if not space.holds(samples):
+        return "the model returned a value that is not finite or out of range"
+    if not all(listing.finite for listing in listings.values()):
+        return "the gallery holds a vector that is not finite"
+    return None
+
+
+def _check_centres(selection: Array, listings: Listings) -> None:
+    centre = selection.mean(axis=0)
+    if not all(np.array_equal(listing.centre, centre) for listing in listings.values()):
+        raise ValueError("a listing must be centred on the mean of the selection samples")
+
+
+def _in_the_ball(
+    samples: Array, listings: Listings, space: EmbeddingSpace, terms: Terms, ledger: AlphaLedger
+) -> dict[Guarantee, float]:
+    share = ledger.spend("ball around the mean embedding", 1)
+    epsilon = mean_ball(len(samples), share, space.norm_bound) + space.slack
+    slope = lipschitz(terms.sigma, space.norm_bound)
+    rule = paper_radius if terms.method == "paper" else bisector_radius
+    mean = samples.mean(axis=0)
+    return {
+        claim: rule(mean, listing, epsilon=epsilon, lipschitz=slope) for claim, listing in listings.items()
+    }

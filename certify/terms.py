@@ -1,0 +1,45 @@
+"""What a certificate is asked for."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Guarantee = Literal["label", "item"]
+Method = Literal["cdf", "mean", "bisector", "paper"]
+GUARANTEES: tuple[Guarantee, ...] = get_args(Guarantee)
+METHODS: tuple[Method, ...] = get_args(Method)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a certificate is asked for.
+
+    sigma      standard deviation of the noise, in pixels
+    alpha      probability that the claim may be wrong
+    guarantee  the claim that was asked for; it gets most of alpha
+    method     the bound
+    horizon    number of samples at which the radius should be best; None: none is fixed, the radius is about
+               as good as it can be whenever it is read (`certify.blocks`)
+    target     the only radius that matters, in pixels; None: the largest possible
+    blur       what the query may differ in l2 norm from the one that was posted, which all radii are
+               reduced by
+    """
+
+    sigma: float
+    alpha: float
+    guarantee: Guarantee = "label"
+    method: Method = "cdf"
+    horizon: int | None = None
+    target: float | None = None
+    blur: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.sigma < float("inf"):
+            raise ValueError(f"sigma must be positive and finite, got {self.sigma}")
+        if self.method not in METHODS:
+            raise ValueError(f"unknown method {self.method!r}; there is: {', '.join(METHODS)}")
+        if self.horizon is not None and self.horizon < 1:
+            raise ValueError(f"the horizon must be at least 1 sample, got {self.horizon}")
+        if not 0 <= self.blur < float("inf"):
+            raise ValueError(f"blur must be finite and not negative, got {self.blur}")
+        if self.target is not None and not 0 < self.target < float("inf"):
+            raise ValueError(f"the target radius must be positive and finite, got {self.target}")

@@ -1,0 +1,235 @@
+"""Looks: whatever came before, each gives the certificate that it would give alone, to the last bit."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from certify import (
+    GUARANTEES,
+    TARGET_HORIZON,
+    Certifier,
+    Guarantee,
+    Listing,
+    Method,
+    Terms,
+    certify,
+    rounds,
+)
+from certify.book import Book
+from tests.certify.soundness import ALPHA, Case, bets_see_their_samples, no_confidence, simulate
+from tests.certify.worlds import BALL, SIGMA, WORLDS, World, briefly, world_of
+
+Array = NDArray[np.float64]
+Samples = NDArray[np.float32]
+BETS: tuple[Method, ...] = ("cdf", "mean")
+MOST = 2600
+
+
+def splitting(seed: int) -> tuple[Samples, dict[Guarantee, Listing]]:
+    """A contest of many rivals, groups of which are split at several blocks, with some rivals unlisted.
+
+    Samples (n, 70) near one of two points, but for runs in which they are near some of the rivals.
+    """
+    rng = np.random.default_rng(seed)
+    gallery = rng.standard_normal((150, 70))
+    gallery *= rng.uniform(0.5, 0.9, (150, 1)) / np.linalg.norm(gallery, axis=1, keepdims=True)
+    gallery[:4] = gallery[0] + 0.02 * rng.standard_normal((4, 70))
+    samples = 0.85 * gallery[rng.choice(4, MOST)] + rng.uniform(0.02, 0.05) * rng.standard_normal((MOST, 70))
+    for first in rng.integers(0, MOST, 12):
+        samples[first : first + rng.integers(1, 20)] = 0.9 * gallery[rng.integers(4, 150)]
+    samples = (samples / np.maximum(1.01 * np.linalg.norm(samples, axis=1, keepdims=True), 1)).astype(
+        np.float32
+    )
+    centre = samples[:128].astype(np.float64).mean(axis=0)
+    order = np.argsort(np.linalg.norm(gallery - centre, axis=1))
+    rivals = order[~np.isin(order, np.arange(4))]
+    listed = rng.integers(100, len(rivals) + 1)
+    outside = np.inf if listed == len(rivals) else float(np.linalg.norm(gallery[rivals[listed]] - centre))
+    label = Listing(gallery[:4], gallery[rivals[:listed]], centre, outside)
+    item = Listing(gallery[order[:1]], gallery[order[1:60]], centre, 1.1)
+    return samples, {"label": label, "item": item}
+
+
+def counts_of(rng: np.random.Generator, most: int) -> list[int]:
+    """Some numbers of samples, at the borders of blocks and between, in rising order, and one of them twice."""
+    found = rng.integers(256, most + 1, rng.integers(1, 6)).tolist()
+    found += rng.choice([256, 384, 512, 640, 1024, 2048], 2).tolist()
+    return sorted(count for count in [*found, found[0]] if count <= most)
+
+
+# --- each look is what it would be alone
+
+
+@pytest.mark.parametrize("method", BETS)
+@pytest.mark.parametrize("guarantee", GUARANTEES)
+@pytest.mark.parametrize("horizon", [None, 1000, MOST])
+@pytest.mark.parametrize("target", [None, 0.1])
+def test_a_look_is_the_same_whatever_looks_came_before(
+    method: Method, guarantee: Guarantee, horizon: int | None, target: float | None
+) -> None:
+    """With any claims withheld at some of them, and samples in other arrays of another precision."""
+    terms = Terms(SIGMA, ALPHA, guarantee, method, horizon, target, blur=0.001)
+    split, positive = 0, 0
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        samples, listings = splitting(seed)
+        certifier = Certifier(listings, BALL, terms)
+        for count in counts_of(rng, MOST):
+            claims = [claim for claim in GUARANTEES if rng.random() < 0.8]
+            some = samples[:count].astype(np.float64 if rng.random() < 0.5 else np.float32)
+            found = certifier.certificate(some, claims)
+            kept = {claim: listing for claim, listing in listings.items() if claim in claims}
+            assert found == certify(samples[:count], kept, BALL, terms)
+            positive += found.radius > 0
+        split += sum(int((contest.members.start > 0).sum()) for contest in certifier._contests.values())
+    assert positive > 3
+    assert split > 10 or target is not None
+
+
+@pytest.mark.parametrize("name", WORLDS)
+@pytest.mark.parametrize("horizon", [None, TARGET_HORIZON])
+def test_looks_in_every_world_are_those_from_scratch(name: str, horizon: int | None) -> None:
+    """After every round; claims are what the answer that is served at that look allows."""
+    world = world_of(name)
+    for seed, guarantee in enumerate(GUARANTEES):
+        samples = world.draw(np.random.default_rng(seed), 1500)
+        certifier = Certifier(
+            chosen(world, samples), world.space, Terms(world.sigma, ALPHA, guarantee, horizon=horizon)
+        )
+        for count in rounds(1500):
+            allowed = world.listings(samples[:count])
+            found = certifier.certificate(samples[:count], allowed.keys())
+            assert found == world.certify(samples[:count], guarantee, "cdf", ALPHA, horizon)
+
+
+def chosen(world: World, samples: Samples) -> dict[Guarantee, Listing]:
+    """Listings of both guarantees, whatever is served."""
+    return world.listings(np.concatenate([samples[:128], samples[:128]]))
+
+
+@briefly
+@given(n=st.integers(2, 300))
+def test_few_samples_in_one_look_or_two(n: int) -> None:
+    samples = world_of("staircase").draw(np.random.default_rng(n), n)
+    listings = world_of("staircase").listings(samples)
+    terms = Terms(SIGMA, 0.5, horizon=n)
+    certifier = Certifier(listings, BALL, terms)
+    first = certifier.certificate(samples)
+    assert first == certifier.certificate(samples) == certify(samples, listings, BALL, terms)
+
+
+def test_a_later_look_computes_no_margin_of_an_earlier_one_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the same samples nothing is computed; at a few more, the nearest rivals at these alone."""
+    computed: list[int] = []
+    pieces = Book._pieces
+
+    def counted(book: Book, units: object, some: NDArray[np.int64], part: Array) -> Array:
+        computed.append(len(some) * len(part))
+        found: Array = pieces(book, units, some, part)  # type: ignore[arg-type]
+        return found
+
+    samples, listings = splitting(1)
+    certifier = Certifier(listings, BALL, Terms(SIGMA, ALPHA))
+    certifier.certificate(samples[:2048])
+    monkeypatch.setattr(Book, "_pieces", counted)
+    certifier.certificate(samples[:2048])
+    assert computed == []
+    certifier.certificate(samples[:2176])
+    first = sum(computed)
+    computed.clear()
+    certifier.certificate(samples[:2304])
+    assert 0 < sum(computed) < 0.3 * sum(len(each.rivals) for each in listings.values()) * 128
+    assert first > 0
+
+
+# --- what looks refuse, and what they withhold
+
+
+@pytest.mark.parametrize("withheld", GUARANTEES)
+@pytest.mark.parametrize("guarantee", GUARANTEES)
+def test_a_guarantee_that_is_withheld_is_as_if_it_had_no_listing(
+    guarantee: Guarantee, withheld: Guarantee
+) -> None:
+    samples, listings = splitting(0)
+    terms = Terms(SIGMA, ALPHA, guarantee)
+    certifier = Certifier(listings, BALL, terms)
+    before = certifier.certificate(samples[:1024])
+    others = [claim for claim in GUARANTEES if claim != withheld]
+    found = certifier.certificate(samples[:1500], others)
+    assert f"{withheld} guarantee" not in found.ledger
+    if withheld == "item":
+        assert found.item_radius == 0
+    if withheld == guarantee:
+        assert found.reason == (
+            f"the first 128 samples and all 1500 disagree on the {guarantee} of the answer"
+        )
+        assert found.expected == 0
+    # What was withheld once may be claimed again.
+    later = certifier.certificate(samples)
+    assert later == certify(samples, listings, BALL, terms)
+    assert before.ledger == later.ledger
+    assert certifier.certificate(samples, ()).label_radius == 0
+
+
+@pytest.mark.parametrize("method", ["paper", "bisector"])
+def test_methods_for_one_number_of_samples_have_no_looks(method: Method) -> None:
+    with pytest.raises(ValueError, match="one number of samples"):
+        Certifier({}, BALL, Terms(SIGMA, ALPHA, method=method))
+
+
+def test_looks_only_grow() -> None:
+    samples, listings = splitting(0)
+    certifier = Certifier(listings, BALL, Terms(SIGMA, ALPHA))
+    certifier.certificate(samples[:600])
+    with pytest.raises(ValueError, match="looks only grow"):
+        certifier.certificate(samples[:599])
+
+
+def test_other_samples_are_refused() -> None:
+    """Those whose selection is another one: the listing is around the first."""
+    samples, listings = splitting(0)
+    certifier = Certifier(listings, BALL, Terms(SIGMA, ALPHA))
+    certifier.certificate(samples[:600])
+    with pytest.raises(ValueError, match="centred"):
+        certifier.certificate(samples[::-1][:1000])
+
+
+def test_a_sample_that_is_no_embedding_voids_this_look_and_all_later_ones() -> None:
+    samples, listings = splitting(0)
+    certifier = Certifier(listings, BALL, Terms(SIGMA, ALPHA))
+    assert certifier.certificate(samples[:1024]).radius > 0
+    broken = samples.copy()
+    broken[1100, 3] = np.nan
+    for count in (1200, 1200, 2000):
+        found = certifier.certificate(broken[:count])
+        assert found.radius == 0
+        assert found.ledger == {}
+        assert found == certify(broken[:count], listings, BALL, Terms(SIGMA, ALPHA))
+
+
+# --- without a horizon
+
+
+@pytest.mark.parametrize(
+    "name", ["staircase", "crowd", "trap", "mixture", "ball", "half-space in the orthant"]
+)
+def test_without_a_horizon_every_reading_holds(name: str) -> None:
+    """A false claim at any look of a sequence counts."""
+    for case in (Case(n=1152, anytime=True), Case(method="mean", guarantee="item", n=640, anytime=True)):
+        outcome = simulate(world_of(name), case, repetitions=60)
+        assert not outcome.refutes(ALPHA)
+
+
+@pytest.mark.parametrize("target", [0.9, 1.001])
+def test_without_a_horizon_a_target_at_the_truth_does_not_tempt(target: float) -> None:
+    world = world_of("staircase")
+    truth = world.true_radius("label", int(world.nearest(world.smoothed(np.array([world.position])))[0]))
+    case = Case(n=1152, anytime=True, target=target * truth)
+    assert not simulate(world, case, repetitions=60).refutes(ALPHA)
+
+
+@pytest.mark.parametrize("broken", [no_confidence, bets_see_their_samples])
+def test_without_a_horizon_what_is_broken_is_caught(broken: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken(monkeypatch)  # type: ignore[operator]
