@@ -18,7 +18,7 @@ from evaluation.workbench import held_out, workbench
 from index import Item
 from models import digits
 from models.smoothing import chunks
-from service.contest import Outcome, decide
+from service.contest import Contest
 from service.gallery_import import png
 from service.settings import Settings
 
@@ -54,16 +54,11 @@ def main() -> None:
                 terms = Terms(
                     retriever.sigma, 0.001, method=method, horizon=SAMPLES, blur=retriever.smoothed.blur
                 )
-                found: list[Outcome] = []
-                took = seconds(
-                    lambda drawn=drawn, terms=terms, found=found: found.append(  # type: ignore[misc]
-                        decide(
-                            snapshot, drawn, retriever.space, "embedding", terms, top_k=1, max_rivals=RIVALS
-                        )
-                    )
-                )
-                spent[method].append(took - found[0].searching)
-            searching.append(found[0].searching)
+                contest = Contest(snapshot, retriever.space, "embedding", terms, top_k=1, max_rivals=RIVALS)
+                started = time.perf_counter()
+                found = contest.outcome(drawn)
+                spent[method].append(time.perf_counter() - started - found.searching)
+            searching.append(found.searching)
     passed = statistics.median(bare)
     report = {
         "samples": SAMPLES,

@@ -3,20 +3,22 @@
 Pure functions on numpy arrays. Nothing here knows of torch, files, networks or HTTP.
 """
 
-from certify.certificate import Certificate
+from certify.certificate import Certificate, void
 from certify.certifier import Certifier, certify
 from certify.ledger import AlphaLedger
 from certify.listing import Listing
 from certify.rounding import round_down
-from certify.rounds import TARGET_HORIZON, rounds, settled
+from certify.rounds import DOUBLING, QUARTER, TARGET_HORIZON, rounds, settled
 from certify.selection import selection_size
 from certify.space import EmbeddingSpace
 from certify.terms import GUARANTEES, METHODS, Guarantee, Method, Terms
 from certify.votes import certify_votes
 
 __all__ = [
+    "DOUBLING",
     "GUARANTEES",
     "METHODS",
+    "QUARTER",
     "TARGET_HORIZON",
     "AlphaLedger",
     "Certificate",
@@ -32,4 +34,5 @@ __all__ = [
     "rounds",
     "selection_size",
     "settled",
+    "void",
 ]

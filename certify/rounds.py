@@ -3,36 +3,49 @@
 Certificates by `cdf` and `mean` hold at every look (`certify.sequential`), so both are free choices.
 """
 
+import math
 from collections.abc import Iterator
 
 from certify.certificate import Certificate
 from certify.selection import SELECTION
 
-# A round adds a quarter to the samples, in steps of this: few looks at many samples, early looks at few.
-STEP, GROWTH = 128, 1.25
+# A round adds this share to the samples, in steps of STEP: few looks at many samples, early looks at few.
+STEP, QUARTER, DOUBLING = 128, 1.25, 2.0
 # A target is given up when the radius to be expected falls below this share of it.
 HOPELESS = 0.9
+# Samples that are looked at before giving up; twice as many before more are not expected to help.
+PATIENCE = 512
+# An expected radius below this share of σ is none.
+FAINT = 0.05
 # Bets for a target are made to win within so many samples: most that can be decided at all are by then.
 TARGET_HORIZON = 1000
 
 
-def rounds(most: int) -> Iterator[int]:
+def rounds(most: int, growth: float = QUARTER) -> Iterator[int]:
     """Numbers of samples, rising to `most`: the first round is as large as all later ones can go on from."""
     n = 2 * SELECTION
     while n < most:
         yield n
-        n = -(-int(n * GROWTH) // STEP) * STEP
+        n = -(-int(n * growth) // STEP) * STEP
     yield most
 
 
-def settled(certificate: Certificate) -> bool:
-    """Whether the target radius is certified, or does not look within reach of any number of samples.
+def settled(certificate: Certificate, before: float = 0.0, min_gain: float = 0.0) -> bool:
+    """Whether more samples would change the answer too little to be worth drawing. Claims nothing.
 
-    Giving up claims nothing. 512 samples are looked at before.
+    before    the radius that was certified from half as many samples
+    min_gain  0 draws all; else the share by which twice the samples should raise the radius
+
+    With a target radius: it is certified, or does not look within reach of any number of samples. Without:
+    every doubling adds about half of what the one before added; a radius of 0 that is not expected to grow
+    will not.
     """
+    radius, expected, n = certificate.radius, certificate.expected, certificate.samples
     target = certificate.terms.target
-    if target is None:
-        return False
-    if certificate.radius >= target:
-        return True
-    return certificate.samples >= 4 * SELECTION and certificate.expected < HOPELESS * target
+    if target is not None:
+        return radius >= target or (n >= PATIENCE and expected < HOPELESS * target)
+    if min_gain == 0 or n < 2 * PATIENCE:
+        return math.isinf(radius)
+    if radius == 0:
+        return expected <= FAINT * certificate.terms.sigma
+    return radius - before <= 2 * min_gain * radius

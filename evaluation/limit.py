@@ -18,7 +18,7 @@ from certify.payoffs import LARGEST
 from certify.selection import chosen_margins
 from evaluation.workbench import held_out, workbench
 from models.smoothing import chunks
-from service.contest import contest, decide
+from service.contest import Contest
 from service.settings import Settings
 
 QUERIES, SAMPLES = 20, 200_000
@@ -40,14 +40,13 @@ def main(output: Path) -> None:
             for n in SIZES:
                 terms = Terms(retriever.sigma, 0.001, horizon=n)
                 for rule in ("embedding", "vote"):
-                    found = decide(
-                        snapshot, drawn[:n], retriever.space, rule, terms, top_k=1, max_rivals=most
-                    )
+                    contest = Contest(snapshot, retriever.space, rule, terms, top_k=1, max_rivals=most)
+                    found = contest.outcome(drawn[:n])
                     radii[f"{rule} {n}"].append(found.certificate.label_radius)
             points = snapshot.lift(drawn)
-            answer = int(snapshot.nearest(points.mean(axis=0), 1).rows[0])
-            listing = contest(snapshot, points, answer, "label", most)["label"]
-            margins = chosen_margins(points[: selection_size(SAMPLES)], listing, retriever.space)
+            selection = points[: selection_size(SAMPLES)]
+            listing = contest.choose(selection)[1]["label"]
+            margins = chosen_margins(selection, listing, retriever.space)
             rows = np.arange(len(margins))
             masses = sum(
                 linear_binning(margins.at(rows, points[first : first + BATCH]), margins.lower, margins.upper)

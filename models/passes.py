@@ -1,7 +1,7 @@
 """Forward passes: the ways to run one network, each an h of its own.
 
-Another order of additions, or another precision, is another function. So the name of the arithmetic is part of
-the model digest: what is served, what embedded the gallery and what is certified are one and the same h.
+Another order of additions, or another precision, is another function. So the name of the arithmetic is part
+of the model digest: what is served, what embedded the gallery and what is certified are one and the same h.
 """
 
 import copy

@@ -16,9 +16,9 @@ from models.noise import CHUNK, KeyedNoise, Purpose, grid_step
 class SmoothedModel:
     """g(x) = E h(x + N(0, σ²I)), by its samples, which the `engine` draws.
 
-    h is the network as `calibration` says it is run. Sample i of an input belongs to chunk i // CHUNK, and is the same number whatever
-    was drawn before, beside or after it, on however many `threads` (default: one a core): they work on
-    different batches, which scales better than sharing one.
+    h is the network as `calibration` says it is run. Sample i of an input belongs to chunk i // CHUNK, and
+    is the same number whatever was drawn before, beside or after it, on however many `threads` (default: one
+    a core): they work on different batches, which scales better than sharing one.
     """
 
     def __init__(

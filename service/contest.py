@@ -103,7 +103,7 @@ class Contest:
         item (its label) that they choose is not the one that is served.
         """
         if self._chosen is None:
-            self._chosen = self._choose(points[: selection_size(len(points))])
+            self._chosen = self.choose(points[: selection_size(len(points))])
         chosen, listings = self._chosen
         claims: list[Guarantee] = []
         if self.snapshot.labels[answer] == self.snapshot.labels[chosen]:
@@ -112,7 +112,7 @@ class Contest:
             claims.append("item")
         return claims, listings
 
-    def _choose(self, selection: Array) -> tuple[int, dict[Guarantee, Listing]]:
+    def choose(self, selection: Array) -> tuple[int, dict[Guarantee, Listing]]:
         """The row that the selection samples (k, d) choose, and the rivals of each guarantee."""
         snapshot, centre = self.snapshot, selection.mean(axis=0)
         listed = dict.fromkeys(GUARANTEES, RIVALS_OTHER) | {self.terms.guarantee: self._max_rivals}

@@ -32,7 +32,7 @@ def runnable(variant: Variant, model: EmbeddingModel) -> Variant:
 def noisy() -> Images:
     """Digits with noise, two chunks."""
     generator = np.random.default_rng(3)
-    images = digits("query").tensors[:2 * CHUNK]
+    images = digits("query").tensors[: 2 * CHUNK]
     return (images + 0.25 * generator.standard_normal(images.shape)).astype(np.float32)
 
 
@@ -175,6 +175,8 @@ for variant in VARIANTS:
     ran += 1
 print(ran)
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert int(done.stdout) >= 4

@@ -127,7 +127,10 @@ def test_the_command_trains_a_model_that_loads_and_its_manifest_names_the_comman
     assert model.manifest.name == "by-command"
     assert model.manifest.digest() in done.stderr
     # What the command runs is `train` with the recipe that it stands for, in whichever process.
-    assert run(Recipe(sigma=0.25, epochs=2), tmp_path / "in-process").manifest.digest() == model.manifest.digest()
+    assert (
+        run(Recipe(sigma=0.25, epochs=2), tmp_path / "in-process").manifest.digest()
+        == model.manifest.digest()
+    )
 
 
 def test_the_command_in_the_manifest_keeps_every_digit_of_sigma(tmp_path: Path) -> None:
