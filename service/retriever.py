@@ -22,7 +22,7 @@ from certify import (
 from index import Gallery, GalleryError, Item, NewItem, Snapshot
 from models import EmbeddingModel, SmoothedModel
 from service.admission import Admission
-from service.cache import CacheStore, SampleCache
+from service.cache import SampleCache
 from service.cache_stores import EmbeddedStore, RedisStore
 from service.contest import decide
 from service.decode import decode_image, media_type
@@ -31,6 +31,7 @@ from service.metrics import Metrics
 from service.options import RetrieveOptions
 from service.samples import QuerySamples
 from service.schemas import CertificateBody, GalleryRef, ModelRef, Neighbor, RetrieveResponse, Timing
+from service.sealed import CacheStore
 from service.settings import Settings, noise_secret
 
 # Methods that may be read after every round.

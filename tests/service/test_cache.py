@@ -5,7 +5,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 from pydantic import SecretStr
 
 from service import RetrieveOptions, Retriever, Settings
-from service.cache import CacheUnavailable, SampleCache
+from service.cache import SampleCache
 from service.cache_stores import EmbeddedStore, RedisStore
 from service.samples import QuerySamples
+from service.sealed import CacheUnavailable
 from tests.service.processes import RedisServer, Server, copy_gallery
 from tests.service.queries import Json, claims, tensor
 
-VALUE = 48 + 4 * 64 * 256  # two chunks: header and HMAC, then 256 embeddings of 64 numbers
+SEALED = 36  # magic, version and HMAC
+BODY = SEALED + 9  # how the samples are written, their number, their dimension
 
 
 class EmbeddedFile:
@@ -40,7 +42,11 @@ class EmbeddedFile:
 
     def entries(self) -> dict[str, bytes]:
         with self._open() as database:
-            return dict(database.execute("SELECT key, value FROM entries").fetchall())
+            return dict(
+                database.execute(
+                    "SELECT key, value FROM entries WHERE key LIKE 'retrievalguard:samples:%'"
+                ).fetchall()
+            )
 
     def put(self, key: str, value: bytes) -> None:
         with self._open() as database:
@@ -164,15 +170,17 @@ def flip(value: bytes, place: int) -> bytes:
 
 TAMPERED: dict[str, Callable[[bytes, bytes], bytes]] = {
     "a byte of the magic": lambda value, other: flip(value, 0),
-    "a byte of the count": lambda value, other: flip(value, 7),
-    "a byte of the dimension": lambda value, other: flip(value, 11),
-    "a byte of the authentication": lambda value, other: flip(value, 12),
-    "the first byte of the samples": lambda value, other: flip(value, 44),
+    "a byte of the version": lambda value, other: flip(value, 3),
+    "a byte of the authentication": lambda value, other: flip(value, 4),
+    "how the samples are written": lambda value, other: value[:SEALED] + b"r" + value[SEALED + 1 :],
+    "a byte of the number": lambda value, other: flip(value, SEALED + 4),
+    "a byte of the dimension": lambda value, other: flip(value, SEALED + 8),
+    "the first byte of the samples": lambda value, other: flip(value, BODY),
     "the last byte": lambda value, other: flip(value, -1),
-    "all samples zero": lambda value, other: value[:44] + bytes(len(value) - 44),
+    "all samples zero": lambda value, other: value[:BODY] + bytes(len(value) - BODY),
     "cut off": lambda value, other: value[:-1],
     "cut off in the header": lambda value, other: value[:20],
-    "nothing left": lambda value, other: b"",
+    "one byte left": lambda value, other: value[:1],
     "more behind": lambda value, other: value + bytes(1024),
     "the value of another image": lambda value, other: other,
     "a pickle": lambda value, other: b"\x80\x04\x95\x0e\x00\x00\x00\x00\x00\x00\x00\x8c\x02os\x94.",
@@ -243,17 +251,25 @@ def test_a_value_that_has_expired_is_drawn_again(
 def test_the_embedded_cache_drops_what_was_used_least_recently(
     query: Query, demo_settings: Settings, demo_gallery: Path, tmp_path: Path
 ) -> None:
-    data = copy_gallery(demo_gallery, tmp_path)
-    with opened(demo_settings, data_dir=data, cache_max_bytes=2 * VALUE + 1000) as retriever:
-        old, used, new = query(), query(), query()
+    old, used, new = query(), query(), query()
+    measured = copy_gallery(demo_gallery, tmp_path / "measured")
+    with opened(demo_settings, data_dir=measured) as retriever:
+        for pixels in (old, used, new):
+            ask_in_process(retriever, pixels)
+    limit = kept(measured) - 1
+    data = copy_gallery(demo_gallery, tmp_path / "bounded")
+    with opened(demo_settings, data_dir=data, cache_max_bytes=limit) as retriever:
         for pixels in (used, old, used, new):
             ask_in_process(retriever, pixels)
         assert [ask_in_process(retriever, pixels)["cache"] for pixels in (used, new)] == ["hit", "hit"]
         assert ask_in_process(retriever, old)["cache"] == "miss"
-        entries = EmbeddedStore(data / "cache.sqlite3", max_bytes=1, ttl_seconds=1)
-        total = entries._db.execute("SELECT SUM(size) FROM entries").fetchone()[0]
-        entries.close()
-    assert total <= 2 * VALUE + 1000
+    assert kept(data) <= limit
+
+
+def kept(data: Path) -> int:
+    """Bytes of all values in the embedded cache of a data folder."""
+    with closing(sqlite3.connect(data / "cache.sqlite3")) as database:
+        return int(database.execute("SELECT SUM(LENGTH(value)) FROM entries").fetchone()[0])
 
 
 def test_what_redis_evicts_is_drawn_again(
@@ -321,7 +337,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EmbeddedSt
 
 def test_a_store_gives_back_the_last_bytes_of_a_key(store: EmbeddedStore | RedisStore) -> None:
     key = "retrievalguard:test"
-    for value in (b"", bytes(range(256)), b"\r\n$-1\r\n"):
+    for value in (b"\0", bytes(range(256)), b"\r\n$-1\r\n"):
         store.set(key, value)
         assert store.get(key) == value
     assert store.get("retrievalguard:no such key") is None
@@ -391,10 +407,18 @@ def test_samples_do_not_depend_on_what_was_cached_before(
     np.testing.assert_array_equal(drawn[0], drawn[2])
 
 
-def test_redis_needs_no_authority_but_to_get_and_set(redis_server: RedisServer) -> None:
+def test_redis_needs_no_authority_but_to_read_and_set(redis_server: RedisServer) -> None:
     with redis_server.client() as client:
         client.execute_command(
-            "ACL", "SETUSER", "service", "on", ">password", "~retrievalguard:*", "+get", "+set", "-@dangerous"
+            "ACL",
+            "SETUSER",
+            "service",
+            "on",
+            ">password",
+            "~retrievalguard:*",
+            "+getrange",
+            "+set",
+            "-@dangerous",
         )
         url = redis_server.url.replace("redis://", "redis://service:password@")
         store = RedisStore(url, timeout_ms=1000, ttl_seconds=60)
