@@ -61,7 +61,8 @@ class EmbeddedStore:
             if isinstance(error, sqlite3.OperationalError):
                 raise  # busy or not writable, not damaged
             log.warning("%s is damaged (%s): starting with an empty cache", path, error)
-            path.unlink()
+            for end in ("", "-wal", "-shm"):  # an old log would be replayed into the new file
+                path.with_name(path.name + end).unlink(missing_ok=True)
             self._db = _connect(path)
 
     def get(self, key: str) -> bytes | None:
@@ -75,6 +76,8 @@ class EmbeddedStore:
                 ).fetchone()
         except sqlite3.Error as error:
             raise CacheUnavailable(str(error)) from error
+        if row is not None and not isinstance(row[0], bytes):
+            raise CacheUnavailable("the value is not of bytes")
         return None if row is None else row[0]
 
     def set(self, key: str, value: bytes) -> None:

@@ -309,6 +309,31 @@ def test_a_cache_file_that_is_no_database_does_not_stop_the_service(
         assert ask_in_process(retriever, query())["neighbor"]["id"]
 
 
+def test_a_damaged_cache_file_changes_no_answer(
+    query: Query, demo_settings: Settings, demo_gallery: Path, tmp_path: Path
+) -> None:
+    data, pixels = copy_gallery(demo_gallery, tmp_path), query()
+    file = data / "cache.sqlite3"
+    with opened(demo_settings, data_dir=data) as retriever:
+        expected = claims(ask_in_process(retriever, pixels))
+    for place in range(0, file.stat().st_size, 997):
+        whole = file.read_bytes()
+        file.write_bytes(whole[:place] + bytes(byte ^ 0x5A for byte in whole[place : place + 3000]))
+        with opened(demo_settings, data_dir=data) as retriever:
+            assert [claims(ask_in_process(retriever, pixels)) for _ in range(2)] == [expected, expected]
+        file.write_bytes(whole)
+
+
+def test_an_embedded_cache_that_is_full_changes_no_answer(
+    query: Query, demo_settings: Settings, demo_gallery: Path, tmp_path: Path
+) -> None:
+    with opened(demo_settings, data_dir=copy_gallery(demo_gallery, tmp_path), cache_max_bytes=1) as retriever:
+        pixels = query()
+        bodies = [ask_in_process(retriever, pixels) for _ in range(2)]
+    assert [body["cache"] for body in bodies] == ["miss", "miss"]
+    assert claims(bodies[0]) == claims(bodies[1])
+
+
 def test_the_same_query_from_many_threads_gets_one_answer(cached: Cached, query: Query) -> None:
     server, pixels = cached[0], query()
     with ThreadPoolExecutor(8) as pool:
@@ -365,6 +390,60 @@ def test_a_value_over_the_size_of_the_embedded_store_is_not_kept_and_costs_no_ot
     store.close()
 
 
+def test_the_embedded_store_knows_its_size_whatever_is_replaced_expires_or_is_dropped(tmp_path: Path) -> None:
+    path, rng = tmp_path / "cache.sqlite3", np.random.default_rng(0)
+
+    def sizes() -> tuple[int, int]:
+        with closing(sqlite3.connect(path)) as database:
+            known = database.execute("SELECT bytes FROM total").fetchall()
+            held = database.execute("SELECT COALESCE(SUM(LENGTH(value)), 0) FROM entries").fetchone()[0]
+        ((total,),) = known
+        return total, held
+
+    for ttl in (60, 60, 0):  # opened again: the same file, and then one whose values expire at once
+        store = EmbeddedStore(path, max_bytes=10_000, ttl_seconds=ttl)
+        for _ in range(100):
+            store.set(f"key-{rng.integers(20)}", rng.bytes(int(rng.integers(1, 3000))))
+            total, held = sizes()
+            assert total == held <= 10_000
+        store.close()
+
+
+def test_writing_to_a_full_embedded_store_does_not_take_longer_the_more_it_holds(tmp_path: Path) -> None:
+    def seconds(entries: int) -> float:
+        store = EmbeddedStore(tmp_path / f"{entries}.sqlite3", max_bytes=100 * entries, ttl_seconds=60)
+        store._db.execute("BEGIN")
+        for number in range(entries):
+            store.set(f"old-{number}", bytes(100))
+        store._db.execute("COMMIT")
+        spent = []
+        for number in range(30):
+            started = time.perf_counter()
+            store.set(f"new-{number}", bytes(100))
+            spent.append(time.perf_counter() - started)
+        assert store.get("old-0") is None
+        assert store.get("old-30") is not None
+        store.close()
+        return sorted(spent)[15]
+
+    assert seconds(20_000) < 10 * seconds(200) + 0.001
+
+
+def test_an_embedded_store_that_another_process_has_locked_is_done_without(tmp_path: Path) -> None:
+    store = EmbeddedStore(tmp_path / "cache.sqlite3", max_bytes=1000, ttl_seconds=60)
+    store.set("key", b"value")
+    with closing(sqlite3.connect(tmp_path / "cache.sqlite3", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for call in (lambda: store.get("key"), lambda: store.set("key", b"other")):
+            started = time.perf_counter()
+            with pytest.raises(CacheUnavailable):
+                call()
+            assert time.perf_counter() - started < 0.5
+        other.execute("ROLLBACK")
+    assert store.get("key") == b"value"
+    store.close()
+
+
 def test_a_redis_that_is_not_there_is_unavailable_at_once_and_left_alone_for_a_moment() -> None:
     store = RedisStore("redis://127.0.0.1:1/0", timeout_ms=50, ttl_seconds=60)
     started = time.perf_counter()
@@ -383,6 +462,16 @@ def test_a_value_of_another_type_in_redis_is_unavailable(redis_server: RedisServ
         client.rpush("retrievalguard:a list", "x")
     with pytest.raises(CacheUnavailable):
         store.get("retrievalguard:a list")
+    store.close()
+
+
+def test_a_value_of_another_type_in_the_embedded_store_is_unavailable(tmp_path: Path) -> None:
+    store = EmbeddedStore(tmp_path / "cache.sqlite3", max_bytes=1000, ttl_seconds=60)
+    store.set("key", b"value")
+    with closing(sqlite3.connect(tmp_path / "cache.sqlite3", isolation_level=None)) as other:
+        other.execute("UPDATE entries SET value = 'text'")
+    with pytest.raises(CacheUnavailable):
+        store.get("key")
     store.close()
 
 
