@@ -11,7 +11,7 @@ import time
 
 import torch
 
-from bench.query import BATCHES, passes, seconds
+from bench.query import BATCHES, passes
 from bench.results import save
 from certify import Method, Terms
 from evaluation.workbench import held_out, workbench

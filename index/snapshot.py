@@ -4,6 +4,9 @@ FAISS proposes in float32, float64 decides, and what was not returned is bounded
 rounding taken into account: a missed rival would void a certificate.
 """
 
+import hashlib
+import json
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +27,8 @@ MARGIN = 16
 CANDIDATES = 16
 VOTES = 1024
 TIE = 1e-9
+# Items that are written out at a time for the digest.
+BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,7 @@ class Snapshot:
         codes = {name: code for code, name in enumerate(self.label_names)}
         self.labels = np.array([codes[item.label] for item in items], dtype=np.int64)
         plain = np.stack(vectors) if vectors else np.zeros((0, dimension), np.float32)
+        self._label_weight = label_weight
         self._blended = label_weight > 0
         self.vectors = np.ascontiguousarray(
             blend(plain, self.labels, label_weight) if self._blended else plain
@@ -80,6 +86,21 @@ class Snapshot:
 
     def __len__(self) -> int:
         return len(self.items)
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of all that decides an answer: the galleries of two replicas may differ in one version.
+
+        Equal content gives an equal digest, whatever its version. It takes about 1 s for 1M x 128, once.
+        """
+        content = hashlib.sha256(b"retrievalguard gallery 1\0")
+        content.update(struct.pack(">QQd", *self.vectors.shape, self._label_weight))
+        content.update(self.vectors.astype("<f4", copy=False).data)
+        write = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+        for start in range(0, len(self), BATCH):
+            batch = [(item.id, item.label, item.metadata) for item in self.items[start : start + BATCH]]
+            content.update(write(batch).encode() + b"\n")
+        return "sha256:" + content.hexdigest()
 
     @cached_property
     def _largest_norm(self) -> float:

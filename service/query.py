@@ -1,6 +1,7 @@
 """A checked query: what was asked, with the defaults and limits of the installation."""
 
 from dataclasses import dataclass
+from importlib.metadata import version
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,8 @@ from service.errors import InvalidOption
 from service.options import RetrieveOptions
 from service.settings import Settings
 
+# Another version of this program may certify another radius.
+VERSION = version("retrievalguard")
 # Methods that may be read after every round.
 ANYTIME: tuple[Method, ...] = ("cdf", "mean")
 
@@ -27,6 +30,11 @@ class Query:
     terms: Terms
     samples: int
     min_gain: float
+
+    def key(self, max_rivals: int) -> bytes:
+        """All that decides the answer besides model, image and gallery; a deadline only cuts it short."""
+        chosen = self.options.model_dump_json(exclude={"deadline_ms"})
+        return f"{VERSION} {chosen} {self.terms} {self.samples} {self.min_gain!r} {max_rivals}".encode()
 
     @property
     def anytime(self) -> bool:

@@ -60,6 +60,15 @@ def respond(
     )
 
 
+def repeated(kept: bytes, version: int, decoding: float, total: float) -> RetrieveResponse:
+    """A finished answer again, for a gallery of the same content that may have another `version`."""
+    found = RetrieveResponse.model_validate_json(kept)
+    gallery = found.gallery.model_copy(update={"version": version})
+    nothing = dict.fromkeys(("queue", "sample", "search", "certify"), 0.0)
+    spent = timing(nothing | {"decode": decoding, "total": total})
+    return found.model_copy(update={"cache": "hit", "gallery": gallery, "timing_ms": spent})
+
+
 def round_body(look: Look, snapshot: Snapshot, input_shape: tuple[int, int, int]) -> RoundBody:
     """What is sent of a look before the last."""
     item = snapshot.items[look.outcome.neighbors.rows[0]]

@@ -12,23 +12,24 @@ from threadpoolctl import threadpool_limits
 from certify import EmbeddingSpace
 from index import Gallery, GalleryError, Item, NewItem, Snapshot
 from models import EmbeddingModel, SmoothedModel, Stop, calibrated
+from models.noise import input_digest
 from service.admission import Admission
-from service.cache import CacheStore, SampleCache
+from service.answering import Answering, OnRound
+from service.answers import AnswerCache, answer_key
+from service.cache import SampleCache
 from service.cache_stores import EmbeddedStore, RedisStore
-from service.contest import Contest
 from service.decode import decode_image, media_type
-from service.errors import GalleryEmpty
-from service.looks import looks
+from service.errors import Abandoned, GalleryEmpty
+from service.flight import SingleFlight
 from service.metrics import Metrics
 from service.options import RetrieveOptions
-from service.query import Query, checked
-from service.response import respond, round_body
-from service.samples import CacheResult, SamplesInUse
-from service.schemas import RetrieveResponse, RoundBody
+from service.query import checked
+from service.response import repeated
+from service.samples import SamplesInUse
+from service.schemas import RetrieveResponse
+from service.sealed import CacheStore, Event
 from service.settings import Settings, noise_secret
 from service.turns import Turns
-
-OnRound = Callable[[RoundBody], None]
 
 # A sample may be off by so much (l2) from h at its noisy input: float32 sums in another order where it stood
 # elsewhere in its batch. In batches as they are calibrated no difference was seen; across CPU kernels, 3e-6.
@@ -64,13 +65,26 @@ class Retriever:
             slack=SAMPLE_SLACK,
             padded=settings.label_weight > 0,
         )
-        self._cache = SampleCache(
+        self._store = store
+
+        def count(event: Event) -> None:
+            metrics.cache_failures.labels(event).inc()
+
+        cache = SampleCache(
             store, secret, model_digest=self.smoothed.digest, sigma=self.sigma, dimension=model.dimension,
-            count=lambda event: metrics.cache_failures.labels(event).inc(),
+            count=count,
         )  # fmt: skip
-        self._samples = SamplesInUse(self._cache, self.smoothed, metrics)
+        self._answers = AnswerCache(store, secret, count=count)
         self._admission = Admission(settings.max_queries)
-        self._turns = Turns(settings.threads or len(os.sched_getaffinity(0)))
+        self._flights = SingleFlight[tuple[bytes, int | None], RetrieveResponse](Abandoned)
+        self._answering = Answering(
+            smoothed=self.smoothed,
+            space=self.space,
+            samples=SamplesInUse(cache, self.smoothed, metrics),
+            turns=Turns(settings.threads or len(os.sched_getaffinity(0))),
+            metrics=metrics,
+            max_rivals=settings.max_rivals,
+        )
         threadpool_limits(1, user_api="blas")  # certify in parallel by query; torch keeps its own threads
         embedding = f"{self.smoothed.digest} sigma {self.sigma!r} samples {settings.gallery_samples}"
         self.gallery = Gallery(
@@ -112,7 +126,7 @@ class Retriever:
         """Close gallery and cache, and stop the sampling."""
         self.smoothed.close()
         self.gallery.close()
-        self._cache.close()
+        self._store.close()
 
     # --- the gallery
 
@@ -185,47 +199,41 @@ class Retriever:
         with self._admission.enter():
             tensor = self.decode(image) if isinstance(image, bytes) else image
             query = checked(tensor, options, self.settings, self.smoothed)
-            decoded = time.perf_counter() - started
-            return self._answer(query, stop, on_round, started, decoded)
+            decoding = time.perf_counter() - started
+            snapshot = self.snapshot()
+            if not len(snapshot):
+                raise GalleryEmpty(
+                    "the gallery is empty: add images with `retrievalguard gallery add FOLDER`"
+                )
+            key = answer_key(
+                model_digest=self.smoothed.digest,
+                sigma=self.sigma,
+                input_digest=input_digest(tensor),
+                gallery_digest=snapshot.digest,
+                terms=query.key(self.settings.max_rivals),
+            )
+            kept = self._answers.get(key)
+            if kept is not None:
+                self.metrics.cache.labels("hit").inc()
+                return repeated(kept, snapshot.version, decoding, time.perf_counter() - started)
 
-    def _answer(
-        self,
-        query: Query,
-        stop: Stop,
-        on_round: OnRound | None,
-        started: float,
-        decoded: float,
-    ) -> RetrieveResponse:
-        snapshot = self.snapshot()
-        if not len(snapshot):
-            raise GalleryEmpty("the gallery is empty: add images with `retrievalguard gallery add FOLDER`")
-        contest = Contest(
-            snapshot,
-            self.space,
-            query.options.rule,
-            query.terms,
-            top_k=query.options.top_k,
-            max_rivals=self.settings.max_rivals,
-        )
-        seconds = dict.fromkeys(("queue", "sample", "search", "certify"), 0.0) | {"decode": decoded}
-        with self._samples.of(query.image) as samples:
-            there = samples.there
-            with self._samples.room_for(max(query.samples - there, 0)):
-                for look in looks(query, samples, contest, self._turns, stop):
-                    seconds["sample"] += look.drawing
-                    seconds["queue"] += look.waiting
-                    seconds["search"] += look.outcome.searching
-                    seconds["certify"] += look.deciding - look.outcome.searching
-                    if on_round is not None:
-                        on_round(round_body(look, snapshot, self.model.input_shape))
-            kept = time.perf_counter()
-            samples.keep()
-            seconds["sample"] += time.perf_counter() - kept
-        cache: CacheResult = "miss" if not there else "resumed" if there < look.samples else "hit"
-        self.metrics.cache.labels(cache).inc()
-        certificate = look.outcome.certificate
-        status = "certified" if certificate.radius > 0 else "abstained"
-        self.metrics.certificates.labels(status, query.options.method, query.options.guarantee).inc()
-        self.metrics.radius.observe(certificate.radius)
-        seconds["total"] = time.perf_counter() - started
-        return respond(look.outcome, query.options, snapshot, self.smoothed, cache, seconds)
+            def work() -> RetrieveResponse:
+                found = self._answering.answer(
+                    query, snapshot, stop, on_round or (lambda reached: None), decoding
+                )
+                if options.deadline_ms is None:  # else a longer deadline may give a larger radius
+                    self._answers.set(key, found.model_dump_json().encode())
+                return found
+
+            try:
+                if on_round is not None:
+                    return work()
+                return self._flights.do((key, options.deadline_ms), work, lambda: _check(stop))
+            except Abandoned:
+                self.metrics.abandoned.inc()
+                raise
+
+
+def _check(stop: Stop) -> None:
+    if stop.cancelled:
+        raise Abandoned

@@ -10,12 +10,13 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from index import GalleryError
 from models import CHUNK
+from service.answering import OnRound
 from service.decode import MEDIA_TYPES, pixels_tensor
 from service.errors import ItemNotFound, NotReady, Problem
 from service.options import RetrieveOptions
 from service.request_body import read_query
 from service.response import radius_unit
-from service.retriever import OnRound, Retriever
+from service.retriever import Retriever
 from service.schemas import (
     Defaults,
     ForwardPassBody,

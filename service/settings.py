@@ -49,7 +49,7 @@ class Settings(BaseSettings):
     shutdown_grace_seconds: Positive = 10
 
     redis_url: SecretStr | None = Field(None, validation_alias=AliasChoices("REDIS_URL", "redis_url"))
-    redis_timeout_ms: Positive = 50
+    redis_timeout_ms: Positive = 10
     cache_ttl_seconds: Positive = 86_400
     cache_max_bytes: Positive = 256 * 2**20
 

@@ -11,8 +11,8 @@ from fastapi import Request, Response
 from fastapi.sse import EventSourceResponse, format_sse_event
 
 from models import Stop
+from service.answering import OnRound
 from service.errors import Abandoned, Problem, plain_problem
-from service.retriever import OnRound
 from service.schemas import RetrieveResponse, RoundBody
 
 log = logging.getLogger("retrievalguard")

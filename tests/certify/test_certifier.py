@@ -53,7 +53,7 @@ def splitting(seed: int) -> tuple[Samples, dict[Guarantee, Listing]]:
 
 
 def counts_of(rng: np.random.Generator, most: int) -> list[int]:
-    """Some numbers of samples, at the borders of blocks and between, in rising order, and one of them twice."""
+    """Some numbers of samples, at the borders of blocks and between, in rising order, one of them twice."""
     found = rng.integers(256, most + 1, rng.integers(1, 6)).tolist()
     found += rng.choice([256, 384, 512, 640, 1024, 2048], 2).tolist()
     return sorted(count for count in [*found, found[0]] if count <= most)

@@ -66,7 +66,7 @@ def test_a_variant_computes_the_network(
 def test_embeddings_are_what_the_certificate_assumes(
     name: str, shipped: EmbeddingModel, noisy: Images
 ) -> None:
-    """Non-negative and of norm one, to float32, whatever the precision of the rest; also far from any image."""
+    """Non-negative and of norm one, to float32, whatever the precision of the rest; also far from images."""
     forward = runnable(BY_NAME[name], shipped).build(shipped, CHUNK)
     for images in (noisy[:CHUNK], 1000 * noisy[:CHUNK], np.zeros_like(noisy[:CHUNK])):
         found = forward(images)

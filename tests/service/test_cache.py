@@ -5,7 +5,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 from pydantic import SecretStr
 
 from service import RetrieveOptions, Retriever, Settings
-from service.cache import CacheUnavailable, SampleCache
+from service.cache import SampleCache
 from service.cache_stores import EmbeddedStore, RedisStore
 from service.samples import QuerySamples
+from service.sealed import CacheUnavailable
 from tests.service.processes import RedisServer, Server, copy_gallery
 from tests.service.queries import Json, claims, tensor
 
-VALUE = 48 + 4 * 64 * 256  # two chunks: header and HMAC, then 256 embeddings of 64 numbers
+SEALED = 36  # magic, version and HMAC
+BODY = SEALED + 9  # how the samples are written, their number, their dimension
 
 
 class EmbeddedFile:
@@ -40,7 +42,11 @@ class EmbeddedFile:
 
     def entries(self) -> dict[str, bytes]:
         with self._open() as database:
-            return dict(database.execute("SELECT key, value FROM entries").fetchall())
+            return dict(
+                database.execute(
+                    "SELECT key, value FROM entries WHERE key LIKE 'retrievalguard:samples:%'"
+                ).fetchall()
+            )
 
     def put(self, key: str, value: bytes) -> None:
         with self._open() as database:
@@ -164,15 +170,17 @@ def flip(value: bytes, place: int) -> bytes:
 
 TAMPERED: dict[str, Callable[[bytes, bytes], bytes]] = {
     "a byte of the magic": lambda value, other: flip(value, 0),
-    "a byte of the count": lambda value, other: flip(value, 7),
-    "a byte of the dimension": lambda value, other: flip(value, 11),
-    "a byte of the authentication": lambda value, other: flip(value, 12),
-    "the first byte of the samples": lambda value, other: flip(value, 44),
+    "a byte of the version": lambda value, other: flip(value, 3),
+    "a byte of the authentication": lambda value, other: flip(value, 4),
+    "how the samples are written": lambda value, other: value[:SEALED] + b"r" + value[SEALED + 1 :],
+    "a byte of the number": lambda value, other: flip(value, SEALED + 4),
+    "a byte of the dimension": lambda value, other: flip(value, SEALED + 8),
+    "the first byte of the samples": lambda value, other: flip(value, BODY),
     "the last byte": lambda value, other: flip(value, -1),
-    "all samples zero": lambda value, other: value[:44] + bytes(len(value) - 44),
+    "all samples zero": lambda value, other: value[:BODY] + bytes(len(value) - BODY),
     "cut off": lambda value, other: value[:-1],
     "cut off in the header": lambda value, other: value[:20],
-    "nothing left": lambda value, other: b"",
+    "one byte left": lambda value, other: value[:1],
     "more behind": lambda value, other: value + bytes(1024),
     "the value of another image": lambda value, other: other,
     "a pickle": lambda value, other: b"\x80\x04\x95\x0e\x00\x00\x00\x00\x00\x00\x00\x8c\x02os\x94.",
@@ -243,17 +251,25 @@ def test_a_value_that_has_expired_is_drawn_again(
 def test_the_embedded_cache_drops_what_was_used_least_recently(
     query: Query, demo_settings: Settings, demo_gallery: Path, tmp_path: Path
 ) -> None:
-    data = copy_gallery(demo_gallery, tmp_path)
-    with opened(demo_settings, data_dir=data, cache_max_bytes=2 * VALUE + 1000) as retriever:
-        old, used, new = query(), query(), query()
+    old, used, new = query(), query(), query()
+    measured = copy_gallery(demo_gallery, tmp_path / "measured")
+    with opened(demo_settings, data_dir=measured) as retriever:
+        for pixels in (old, used, new):
+            ask_in_process(retriever, pixels)
+    limit = kept(measured) - 1
+    data = copy_gallery(demo_gallery, tmp_path / "bounded")
+    with opened(demo_settings, data_dir=data, cache_max_bytes=limit) as retriever:
         for pixels in (used, old, used, new):
             ask_in_process(retriever, pixels)
         assert [ask_in_process(retriever, pixels)["cache"] for pixels in (used, new)] == ["hit", "hit"]
         assert ask_in_process(retriever, old)["cache"] == "miss"
-        entries = EmbeddedStore(data / "cache.sqlite3", max_bytes=1, ttl_seconds=1)
-        total = entries._db.execute("SELECT SUM(size) FROM entries").fetchone()[0]
-        entries.close()
-    assert total <= 2 * VALUE + 1000
+    assert kept(data) <= limit
+
+
+def kept(data: Path) -> int:
+    """Bytes of all values in the embedded cache of a data folder."""
+    with closing(sqlite3.connect(data / "cache.sqlite3")) as database:
+        return int(database.execute("SELECT SUM(LENGTH(value)) FROM entries").fetchone()[0])
 
 
 def test_what_redis_evicts_is_drawn_again(
@@ -293,6 +309,31 @@ def test_a_cache_file_that_is_no_database_does_not_stop_the_service(
         assert ask_in_process(retriever, query())["neighbor"]["id"]
 
 
+def test_a_damaged_cache_file_changes_no_answer(
+    query: Query, demo_settings: Settings, demo_gallery: Path, tmp_path: Path
+) -> None:
+    data, pixels = copy_gallery(demo_gallery, tmp_path), query()
+    file = data / "cache.sqlite3"
+    with opened(demo_settings, data_dir=data) as retriever:
+        expected = claims(ask_in_process(retriever, pixels))
+    for place in range(0, file.stat().st_size, 997):
+        whole = file.read_bytes()
+        file.write_bytes(whole[:place] + bytes(byte ^ 0x5A for byte in whole[place : place + 3000]))
+        with opened(demo_settings, data_dir=data) as retriever:
+            assert [claims(ask_in_process(retriever, pixels)) for _ in range(2)] == [expected, expected]
+        file.write_bytes(whole)
+
+
+def test_an_embedded_cache_that_is_full_changes_no_answer(
+    query: Query, demo_settings: Settings, demo_gallery: Path, tmp_path: Path
+) -> None:
+    with opened(demo_settings, data_dir=copy_gallery(demo_gallery, tmp_path), cache_max_bytes=1) as retriever:
+        pixels = query()
+        bodies = [ask_in_process(retriever, pixels) for _ in range(2)]
+    assert [body["cache"] for body in bodies] == ["miss", "miss"]
+    assert claims(bodies[0]) == claims(bodies[1])
+
+
 def test_the_same_query_from_many_threads_gets_one_answer(cached: Cached, query: Query) -> None:
     server, pixels = cached[0], query()
     with ThreadPoolExecutor(8) as pool:
@@ -321,7 +362,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EmbeddedSt
 
 def test_a_store_gives_back_the_last_bytes_of_a_key(store: EmbeddedStore | RedisStore) -> None:
     key = "retrievalguard:test"
-    for value in (b"", bytes(range(256)), b"\r\n$-1\r\n"):
+    for value in (b"\0", bytes(range(256)), b"\r\n$-1\r\n"):
         store.set(key, value)
         assert store.get(key) == value
     assert store.get("retrievalguard:no such key") is None
@@ -349,6 +390,60 @@ def test_a_value_over_the_size_of_the_embedded_store_is_not_kept_and_costs_no_ot
     store.close()
 
 
+def test_the_embedded_store_knows_its_size_whatever_is_replaced_expires_or_is_dropped(tmp_path: Path) -> None:
+    path, rng = tmp_path / "cache.sqlite3", np.random.default_rng(0)
+
+    def sizes() -> tuple[int, int]:
+        with closing(sqlite3.connect(path)) as database:
+            known = database.execute("SELECT bytes FROM total").fetchall()
+            held = database.execute("SELECT COALESCE(SUM(LENGTH(value)), 0) FROM entries").fetchone()[0]
+        ((total,),) = known
+        return total, held
+
+    for ttl in (60, 60, 0):  # opened again: the same file, and then one whose values expire at once
+        store = EmbeddedStore(path, max_bytes=10_000, ttl_seconds=ttl)
+        for _ in range(100):
+            store.set(f"key-{rng.integers(20)}", rng.bytes(int(rng.integers(1, 3000))))
+            total, held = sizes()
+            assert total == held <= 10_000
+        store.close()
+
+
+def test_writing_to_a_full_embedded_store_does_not_take_longer_the_more_it_holds(tmp_path: Path) -> None:
+    def seconds(entries: int) -> float:
+        store = EmbeddedStore(tmp_path / f"{entries}.sqlite3", max_bytes=100 * entries, ttl_seconds=60)
+        store._db.execute("BEGIN")
+        for number in range(entries):
+            store.set(f"old-{number}", bytes(100))
+        store._db.execute("COMMIT")
+        spent = []
+        for number in range(30):
+            started = time.perf_counter()
+            store.set(f"new-{number}", bytes(100))
+            spent.append(time.perf_counter() - started)
+        assert store.get("old-0") is None
+        assert store.get("old-30") is not None
+        store.close()
+        return sorted(spent)[15]
+
+    assert seconds(20_000) < 10 * seconds(200) + 0.001
+
+
+def test_an_embedded_store_that_another_process_has_locked_is_done_without(tmp_path: Path) -> None:
+    store = EmbeddedStore(tmp_path / "cache.sqlite3", max_bytes=1000, ttl_seconds=60)
+    store.set("key", b"value")
+    with closing(sqlite3.connect(tmp_path / "cache.sqlite3", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for call in (lambda: store.get("key"), lambda: store.set("key", b"other")):
+            started = time.perf_counter()
+            with pytest.raises(CacheUnavailable):
+                call()
+            assert time.perf_counter() - started < 0.5
+        other.execute("ROLLBACK")
+    assert store.get("key") == b"value"
+    store.close()
+
+
 def test_a_redis_that_is_not_there_is_unavailable_at_once_and_left_alone_for_a_moment() -> None:
     store = RedisStore("redis://127.0.0.1:1/0", timeout_ms=50, ttl_seconds=60)
     started = time.perf_counter()
@@ -367,6 +462,16 @@ def test_a_value_of_another_type_in_redis_is_unavailable(redis_server: RedisServ
         client.rpush("retrievalguard:a list", "x")
     with pytest.raises(CacheUnavailable):
         store.get("retrievalguard:a list")
+    store.close()
+
+
+def test_a_value_of_another_type_in_the_embedded_store_is_unavailable(tmp_path: Path) -> None:
+    store = EmbeddedStore(tmp_path / "cache.sqlite3", max_bytes=1000, ttl_seconds=60)
+    store.set("key", b"value")
+    with closing(sqlite3.connect(tmp_path / "cache.sqlite3", isolation_level=None)) as other:
+        other.execute("UPDATE entries SET value = 'text'")
+    with pytest.raises(CacheUnavailable):
+        store.get("key")
     store.close()
 
 
@@ -391,10 +496,18 @@ def test_samples_do_not_depend_on_what_was_cached_before(
     np.testing.assert_array_equal(drawn[0], drawn[2])
 
 
-def test_redis_needs_no_authority_but_to_get_and_set(redis_server: RedisServer) -> None:
+def test_redis_needs_no_authority_but_to_read_and_set(redis_server: RedisServer) -> None:
     with redis_server.client() as client:
         client.execute_command(
-            "ACL", "SETUSER", "service", "on", ">password", "~retrievalguard:*", "+get", "+set", "-@dangerous"
+            "ACL",
+            "SETUSER",
+            "service",
+            "on",
+            ">password",
+            "~retrievalguard:*",
+            "+getrange",
+            "+set",
+            "-@dangerous",
         )
         url = redis_server.url.replace("redis://", "redis://service:password@")
         store = RedisStore(url, timeout_ms=1000, ttl_seconds=60)
