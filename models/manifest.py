@@ -17,6 +17,9 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+Positive = Annotated[float, Field(gt=0)]
+
+
 class Architecture(_Strict):
     """Which network; `nonnegative` states that every coordinate of its embeddings is >= 0 by construction."""
 
@@ -30,7 +33,7 @@ class Normalization(_Strict):
     """Pixel mean and standard deviation; inside h, so that noise is added to [0, 1] pixels."""
 
     mean: float
-    std: Annotated[float, Field(gt=0)]
+    std: Positive
 
 
 class Weights(_Strict):
@@ -50,11 +53,11 @@ class Manifest(_Strict):
         Annotated[int, Field(ge=1, le=3)], Annotated[int, Field(ge=4)], Annotated[int, Field(ge=4)]
     ]
     normalization: Normalization
-    sigma: Annotated[float, Field(gt=0)]
+    sigma: Positive
     training: dict[str, Any]
     weights: Weights
     # The largest value that each ReLU of the features gave in training: int8 passes cut off above it.
-    ranges: tuple[Annotated[float, Field(gt=0)], ...] | None = None
+    ranges: tuple[Positive, Positive, Positive]
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":

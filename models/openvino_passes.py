@@ -37,7 +37,7 @@ def _capabilities() -> tuple[str, list[str]]:
     return openvino.get_version().split("-")[0], found
 
 
-def arithmetic(precision: Precision, ranges: Sequence[float] | None) -> str:
+def arithmetic(precision: Precision, ranges: Sequence[float]) -> str:
     """What decides the numbers of such passes; raises `Unavailable` where they cannot run."""
     version, capabilities = _capabilities()
     needed = {"float32": "FP32", "bfloat16": "BF16", "int8": "INT8"}[precision]
@@ -45,8 +45,6 @@ def arithmetic(precision: Precision, ranges: Sequence[float] | None) -> str:
         raise Unavailable(f"this processor has no instructions for {precision}")
     name = f"{precision} openvino {version} {instructions()}"
     if precision == "int8":
-        if ranges is None:
-            raise Unavailable("the manifest has no activation ranges: `retrievalguard train` writes them")
         # What is not int8 runs in the smaller type that the processor has.
         name += f" {_rest(capabilities)} {' '.join(f'{bound:g}' for bound in ranges)}"
     return name
@@ -68,7 +66,7 @@ def _rest(capabilities: Sequence[str]) -> str:
 def build(
     network: ConvolutionalEmbedding,
     input_shape: tuple[int, int, int],
-    ranges: Sequence[float] | None,
+    ranges: Sequence[float],
     precision: Precision,
     batch: int,
 ) -> Callable[[Images], NDArray[np.float32]]:

@@ -114,7 +114,7 @@ def train(
 @torch.inference_mode()
 def activation_ranges(
     network: ConvolutionalEmbedding, images: torch.Tensor, recipe: Recipe
-) -> tuple[float, ...]:
+) -> tuple[float, float, float]:
     """The largest value of each ReLU of the features on noisy `images`, to three digits, for int8 passes."""
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(recipe.seed))
     values = (images + recipe.noise * recipe.sigma * noise - network.mean) / network.std
@@ -122,4 +122,5 @@ def activation_ranges(
     for block in network.eval().features:
         values = block(values)
         ranges.append(float(f"{values.max().item():.3g}"))
-    return tuple(ranges)
+    first, second, third = ranges
+    return first, second, third

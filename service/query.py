@@ -60,12 +60,13 @@ def checked(
             raise InvalidOption(
                 (option, f"method {options.method} holds for one number of samples: ask for cdf")
             )
+    many = options.target_radius is None and samples > TARGET_HORIZON
     terms = Terms(
         sigma=smoothed.sigma,
         alpha=options.alpha or settings.alpha,
         guarantee=options.guarantee,
         method=options.method,
-        horizon=None if options.target_radius is None else min(samples, TARGET_HORIZON),
+        horizon=None if many else min(samples, TARGET_HORIZON),
         target=options.target_radius,
         blur=smoothed.blur,
     )

@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 
 from certify import GUARANTEES, Certificate, EmbeddingSpace, Guarantee, Terms
 from index import Item, Snapshot
-from service.contest import Outcome, decide
+from service.contest import Contest, Outcome
 from service.options import Rule
 from tests.certify.worlds import SIGMA, World, stepped
 
@@ -42,7 +42,7 @@ def decided(
     snapshot: Snapshot, world: World, samples: NDArray[np.float32], rule: Rule, terms: Terms, most: int = 50
 ) -> Outcome:
     """`samples` are of the world: what a blended gallery puts behind them is taken off."""
-    return decide(snapshot, samples[:, :2], world.space, rule, terms, top_k=5, max_rivals=most)
+    return Contest(snapshot, world.space, rule, terms, top_k=5, max_rivals=most).outcome(samples[:, :2])
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5])

@@ -13,7 +13,7 @@ from certify import METHODS, Guarantee, Terms, certify_votes
 from index import Snapshot
 from models.smoothing import chunks
 from service import RetrieveOptions, Retriever
-from service.contest import decide
+from service.contest import Contest
 from tests.service.processes import Server
 from tests.service.queries import QUERIES, Json, answer, claims, digit, post, tensor
 
@@ -147,7 +147,8 @@ def test_votes_of_copies_that_may_be_off_by_more_are_in_doubt_and_certify_less(
     radii, votes = [], []
     for slack in (0.0, space.slack, 0.002, 1.0):
         loose = type(space)(space.nonnegative, space.norm_bound, slack, space.padded)
-        outcome = decide(snapshot, samples, loose, "vote", terms, top_k=len(snapshot), max_rivals=8)
+        contest = Contest(snapshot, loose, "vote", terms, top_k=len(snapshot), max_rivals=8)
+        outcome = contest.outcome(samples)
         radii.append(outcome.certificate.radius)
         assert outcome.votes is not None
         votes.append(sum(outcome.votes))
