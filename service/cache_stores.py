@@ -145,7 +145,9 @@ class RedisStore:
             if call.cancelled() or not call.done():  # it did not answer meanwhile
                 self._pause()
             raise CacheUnavailable("Redis did not answer in time") from error
-        return value if isinstance(value, bytes) and value else None
+        if not isinstance(value, bytes):
+            raise CacheUnavailable("Redis did not answer with bytes")
+        return value or None
 
     def set(self, key: str, value: bytes) -> None:
         """Keep `value` for the time to live, also when that takes longer than this call."""

@@ -126,6 +126,14 @@ def test_what_does_not_answer_is_left_alone_for_a_moment(proxy: Proxy, store: Re
     assert sum(unavailable(lambda: store.get("works")) for _ in range(100)) < TIMEOUT
 
 
+@pytest.mark.parametrize(
+    "lie", [b":1\r\n", b"*1\r\n$1\r\nx\r\n", b"-ERR no\r\n", b"$many\r\n", b"nonsense\r\n"]
+)
+def test_a_reply_that_is_no_value_is_unavailable(proxy: Proxy, store: RedisStore, lie: bytes) -> None:
+    proxy.lie = lie
+    assert unavailable(lambda: store.get("works")) < AT_MOST
+
+
 def test_a_reply_that_comes_late_ends_the_moment(proxy: Proxy, store: RedisStore) -> None:
     late(proxy)
     unavailable(lambda: store.get("works"))
