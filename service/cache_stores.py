@@ -5,7 +5,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
 
 import redis
@@ -142,9 +142,12 @@ class RedisStore:
         try:
             value = self._result(call)
         except TimeoutError as error:
-            self._pause()
+            if call.cancelled() or not call.done():  # it did not answer meanwhile
+                self._pause()
             raise CacheUnavailable("Redis did not answer in time") from error
-        return value if isinstance(value, bytes) and value else None
+        if not isinstance(value, bytes):
+            raise CacheUnavailable("Redis did not answer with bytes")
+        return value or None
 
     def set(self, key: str, value: bytes) -> None:
         """Keep `value` for the time to live, also when that takes longer than this call."""
@@ -164,7 +167,10 @@ class RedisStore:
     def _submit(self, command: Callable[[], object]) -> Future[object]:
         if time.monotonic() < self._retry_at:
             raise CacheUnavailable("Redis failed a moment ago")
-        return self._workers.submit(self._run, command)
+        try:
+            return self._workers.submit(self._run, command)
+        except RuntimeError as error:  # closed, or no thread to be had
+            raise CacheUnavailable(str(error)) from error
 
     def _run(self, command: Callable[[], object]) -> object:
         """In a worker: any failure is `CacheUnavailable`, also of a client that cannot read what it got."""
@@ -182,6 +188,8 @@ class RedisStore:
         """What the worker got in time; `TimeoutError` if it did not, and not at all if it had not begun."""
         try:
             return call.result(self._seconds)
+        except CancelledError as error:
+            raise CacheUnavailable("the cache was closed") from error
         finally:
             call.cancel()
 

@@ -368,6 +368,15 @@ def test_a_store_gives_back_the_last_bytes_of_a_key(store: EmbeddedStore | Redis
     assert store.get("retrievalguard:no such key") is None
 
 
+def test_a_store_that_is_closed_is_unavailable(store: EmbeddedStore | RedisStore) -> None:
+    store.set("retrievalguard:test", b"value")
+    store.close()
+    with pytest.raises(CacheUnavailable):
+        store.get("retrievalguard:test")
+    with pytest.raises(CacheUnavailable):
+        store.set("retrievalguard:test", b"value")
+
+
 @pytest.mark.parametrize(
     "change", [{"secret": b"y" * 32}, {"model_digest": "sha256:b"}, {"sigma": 0.5}, {"dimension": 32}]
 )

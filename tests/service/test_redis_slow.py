@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from service import Retriever, Settings
-from service.cache_stores import RETRY_SECONDS, RedisStore
+from service.cache_stores import RETRY_SECONDS, WORKERS, RedisStore
 from service.sealed import CacheUnavailable
 from tests.service.processes import RedisServer, copy_gallery, wait_for
 from tests.service.proxy import Proxy
@@ -126,6 +126,14 @@ def test_what_does_not_answer_is_left_alone_for_a_moment(proxy: Proxy, store: Re
     assert sum(unavailable(lambda: store.get("works")) for _ in range(100)) < TIMEOUT
 
 
+@pytest.mark.parametrize(
+    "lie", [b":1\r\n", b"*1\r\n$1\r\nx\r\n", b"-ERR no\r\n", b"$many\r\n", b"nonsense\r\n"]
+)
+def test_a_reply_that_is_no_value_is_unavailable(proxy: Proxy, store: RedisStore, lie: bytes) -> None:
+    proxy.lie = lie
+    assert unavailable(lambda: store.get("works")) < AT_MOST
+
+
 def test_a_reply_that_comes_late_ends_the_moment(proxy: Proxy, store: RedisStore) -> None:
     late(proxy)
     unavailable(lambda: store.get("works"))
@@ -156,6 +164,19 @@ def test_a_name_that_takes_long_to_resolve_costs_no_more_than_the_timeout(
     assert unavailable(lambda: store.get("works")) < AT_MOST
     wait_for(lambda: works(store), 2 * RETRY_SECONDS + 1)  # by the connection that was made meanwhile
     store.close()
+
+
+def test_closing_does_not_wait_for_a_redis_that_hangs(proxy: Proxy) -> None:
+    store = RedisStore(proxy.url, timeout_ms=20_000, ttl_seconds=60)
+    wait_for(lambda: works(store))
+    stopped(proxy)
+    with ThreadPoolExecutor(2 * WORKERS) as pool:  # one half at work, the other in line
+        asked = [pool.submit(unavailable, lambda: store.get("works")) for _ in range(2 * WORKERS)]
+        time.sleep(0.2)
+        started = time.perf_counter()
+        store.close()
+        assert time.perf_counter() - started < 0.5
+        assert all(future.result() < 5 for future in asked)
 
 
 def test_a_late_reply_is_never_taken_for_another(proxy: Proxy, store: RedisStore) -> None:
