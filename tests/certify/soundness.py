@@ -244,6 +244,11 @@ def rows() -> Iterator[Row]:
     for world in ("staircase", "crowd"):
         yield Row(world, towards_the_truth(world, Case(n=640)))
     yield Row("staircase", towards_the_truth("staircase", Case("vote", n=640)))
+    for world in ("half-space in the orthant", "staircase", "crowd", "mixture"):
+        yield Row(world, Case(n=1152, anytime=True))
+    yield Row("ball", Case(method="mean", guarantee="item", n=1152, anytime=True))
+    yield Row("staircase", Case("vote", n=1152, anytime=True))
+    yield Row("staircase", towards_the_truth("staircase", Case(n=1152, anytime=True)))
     for guarantee in GUARANTEES:
         yield Row("half-space, few samples", Case(method="mean", guarantee=guarantee, n=24, once=True))
         yield Row("staircase", Case(guarantee=guarantee, n=100, once=True))
@@ -463,6 +468,9 @@ def controls() -> Iterator[Control]:
     yield Control(no_confidence, Row("half-space", Case("vote")))
     peeked = towards_the_truth("staircase, near the border", Case(n=4096, once=True))
     yield Control(bets_see_their_samples, Row("staircase, near the border", peeked), 4, 400)
+    yield Control(no_confidence, Row("staircase", Case(anytime=True)))
+    anytime = replace(peeked, anytime=True)
+    yield Control(bets_see_their_samples, Row("staircase, near the border", anytime), 4, 400)
     yield Control(curve_with_the_wrong_sign, Row("staircase", Case()))
     lopsided = "half-space in the orthant, hardly ever left"
     yield Control(stake_not_capped, Row(lopsided, Case(method="mean", target=0.15)), enough=100)

@@ -177,7 +177,9 @@ def test_a_target_at_the_true_radius_does_not_tempt(rule: Rule) -> None:
 
 
 @pytest.mark.parametrize(
-    "control", list(controls()), ids=lambda control: f"{control.name}: {control.row.world}"
+    "control",
+    list(controls()),
+    ids=lambda control: f"{control.name}: {control.row.world}, {control.row.case.reading}",
 )
 def test_what_is_broken_is_caught(control: Control) -> None:
     assert control.run(control.enough, seed=1).refutes(ALPHA)
