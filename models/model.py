@@ -48,7 +48,8 @@ class EmbeddingModel:
         """Load a model that ships with the project, by name, or a model folder, by path.
 
         Raises `ModelError` when the folder, a field of the manifest or the weights are missing, when the
-        weights are not the bytes that the manifest names, or not safetensors: pickles are never read.
+        weights are not the bytes that the manifest names, not finite, or not safetensors: pickles are never
+        read.
         """
         folder = PRETRAINED / model if (PRETRAINED / model / MANIFEST).is_file() else Path(model)
         manifest = Manifest.read(folder)
@@ -74,6 +75,8 @@ class EmbeddingModel:
             ) from error
         except RuntimeError as error:
             raise ModelError(f"{path} does not fit the architecture of its manifest: {error}") from error
+        if not all(torch.isfinite(value).all() for value in network.state_dict().values()):
+            raise ModelError(f"{path} holds weights that are not finite: the training failed, train again")
         return cls(manifest, network)
 
     @torch.inference_mode()
