@@ -79,7 +79,7 @@ class Contest:
         others = order[NEAREST:]
         # The last group is filled up with its own last member.
         groups = np.append(others, np.repeat(others[-1:], -len(others) % GROUP)).reshape(-1, GROUP)
-        unseen = self.threshold / planned_for(len(selection), horizon)
+        unseen = self.threshold / planned_for(len(selection), len(selection), horizon)
         self.nearest, self.groups, self.members = (
             Units(rows, margins, unseen) for rows in (order[:NEAREST, None], groups, groups.reshape(-1, 1))
         )
