@@ -164,7 +164,10 @@ MUTANTS = [
         "page.masses[lines] += self._pieces(units, some, samples[rest:last])[0]\n            masses +=",
     ),
     Mutant(
-        "certifier.py", "samples of later looks are not checked", "self._known = n", "self._known = 2 * n"
+        "certifier.py",
+        "samples of later looks are not checked",
+        "_fault(samples[self._known :]",
+        "_fault(samples[n:]",
     ),
     Mutant("certifier.py", "claims are not withheld", "if claim not in claims:", "if False:"),
     Mutant("sequential.py", "margins in doubt are skipped", "margins.lower <= TINY", "margins.lower <= -1"),
