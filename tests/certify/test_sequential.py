@@ -19,7 +19,7 @@ from certify.histogram import BINS, linear_binning
 from certify.margins import Margins
 from certify.mean import MEAN
 from certify.payoffs import LARGEST, Bound
-from certify.sequential import GROUP, NEAREST, TINY, Contest, Reached, certified_rho
+from certify.sequential import GROUP, NEAREST, TINY, Contest, Reached
 from tests.certify.worlds import briefly, seeded
 
 Array = NDArray[np.float64]
@@ -50,10 +50,11 @@ def reached(
     alpha: float = ALPHA,
     target: float | None = None,
 ) -> Reached:
-    return certified_rho(
-        margins_of(values, lower, upper), bound, values.T,
-        selected=selected, horizon=horizon or values.shape[1], alpha=alpha, target=target,
+    contest = Contest(
+        margins_of(values, lower, upper), bound, values.T[:selected],
+        horizon=horizon or values.shape[1], alpha=alpha, target=target,
     )  # fmt: skip
+    return contest.reached(values.T)
 
 
 def normal(rng: np.random.Generator, n: int, mean: float, deviation: float, count: int = 1) -> Array:
