@@ -102,7 +102,7 @@ def test_certificates_are_false_no_more_often_than_they_may_be(rule: Rule, weigh
     alpha, violations, positive, repetitions = 0.2, 0, 0, 150
     for _ in range(repetitions):
         samples = world.draw(rng, 256)
-        outcome = decided(snapshot, world, samples, rule, Terms(SIGMA, alpha))
+        outcome = decided(snapshot, world, samples, rule, Terms(SIGMA, alpha, horizon=256))
         if rule == "embedding":
             violations += world.violated(samples, outcome.certificate)
         else:
@@ -121,7 +121,7 @@ def by_hand(labels: str, samples: list[int], rule: Rule, guarantee: Guarantee) -
     """An item with each of `labels` at PLACES, and samples that lie at the places with these numbers."""
     items = [Item(str(row), label) for row, label in enumerate(labels)]
     snapshot = Snapshot(1, items, list(PLACES[: len(items)]), 2)
-    terms = Terms(0.5, 0.01, guarantee)
+    terms = Terms(0.5, 0.01, guarantee, horizon=len(samples))
     return decide(snapshot, PLACES[samples], EmbeddingSpace(), rule, terms, top_k=4, max_rivals=8)
 
 
