@@ -8,6 +8,7 @@ int8: weights are rounded to 255 levels a channel, activations to 256 levels bet
 manifest; what is above is cut off. Sums of products are then whole numbers, exact in any order.
 """
 
+import functools
 import platform
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,13 +28,25 @@ class Unavailable(Exception):
     """This way to run the network does not work here; the message says why."""
 
 
-def _capabilities() -> tuple[str, list[str]]:
-    """OpenVINO's version, and what this processor can do."""
+@functools.cache
+def _core() -> Any:
+    """OpenVINO, once for the whole process and for as long as it lives.
+
+    Each `Core` gives the thread that made it another stack for signals, and takes it away again when it ends:
+    with several of them, the next signal finds a stack that is gone, and ends the process.
+    """
     try:
         import openvino
     except ImportError as error:
         raise Unavailable("OpenVINO is not installed: pip install 'retrievalguard[cpu]'") from error
-    found: list[str] = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return openvino.Core()
+
+
+def _capabilities() -> tuple[str, list[str]]:
+    """OpenVINO's version, and what this processor can do."""
+    found: list[str] = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    import openvino
+
     return openvino.get_version().split("-")[0], found
 
 
@@ -74,7 +87,7 @@ def build(
     import openvino
 
     hint = {"float32": "f32", "bfloat16": "bf16", "int8": _rest(_capabilities()[1])}[precision]
-    compiled = openvino.Core().compile_model(
+    compiled = _core().compile_model(
         _graph(network, input_shape, ranges if precision == "int8" else None, batch),
         "CPU",
         {

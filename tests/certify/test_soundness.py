@@ -19,7 +19,7 @@ from scipy.stats import binom, ncx2
 from certify import GUARANTEES, METHODS, Guarantee, Method, rounds
 from certify.betting import Bets
 from certify.sequential import Contest
-from models import CHUNK, EmbeddingModel, SmoothedModel
+from models import CHUNK, Calibration, EmbeddingModel, SmoothedModel, Stop
 from service.cache import SampleCache
 from service.cache_stores import EmbeddedStore
 from service.metrics import Metrics
@@ -272,28 +272,29 @@ def test_samples_after_a_resume_are_those_of_one_draw(tmp_path: Path) -> None:
 
     def opened(file: Path) -> tuple[QuerySamples, EmbeddedStore, SmoothedModel]:
         store = EmbeddedStore(file, max_bytes=10**7, ttl_seconds=60)
-        smoothed = SmoothedModel(model, 0.25, secret)
+        smoothed = SmoothedModel(model, 0.25, secret, Calibration.fixed(model))
         cache = SampleCache(
-            store, secret, model_digest=model.manifest.digest, sigma=0.25, dimension=model.dimension
+            store, secret, model_digest=smoothed.digest, sigma=0.25, dimension=model.dimension
         )
         return QuerySamples(cache, smoothed, Metrics(), image), store, smoothed
 
-    def drawn(file: Path, counts: list[int]) -> tuple[list[NDArray[np.float32]], str]:
+    def drawn(file: Path, counts: list[int]) -> tuple[list[NDArray[np.float32]], int]:
         samples, store, smoothed = opened(file)
-        found = [samples.first(count).copy() for count in counts]
-        kept = samples.keep()
+        there = samples.there
+        found = [samples.first(count, Stop()).copy() for count in counts]
+        samples.keep()
         store.close()
         smoothed.close()
-        return found, kept
+        return found, there
 
-    (whole,), kept = drawn(tmp_path / "one draw", [900])
-    assert kept == "miss"
-    first, kept = drawn(tmp_path / "rounds", [256, 300])
-    assert kept == "miss"
-    later, kept = drawn(tmp_path / "rounds", list(rounds(900)))
-    assert kept == "resumed"
-    again, kept = drawn(tmp_path / "rounds", [900])
-    assert kept == "hit"
+    (whole,), there = drawn(tmp_path / "one draw", [900])
+    assert there == 0
+    first, there = drawn(tmp_path / "rounds", [256, 300])
+    assert there == 0
+    later, there = drawn(tmp_path / "rounds", list(rounds(900)))
+    assert there == 384
+    again, there = drawn(tmp_path / "rounds", [900])
+    assert there == 1024
     assert len(whole) == 900 > CHUNK
     for samples in (*first, *later, *again):
         np.testing.assert_array_equal(samples, whole[: len(samples)])

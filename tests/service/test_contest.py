@@ -56,13 +56,14 @@ def test_answer_and_certificate_are_those_of_the_world(
     positive = 0
     for n in (2, 100, 300, 3000):
         samples = world.draw(rng, n)
-        found = decided(snapshot, world, samples, rule, Terms(world.sigma, 0.01, guarantee))
+        terms = Terms(world.sigma, 0.01, guarantee, horizon=n)
+        found = decided(snapshot, world, samples, rule, terms)
         if rule == "embedding":
-            expected = world.certify(samples, guarantee, "cdf", 0.01)
+            expected = world.certify(samples, guarantee, "cdf", 0.01, horizon=n)
             answer = int(world.nearest(samples.astype(np.float64).mean(axis=0)))
             assert found.votes is None
         else:
-            expected, answer = world.certify_votes(samples, guarantee, 0.01)
+            expected, answer = world.certify_votes(samples, guarantee, 0.01, horizon=n)
             assert found.votes is not None
             assert sum(found.votes) <= n
         assert int(found.neighbors.rows[0]) == answer
@@ -81,10 +82,11 @@ def test_rivals_that_are_not_listed_are_bounded_together(most: int) -> None:
     known = replace(world, listed=most, truths={})
 
     def certificates(guarantee: Guarantee) -> list[Certificate]:
-        terms = Terms(world.sigma, 0.01, guarantee)
+        terms = Terms(world.sigma, 0.01, guarantee, horizon=2000)
         few = decided(snapshot, world, samples, "embedding", terms, most)
         every = decided(snapshot, world, samples, "embedding", terms)
-        return [few.certificate, every.certificate, known.certify(samples, guarantee, "cdf", 0.01)]
+        bounded = known.certify(samples, guarantee, "cdf", 0.01, horizon=2000)
+        return [few.certificate, every.certificate, bounded]
 
     few, every, bounded = certificates("item")
     assert few.item_radius == bounded.item_radius < every.item_radius
@@ -122,7 +124,8 @@ def by_hand(labels: str, samples: list[int], rule: Rule, guarantee: Guarantee) -
     items = [Item(str(row), label) for row, label in enumerate(labels)]
     snapshot = Snapshot(1, items, list(PLACES[: len(items)]), 2)
     terms = Terms(0.5, 0.01, guarantee, horizon=len(samples))
-    return decide(snapshot, PLACES[samples], EmbeddingSpace(), rule, terms, top_k=4, max_rivals=8)
+    contest = Contest(snapshot, EmbeddingSpace(), rule, terms, top_k=4, max_rivals=8)
+    return contest.outcome(PLACES[samples])
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -164,8 +167,9 @@ def test_copies_that_are_all_in_doubt_vote_for_nobody_and_certify_nothing() -> N
     items = [Item("0", "a"), Item("1", "b"), Item("2", "c")]
     snapshot = Snapshot(1, items, list(PLACES[[0, 0, 1]]), 2)
     for guarantee in GUARANTEES:
-        terms = Terms(0.5, 0.01, guarantee)
-        outcome = decide(snapshot, PLACES[[0] * 400], EmbeddingSpace(), "vote", terms, top_k=3, max_rivals=8)
+        terms = Terms(0.5, 0.01, guarantee, horizon=400)
+        contest = Contest(snapshot, EmbeddingSpace(), "vote", terms, top_k=3, max_rivals=8)
+        outcome = contest.outcome(PLACES[[0] * 400])
         assert outcome.votes == (0, 0, 0)
         assert (outcome.certificate.label_radius, outcome.certificate.item_radius) == (0, 0)
         assert outcome.certificate.reason is not None

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
-from models import CHUNK, EmbeddingModel, SmoothedModel
+from models import CHUNK, Calibration, EmbeddingModel, SmoothedModel
 from service.cache import SampleCache
 from service.packing import pack, unpack
 from tests.service.queries import tensor
@@ -38,7 +38,8 @@ class Kept:
 @pytest.fixture(scope="module")
 def drawn() -> NDArray[np.float32]:
     """2,048 samples of the shipped network."""
-    smoothed = SmoothedModel(EmbeddingModel.load("digits-cnn"), 0.25, b"x" * 32)
+    model = EmbeddingModel.load("digits-cnn")
+    smoothed = SmoothedModel(model, 0.25, b"x" * 32, Calibration.fixed(model))
     try:
         return smoothed.sample(tensor(3), 0, 16)
     finally:

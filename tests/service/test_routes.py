@@ -1,5 +1,6 @@
 """The other routes: gallery, model, health, metrics, documentation, and the id of every request."""
 
+import json
 import re
 import sqlite3
 import uuid
@@ -12,11 +13,13 @@ import httpx
 import numpy as np
 import pytest
 
-from models import DATASETS
+from models import CHUNK, DATASETS
+from models.calibration import BATCHES
+from models.passes import BY_NAME
 from service import Retriever
 from service.gallery_import import png
 from service.metrics import Metrics
-from tests.service.processes import SAMPLES, Server, run_cli
+from tests.service.processes import SAMPLES, Server, run_cli, serving
 from tests.service.queries import Json, answer, digit, picture, post, saved
 from tests.service.test_retrieve import folder_of
 
@@ -87,21 +90,61 @@ def test_an_item_that_is_not_there_is_a_404_that_names_it(client: httpx.Client, 
 
 
 def test_the_model_is_described_with_its_defaults(client: httpx.Client, demo_retriever: Retriever) -> None:
-    assert client.get("/model").json() == {
+    described = client.get("/model").json()
+    forward_pass = described.pop("forward_pass")
+    assert described == {
         "name": "digits-cnn",
-        "digest": demo_retriever.model.manifest.digest,
+        "digest": demo_retriever.smoothed.digest,
         "input_shape": [1, 8, 8],
         "dimension": demo_retriever.model.dimension,
         "sigma": 0.25,
         "radius_unit": "l2 over [0,1] pixels of the 1x8x8 model input",
         "defaults": {
-            "alpha": 0.001, "samples": SAMPLES, "guarantee": "label", "rule": "embedding", "method": "cdf"
+            "alpha": 0.001, "samples": SAMPLES, "min_gain": 0.1,
+            "guarantee": "label", "rule": "embedding", "method": "cdf",
         },
     }  # fmt: skip
     body = answer(client, digit(0))
-    assert body["model"] == {"name": "digits-cnn", "digest": demo_retriever.model.manifest.digest}
+    assert body["model"] == {"name": "digits-cnn", "digest": described["digest"]}
     assert body["certificate"]["alpha"] == 0.001
     assert body["certificate"]["samples"] == SAMPLES
+    assert forward_pass.keys() == {"variant", "batch", "reason", "measured"}
+
+
+def test_the_model_tells_how_the_network_is_run_and_what_else_was_measured(
+    client: httpx.Client, demo_server: Server
+) -> None:
+    described = client.get("/model").json()
+    forward_pass = described["forward_pass"]
+    measured = {one["variant"]: one for one in forward_pass["measured"]}
+    assert list(measured) == list(BY_NAME)
+    chosen = measured[forward_pass["variant"]]
+    assert chosen["samples_per_second"] > 0
+    assert forward_pass["batch"] in [CHUNK * batch for batch in BATCHES]
+    assert f"batches of {forward_pass['batch']}" in forward_pass["reason"]
+    ratio = chosen["samples_per_second"] / measured["eager"]["samples_per_second"]
+    assert f"{ratio:.2f}x eager" in forward_pass["reason"]
+    for one in measured.values():
+        if one["unavailable"] is None:
+            assert one["samples_per_second"] > 0
+            assert 0 <= one["bias"] <= one["mean_distance"] <= one["largest_distance"]
+        else:
+            assert one["samples_per_second"] is None
+    assert measured["eager"]["largest_distance"] == 0
+    # What is told is what was written down at the first start, and the digest is of the variant that runs.
+    kept = json.loads((demo_server.data / "calibration.json").read_text())
+    assert {**forward_pass, "batch": forward_pass["batch"] // CHUNK, "digest": described["digest"]} == {
+        name: value for name, value in kept.items() if name != "machine"
+    }
+
+
+def test_a_variant_that_is_asked_for_is_the_one_that_runs(tmp_path: Path, demo_retriever: Retriever) -> None:
+    with serving(tmp_path, VARIANT="folded") as server:
+        described = server.client.get("/model").json()
+    assert described["forward_pass"]["variant"] == "folded"
+    assert [one["variant"] for one in described["forward_pass"]["measured"]] == ["folded"]
+    assert "RETRIEVALGUARD_VARIANT" in described["forward_pass"]["reason"]
+    assert described["digest"] == BY_NAME["folded"].digest(demo_retriever.model)
 
 
 def test_health_is_ok_and_readiness_says_what_was_checked(client: httpx.Client) -> None:
@@ -244,7 +287,9 @@ def test_openapi_documents_every_body_form_and_option_of_a_query(client: httpx.C
     forms = operation["requestBody"]["content"]
     images = {"image/png", "image/jpeg", "image/webp"}
     assert forms.keys() == images | {"multipart/form-data", "application/json"}
-    options = {"top_k", "guarantee", "rule", "method", "alpha", "target_radius", "max_samples"}
+    options = {"top_k", "guarantee", "rule", "method", "alpha", "target_radius", "max_samples"} | {
+        "min_gain", "deadline_ms",
+    }  # fmt: skip
     assert {parameter["name"] for parameter in operation["parameters"]} == options
     for form in ("multipart/form-data", "application/json"):
         assert forms[form]["schema"]["properties"].keys() - {"image", "pixels"} == options

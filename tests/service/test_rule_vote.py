@@ -11,6 +11,7 @@ from scipy.special import ndtri
 
 from certify import METHODS, Guarantee, Terms, certify_votes
 from index import Snapshot
+from models import CHUNK
 from models.smoothing import chunks
 from service import RetrieveOptions, Retriever
 from service.contest import Contest
@@ -141,7 +142,7 @@ def test_no_votes_are_told_where_nobody_voted(client: httpx.Client) -> None:
 def test_votes_of_copies_that_may_be_off_by_more_are_in_doubt_and_certify_less(
     demo_retriever: Retriever,
 ) -> None:
-    snapshot, terms = demo_retriever.snapshot(), Terms(0.25, 0.001)
+    snapshot, terms = demo_retriever.snapshot(), Terms(0.25, 0.001, horizon=4 * CHUNK)
     samples = demo_retriever.smoothed.sample(tensor(4), 0, 4)
     space = demo_retriever.space
     radii, votes = [], []

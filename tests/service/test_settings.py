@@ -85,8 +85,13 @@ WRONG: list[dict[str, object]] = [
     {"label_weight": 1},
     {"label_weight": -0.1},
     {"label_weight": float("nan")},
-    {"concurrency": 0},
-    {"max_waiting": -1},
+    {"max_queries": 0},
+    {"max_queued_samples": 0},
+    {"min_gain": -0.1},
+    {"min_gain": 1},
+    {"min_gain": float("nan")},
+    {"concurrency": 1},
+    {"max_waiting": 1},
     {"no_such_setting": 1},
 ]
 
