@@ -1,7 +1,7 @@
 """Turns: how many certificates are computed at once, those of few samples first.
 
-They share the processor with the network. If all were computed at once, each would take as long as all. And as
-a long one takes as long as it takes, the last slot is for short ones alone.
+They share the processor with the network. If all were computed at once, each would take as long as all. And
+as a long one takes as long as it takes, the last slot is for short ones alone.
 """
 
 import heapq
@@ -14,7 +14,7 @@ SHORT = 2048
 
 
 class Turns:
-    """At most `slots` holders at a time, all but one of them long; who waits is served by number of samples."""
+    """At most `slots` holders at a time, all but one of them long; those of few samples are next."""
 
     def __init__(self, slots: int) -> None:
         self._free = slots
@@ -41,7 +41,7 @@ class Turns:
                 self._next()
 
     def _next(self) -> None:
-        """Let in whom there is a slot for: with few samples any, with many only one of those for long looks."""
+        """Let in whom there is a slot for: a look at many samples takes only those for long looks."""
         while self._waiting and self._free:
             samples, _, turn = self._waiting[0]
             if samples > SHORT and not self._free_for_long:
