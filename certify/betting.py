@@ -68,9 +68,9 @@ def plan(
 ) -> Plan:
     """The plan after `masses` (K, BINS + 1) of margins in [lower, upper] (K,).
 
-    It aims at the ρ, up to `most`, where wealth should just reach exp(`threshold`) after `horizon` samples.
-    That ρ is guessed by setting the share `unseen` aside; what wealth would then grow to says how much the
-    next plan should set aside instead.
+    It aims at the ρ, up to `most`, where wealth should just reach exp(`threshold`) after bets on `horizon`
+    samples. That ρ is guessed by setting the share `unseen` aside; what wealth would then grow to says how
+    much the next plan should set aside instead.
     """
     if unseen is None:
         unseen = np.full(len(lower), threshold / horizon)

@@ -1,7 +1,7 @@
 """When bets are chosen anew, and for how many samples: both depend on positions alone."""
 
-# Without a fixed horizon, bets on the block that starts at a sample are planned for so many times as many
-# samples, but for no fewer than `SHORTEST`.
+# Without a horizon, bets on the block that starts at a sample are planned for so many times as many samples,
+# but for no fewer than `SHORTEST`.
 AHEAD, SHORTEST = 4, 1000
 
 
@@ -18,11 +18,13 @@ def blocks(selected: int, n: int) -> list[tuple[int, int]]:
     return found
 
 
-def planned_for(first: int, horizon: int | None) -> int:
-    """For how many samples the bets from sample `first` on are planned.
+def planned_for(first: int, selected: int, horizon: int | None) -> int:
+    """On how many samples the bets from sample `first` on are planned to be made, all blocks together.
 
     With a horizon they win most at that number of samples, and may have nothing to show before. Without one
-    they are about as good as they can be at every number: on the way a plan for n samples is worth most from
-    n/4 on. Any choice is valid that no sample has a say in.
+    they are about as good as they can be at every number: a plan is of some use from a quarter of its samples
+    on. Any choice is valid that no sample has a say in.
     """
-    return max(SHORTEST, AHEAD * first) if horizon is None else horizon
+    if horizon is None:
+        horizon = max(SHORTEST, AHEAD * first)
+    return max(horizon - selected, 1)

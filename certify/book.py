@@ -152,7 +152,7 @@ class Book:
     def _plan(self, units: Units, some: Rows, seen: Array, unseen: Array, most: float, first: int) -> Plan:
         return plan(
             self.bound, seen, units.lower[some], units.upper[some], unseen=unseen,
-            most=most, horizon=planned_for(first, self.horizon), threshold=self.threshold,
+            most=most, horizon=planned_for(first, self.selected, self.horizon), threshold=self.threshold,
         )  # fmt: skip
 
     def _write(self, units: Units, some: Rows, block: int, chosen: Plan, seen: Array) -> None:

@@ -1,11 +1,12 @@
 """From margins to a radius that may be read after every round: bet in blocks, drop rivals that are safe.
 
 Let R_k be the true radius of margin k and k* the margin with the smallest, all fixed before the samples are
-drawn. `certified_rho` is wrong only if it exceeds R_k*, for which margin k* itself has to have reached 1/α
-at some ρ > R_k*: as wealth falls with ρ, at all ρ between, and its limit at R_k* is a supermartingale that
-does so with probability at most α. So neither the number of rivals nor that of readings costs anything (an
-intersection-union test; Ville's inequality), and each margin may be bet on in its own way, as long as every
-bet is chosen from earlier samples.
+drawn. `Contest.reached` is wrong, at some look, only if it exceeds R_k*, for which margin k* itself has to
+have reached 1/α at some ρ > R_k*: as wealth falls with ρ, at all ρ between, and its limit at R_k* is a
+supermartingale that does so with probability at most α. So neither the number of rivals nor that of looks
+costs anything (an intersection-union test; Ville's inequality), and each margin may be bet on in its own way,
+as long as every bet is chosen from earlier samples. Which rivals a look has to look at depends on what the
+nearest ones reached by then; how each of them is bet on does not.
 
 Most rivals are far from binding. They are bet on in groups: the smallest margin of a group is below that of
 each member, and so is what a bet on it wins, as payoffs rise with the margin.
@@ -79,7 +80,7 @@ class Contest:
         others = order[NEAREST:]
         # The last group is filled up with its own last member.
         groups = np.append(others, np.repeat(others[-1:], -len(others) % GROUP)).reshape(-1, GROUP)
-        unseen = self.threshold / planned_for(len(selection), horizon)
+        unseen = self.threshold / planned_for(len(selection), len(selection), horizon)
         self.nearest, self.groups, self.members = (
             Units(rows, margins, unseen) for rows in (order[:NEAREST, None], groups, groups.reshape(-1, 1))
         )
@@ -182,18 +183,3 @@ class Contest:
         while surplus(rho) < 0:  # the root from below: what is returned has passed
             rho -= PRECISION
         return float(rho)
-
-
-def certified_rho(
-    margins: Margins,
-    bound: Bound,
-    samples: Array,
-    *,
-    selected: int,
-    horizon: int | None,
-    alpha: float,
-    target: float | None = None,
-) -> Reached:
-    """What a `Contest` reaches in a single look, if the first `selected` of `samples` chose the margins."""
-    contest = Contest(margins, bound, samples[:selected], horizon=horizon, alpha=alpha, target=target)
-    return contest.reached(samples)

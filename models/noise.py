@@ -71,11 +71,19 @@ class KeyedNoise:
             ),
             hashlib.sha256,
         ).digest()
-        drawn = self._generator(key[:24]).standard_normal(out.shape)
+        generator, drawn = self._generator(key[:24]), self._buffer(out.shape)
+        generator.standard_normal(out=drawn)
         step = grid_step(self._sigma)
         drawn *= self._sigma / step
         np.rint(drawn, out=drawn)
         np.multiply(drawn, step, out=out, casting="same_kind")
+
+    def _buffer(self, shape: tuple[int, ...]) -> NDArray[np.float64]:
+        """This thread's numbers in the making."""
+        if getattr(self._local, "drawn", None) is None or self._local.drawn.shape != shape:
+            self._local.drawn = np.empty(shape)
+        drawn: NDArray[np.float64] = self._local.drawn
+        return drawn
 
     def _generator(self, key: bytes) -> np.random.Generator:
         """This thread's generator, set to the stream of `key` (24 bytes)."""

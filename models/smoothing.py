@@ -17,7 +17,7 @@ class SmoothedModel:
     """g(x) = E h(x + N(0, σ²I)), by its samples, which the `engine` draws.
 
     h is the network as `calibration` says it is run. Sample i of an input belongs to chunk i // CHUNK, and
-    is the same number whatever was drawn before, beside or after it, on however many `threads` (default: one
+    is the same number whatever was drawn before, beside or after it, on however many `workers` (default: one
     a core): they work on different batches, which scales better than sharing one.
     """
 
@@ -28,7 +28,7 @@ class SmoothedModel:
         secret: bytes,
         calibration: Calibration,
         *,
-        threads: int | None = None,
+        workers: int | None = None,
         capacity: int = 2**40,
     ) -> None:
         keep_freed_memory()
@@ -42,7 +42,7 @@ class SmoothedModel:
             input_shape=model.input_shape,
             dimension=model.dimension,
             batch=calibration.batch,
-            workers=threads or len(os.sched_getaffinity(0)),
+            workers=workers or len(os.sched_getaffinity(0)),
             capacity=capacity,
         )
 

@@ -52,12 +52,13 @@ class Retriever:
         self.model = model
         self.metrics = metrics
         self.sigma = settings.sigma or model.manifest.sigma
+        self.workers = settings.threads or len(os.sched_getaffinity(0))
         self.smoothed = SmoothedModel(
             model,
             self.sigma,
             secret,
             calibrated(model, settings.variant, settings.data_dir / "calibration.json"),
-            threads=settings.threads,
+            workers=self.workers,
             capacity=settings.max_queued_samples,
         )
         self.space = EmbeddingSpace(
@@ -81,7 +82,7 @@ class Retriever:
             smoothed=self.smoothed,
             space=self.space,
             samples=SamplesInUse(cache, self.smoothed, metrics),
-            turns=Turns(settings.threads or len(os.sched_getaffinity(0))),
+            turns=Turns(self.workers),
             metrics=metrics,
             max_rivals=settings.max_rivals,
         )

@@ -33,7 +33,7 @@ class Settings(BaseSettings):
 
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.001
     samples: Annotated[int, Field(ge=2)] = 10_000
-    min_gain: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    min_gain: Annotated[float, Field(ge=0, lt=1)] = 0.05
     samples_limit: Annotated[int, Field(ge=2)] = 100_000
     top_k_limit: Positive = 100
     max_rivals: Positive = 1_024

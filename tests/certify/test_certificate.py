@@ -27,7 +27,7 @@ from certify import (
 from certify.cdf import CDF
 from certify.mean import MEAN
 from certify.selection import chosen_margins
-from certify.sequential import NEAREST, Reached, certified_rho
+from certify.sequential import NEAREST, Contest, Reached
 from tests.certify.worlds import World, briefly, steps
 
 Array = NDArray[np.float64]
@@ -244,14 +244,15 @@ def test_radii_are_those_of_the_margins_rounded_down(
     listings = world.listings(samples)
     found = judged(samples, listings, guarantee, method, horizon=N, blur=blur)
     for claim, listing in listings.items():
-        rho = certified_rho(
-            chosen_margins(samples[:128].astype(np.float64), listing, BALL),
+        points = samples.astype(np.float64)
+        contest = Contest(
+            chosen_margins(points[:128], listing, BALL),
             CDF if method == "cdf" else MEAN,
-            samples.astype(np.float64),
-            selected=128,
+            points[:128],
             horizon=N,
             alpha=(0.9 if claim == guarantee else 0.1) * ALPHA,
-        ).rho
+        )
+        rho = contest.reached(points).rho
         exact = max(SIGMA * rho - blur, 0.0)
         radius = found.item_radius if claim == "item" else found.label_radius
         if radius == exact == 0:

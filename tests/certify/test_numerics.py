@@ -31,7 +31,7 @@ from certify import (
 from certify.cdf import CDF
 from certify.mean import MEAN
 from certify.selection import chosen_margins
-from certify.sequential import certified_rho
+from certify.sequential import Contest
 from tests.certify.worlds import World, briefly, seeded, steps
 
 Array = NDArray[np.float64]
@@ -388,10 +388,11 @@ def test_radii_survive_json_and_are_never_above_the_bound() -> None:
         if terms.method not in BETS or terms.guarantee == "label" or "item" not in listings:
             continue  # a label radius may be that of the item
         margins = chosen_margins(samples[:128].astype(np.float64), listings["item"], place.space)
-        rho = certified_rho(
-            margins, CDF if terms.method == "cdf" else MEAN, samples.astype(np.float64),
-            selected=128, horizon=1000, alpha=0.9 * ALPHA,
-        ).rho  # fmt: skip
+        exact = samples.astype(np.float64)
+        contest = Contest(
+            margins, CDF if terms.method == "cdf" else MEAN, exact[:128], horizon=1000, alpha=0.9 * ALPHA
+        )
+        rho = contest.reached(exact).rho
         sent = json.loads(json.dumps(certificate.radius))
         assert sent == 0 or terms.sigma * rho - 1.1e-6 < sent < terms.sigma * rho
         positive += sent > 0

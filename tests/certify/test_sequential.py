@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from certify.betting import Plan, plan
-from certify.blocks import blocks
+from certify.blocks import blocks, planned_for
 from certify.book import Book, Units
 from certify.cdf import CDF, CdfPayoffs
 from certify.histogram import BINS, linear_binning
 from certify.margins import Margins
 from certify.mean import MEAN
 from certify.payoffs import LARGEST, Bound
-from certify.sequential import GROUP, NEAREST, TINY, Contest, Reached, certified_rho
+from certify.sequential import GROUP, NEAREST, TINY, Contest, Reached
 from tests.certify.worlds import briefly, seeded
 
 Array = NDArray[np.float64]
@@ -50,10 +50,11 @@ def reached(
     alpha: float = ALPHA,
     target: float | None = None,
 ) -> Reached:
-    return certified_rho(
-        margins_of(values, lower, upper), bound, values.T,
-        selected=selected, horizon=horizon or values.shape[1], alpha=alpha, target=target,
+    contest = Contest(
+        margins_of(values, lower, upper), bound, values.T[:selected],
+        horizon=horizon or values.shape[1], alpha=alpha, target=target,
     )  # fmt: skip
+    return contest.reached(values.T)
 
 
 def normal(rng: np.random.Generator, n: int, mean: float, deviation: float, count: int = 1) -> Array:
@@ -95,6 +96,14 @@ def test_blocks_of_fewer_samples_are_a_prefix_but_for_the_cut(selected: int, n: 
     assert short == [(first, min(last, n)) for first, last in long if first < n]
 
 
+@seeded
+@given(first=st.integers(1, 10**6), selected=st.integers(1, 300), horizon=st.integers(1, 10**6))
+def test_plans_are_for_the_samples_after_the_selection(first: int, selected: int, horizon: int) -> None:
+    """Up to the horizon; without one to four times as many as there are, or to a thousand."""
+    assert planned_for(first, selected, horizon) == max(horizon - selected, 1)
+    assert planned_for(first, selected, None) == max(1000, 4 * first) - selected > 0
+
+
 # --- what is counted is what was bet
 
 
@@ -117,7 +126,7 @@ def best_wealth(
 ) -> Callable[..., float]:
     """Sample by sample: ln of the largest wealth after some block, as a function of ρ, on one margin (n,)."""
     n, ends = len(values), (np.array([lower]), np.array([upper]))
-    terms = {"most": LARGEST, "horizon": n, "threshold": float(np.log(1 / alpha))}
+    terms = {"most": LARGEST, "horizon": n - SELECTED, "threshold": float(np.log(1 / alpha))}
     seen = linear_binning(values[None, :SELECTED], *ends)
     first_guess = plan(bound, seen, *ends, unseen=None, **terms)
     bets = [plan(bound, seen, *ends, unseen=first_guess.unseen, **terms)]

@@ -28,7 +28,7 @@ def smoothed(
     threads: int | None = None,
 ) -> SmoothedModel:
     """The smoothed model of the tests."""
-    return SmoothedModel(model, sigma, secret, Calibration.fixed(model, variant, batch), threads=threads)
+    return SmoothedModel(model, sigma, secret, Calibration.fixed(model, variant, batch), workers=threads)
 
 
 def samples(model: EmbeddingModel) -> NDArray[np.float32]:
