@@ -84,9 +84,9 @@ class Line:
         self._changed = threading.Condition()
 
     def promise(self, samples: int) -> None:
-        """Keep room for `samples`; raises `LineFull`. An empty line takes any number."""
+        """Keep room for `samples`; raises `LineFull`. An empty line takes any number; none always fit."""
         with self._changed:
-            if self._promised and self._promised + samples > self._capacity:
+            if samples and self._promised and self._promised + samples > self._capacity:
                 raise LineFull(self._promised)
             self._promised += samples
 

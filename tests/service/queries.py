@@ -1,7 +1,10 @@
 """Queries as files, tensors and requests, and what must be equal in two answers."""
 
 import io
+import json
+from http.client import HTTPConnection
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
 import httpx
 import numpy as np
@@ -55,3 +58,32 @@ def answer(client: httpx.Client, image: bytes, media: str = "image/png", **optio
 def claims(body: Json) -> Json:
     """The answer without what may differ when it is asked for again."""
     return {name: value for name, value in body.items() if name not in ("cache", "timing_ms")}
+
+
+def unanswered(url: str, image: bytes, accept: str = "application/json", **options: Any) -> HTTPConnection:
+    """A connection on which `image` was asked for, and nothing read: `close` it to leave."""
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    connection = HTTPConnection(parts.hostname, parts.port, timeout=60)
+    headers = {"content-type": "image/png", "accept": accept}
+    connection.request("POST", f"/retrieve?{urlencode(options)}", image, headers)
+    return connection
+
+
+Event = tuple[str, Json]
+
+
+def events(response: httpx.Response) -> list[Event]:
+    """The events of a streamed answer, as (name, data)."""
+    found = []
+    for block in response.text.strip().split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.splitlines())
+        found.append((fields["event"], json.loads(fields["data"])))
+    return found
+
+
+def noisy_digit(row: int, seed: int) -> bytes:
+    """A digit that no other file asks for: query number `row` with a little noise of this `seed`."""
+    noise = np.random.default_rng(seed).integers(0, 12, QUERIES.pixels[row].shape)
+    noisy: bytes = png(np.clip(QUERIES.pixels[row].astype(np.int64) + noise, 0, 255).astype(np.uint8))
+    return noisy

@@ -1,5 +1,6 @@
-"""The cache of samples, in both its stores: what it saves, and that nothing in it can change an answer."""
+"""The cache of samples and answers, in both its stores: what it saves; nothing in it can change an answer."""
 
+import re
 import sqlite3
 import time
 import zlib
@@ -15,10 +16,10 @@ import redis
 from numpy.typing import NDArray
 from pydantic import SecretStr
 
+from models import Stop
 from service import RetrieveOptions, Retriever, Settings
 from service.cache import SampleCache
 from service.cache_stores import EmbeddedStore, RedisStore
-from service.samples import QuerySamples
 from service.sealed import CacheUnavailable
 from tests.service.processes import RedisServer, Server, copy_gallery
 from tests.service.queries import Json, claims, tensor
@@ -40,17 +41,21 @@ class EmbeddedFile:
         yield database
         database.close()
 
-    def entries(self) -> dict[str, bytes]:
+    def entries(self, kind: str = "samples") -> dict[str, bytes]:
         with self._open() as database:
             return dict(
                 database.execute(
-                    "SELECT key, value FROM entries WHERE key LIKE 'retrievalguard:samples:%'"
+                    "SELECT key, value FROM entries WHERE key LIKE ?", (f"retrievalguard:{kind}:%",)
                 ).fetchall()
             )
 
     def put(self, key: str, value: bytes) -> None:
         with self._open() as database:
             database.execute("UPDATE entries SET value = ? WHERE key = ?", (value, key))
+
+    def remove(self, key: str) -> None:
+        with self._open() as database:
+            database.execute("DELETE FROM entries WHERE key = ?", (key,))
 
 
 class InRedis:
@@ -60,13 +65,16 @@ class InRedis:
         self.settings: dict[str, Any] = {"data_dir": data, "redis_url": SecretStr(server.url)}
         self._client = server.client()
 
-    def entries(self) -> dict[str, bytes]:
-        keys: list[Any] = self._client.keys("retrievalguard:samples:*")
+    def entries(self, kind: str = "samples") -> dict[str, bytes]:
+        keys: list[Any] = self._client.keys(f"retrievalguard:{kind}:*")
         values: list[Any] = self._client.mget(keys) if keys else []
         return {key.decode(): value for key, value in zip(keys, values, strict=True)}
 
     def put(self, key: str, value: bytes) -> None:
         self._client.set(key, value, keepttl=True)
+
+    def remove(self, key: str) -> None:
+        self._client.delete(key)
 
     def close(self) -> None:
         self._client.close()
@@ -153,11 +161,11 @@ def test_fewer_samples_are_a_hit_and_more_go_on_from_there(
 ) -> None:
     server, pixels = cached[0], query()
     asked = (512, 100, 1000, 256, 2000, 999)
-    bodies = [ask(server, pixels, max_samples=count) for count in asked]
+    bodies = [ask(server, pixels, max_samples=count, min_gain=0) for count in asked]
     assert [body["cache"] for body in bodies] == ["miss", "hit", "resumed", "hit", "resumed", "hit"]
     for count, body in zip(asked, bodies, strict=True):
         with opened(demo_settings, data_dir=copy_gallery(demo_gallery, tmp_path / str(count))) as fresh:
-            alone = ask_in_process(fresh, pixels, max_samples=count)
+            alone = ask_in_process(fresh, pixels, max_samples=count, min_gain=0)
         assert alone["cache"] == "miss"
         assert claims(alone) == claims(body)
 
@@ -192,9 +200,11 @@ def test_a_value_that_is_not_authentic_is_counted_and_computed_anew(
     cached: Cached, query: Query, kind: str
 ) -> None:
     server, store = cached
-    pixels, before = query(), store.entries()
+    pixels, before, answers = query(), store.entries(), store.entries("answers")
     expected = ask(server, pixels)
     (key,) = store.entries().keys() - before.keys()
+    (finished,) = store.entries("answers").keys() - answers.keys()
+    store.remove(finished)
     ask(server, query())
     (other,) = store.entries().keys() - before.keys() - {key}
     rejected = server.metric("retrievalguard_cache_failures_total", reason="rejected")
@@ -205,6 +215,91 @@ def test_a_value_that_is_not_authentic_is_counted_and_computed_anew(
     assert claims(after) == claims(expected)
     assert server.metric("retrievalguard_cache_failures_total", reason="rejected") == rejected + 1
     assert ask(server, pixels)["cache"] == "hit"
+
+
+def forged(value: bytes, other: bytes) -> bytes:
+    """The first digit after the point of every radius is another one."""
+    found: bytes = re.sub(
+        rb'("(?:label_|item_)?radius":\d\.)(\d)',
+        lambda match: match[1] + (b"9" if match[2] != b"9" else b"8"),
+        value,
+    )
+    assert found != value
+    return found
+
+
+TAMPERED_ANSWERS: dict[str, Callable[[bytes, bytes], bytes]] = {
+    "a byte of the magic": lambda value, other: flip(value, 0),
+    "a byte of the version": lambda value, other: flip(value, 3),
+    "a byte of the authentication": lambda value, other: flip(value, 4),
+    "the first byte of the answer": lambda value, other: flip(value, SEALED),
+    "the last byte": lambda value, other: flip(value, -1),
+    "other radii": forged,
+    "cut off": lambda value, other: value[:-1],
+    "cut off in the authentication": lambda value, other: value[:20],
+    "nothing behind the authentication": lambda value, other: value[:SEALED],
+    "one byte left": lambda value, other: value[:1],
+    "more behind": lambda value, other: value + b" ",
+    "the answer to another image": lambda value, other: other,
+    "a pickle": TAMPERED["a pickle"],
+}
+
+
+@pytest.mark.parametrize("kind", [*TAMPERED_ANSWERS, "the samples of the image"])
+def test_an_answer_that_is_not_authentic_is_counted_and_worked_out_anew(
+    cached: Cached, query: Query, kind: str
+) -> None:
+    server, store = cached
+    pixels, before, samples = query(), store.entries("answers"), store.entries()
+    expected = ask(server, pixels)
+    assert expected["certificate"]["radius"] < 8
+    (key,) = store.entries("answers").keys() - before.keys()
+    (drawn,) = store.entries().keys() - samples.keys()
+    ask(server, query())
+    (other,) = store.entries("answers").keys() - before.keys() - {key}
+    whole = store.entries("answers")
+    rejected = server.metric("retrievalguard_cache_failures_total", reason="rejected")
+
+    tamper = TAMPERED_ANSWERS.get(kind)
+    store.put(key, tamper(whole[key], whole[other]) if tamper else store.entries()[drawn])
+    after = ask(server, pixels)
+    assert after["cache"] == "hit"  # its samples are there
+    assert claims(after) == claims(expected)
+    assert server.metric("retrievalguard_cache_failures_total", reason="rejected") == rejected + 1
+    assert claims(ask(server, pixels)) == claims(expected)
+    assert server.metric("retrievalguard_cache_failures_total", reason="rejected") == rejected + 1
+
+
+def test_a_repeated_question_is_answered_without_a_look_at_the_samples(cached: Cached, query: Query) -> None:
+    server, store = cached
+    pixels, before = query(), store.entries()
+    first = ask(server, pixels, top_k=3)
+    (key,) = store.entries().keys() - before.keys()
+    store.remove(key)
+    drawn = server.metric("retrievalguard_samples_drawn_total")
+    second = ask(server, pixels, top_k=3)
+    assert second["cache"] == "hit"
+    assert claims(second) == claims(first)
+    assert server.metric("retrievalguard_samples_drawn_total") == drawn
+    spent = second["timing_ms"]
+    assert [spent[name] for name in ("queue", "sample", "search", "certify")] == [0, 0, 0, 0]
+    # Another question about the same image needs them.
+    assert ask(server, pixels, top_k=4)["cache"] == "miss"
+
+
+def test_an_answer_holds_for_its_gallery_only(
+    query: Query, demo_settings: Settings, demo_gallery: Path, tmp_path: Path
+) -> None:
+    pixels = query()
+    data = copy_gallery(demo_gallery, tmp_path)
+    with opened(demo_settings, data_dir=data, label_weight=0) as retriever:
+        first = ask_in_process(retriever, pixels, top_k=2)
+        retriever.gallery.store.delete([first["neighbor"]["id"]])
+        second = ask_in_process(retriever, pixels, top_k=2)
+    assert second["cache"] == "hit"  # the samples are of the image alone
+    assert second["neighbor"] == first["neighbors"][0]
+    assert second["gallery"]["size"] == first["gallery"]["size"] - 1
+    assert second["gallery"]["version"] > first["gallery"]["version"]
 
 
 def test_the_cache_knows_neither_the_image_nor_the_secret(cached: Cached, query: Query) -> None:
@@ -254,15 +349,20 @@ def test_the_embedded_cache_drops_what_was_used_least_recently(
     old, used, new = query(), query(), query()
     measured = copy_gallery(demo_gallery, tmp_path / "measured")
     with opened(demo_settings, data_dir=measured) as retriever:
-        for pixels in (old, used, new):
-            ask_in_process(retriever, pixels)
-    limit = kept(measured) - 1
+        for pixels, rank in ((used, 1), (used, 2), (new, 1)):
+            ask_in_process(retriever, pixels, top_k=rank)
+    limit = kept(measured) + 100  # the times in an answer are not always as long
     data = copy_gallery(demo_gallery, tmp_path / "bounded")
     with opened(demo_settings, data_dir=data, cache_max_bytes=limit) as retriever:
-        for pixels in (used, old, used, new):
-            ask_in_process(retriever, pixels)
-        assert [ask_in_process(retriever, pixels)["cache"] for pixels in (used, new)] == ["hit", "hit"]
+        drawn = retriever.metrics.samples._value
+        # The second time its answer is used again, the third time its samples.
+        for pixels, rank in ((used, 1), (old, 1), (used, 1), (used, 2), (new, 1)):
+            ask_in_process(retriever, pixels, top_k=rank)
+        assert drawn.get() == 3 * 256
+        for pixels, rank in ((used, 1), (used, 2), (used, 3), (new, 1)):
+            assert ask_in_process(retriever, pixels, top_k=rank)["cache"] == "hit"
         assert ask_in_process(retriever, old)["cache"] == "miss"
+        assert drawn.get() == 4 * 256
     assert kept(data) <= limit
 
 
@@ -496,9 +596,9 @@ def test_samples_do_not_depend_on_what_was_cached_before(
         data = copy_gallery(demo_gallery, tmp_path / str(number))
         with opened(demo_settings, data_dir=data) as retriever:
             for step in steps:
-                asked = QuerySamples(retriever._cache, retriever.smoothed, retriever.metrics, image(0.25))
-                samples = asked.first(step)
-                asked.keep()
+                with retriever._answering.samples.of(image(0.25)) as asked:
+                    samples = asked.first(step, Stop())
+                    asked.keep()
         assert samples.shape == (2000, 64)
         drawn.append(samples)
     np.testing.assert_array_equal(drawn[0], drawn[1])

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from service import RetrieveOptions, Retriever
-from tests.service.processes import Server, copy_gallery, serving
+from tests.service.processes import Server, copy_gallery, serving, wait_for
 from tests.service.queries import claims, digit, post, tensor
 
 
@@ -20,20 +20,28 @@ def server(request: pytest.FixtureRequest, tmp_path: Path, demo_gallery: Path) -
 
 
 def ask(server: Server, row: int, samples: int) -> httpx.Response:
-    return post(server.client, digit(row), max_samples=samples)
+    return post(server.client, digit(row), max_samples=samples, min_gain=0)
+
+
+def at_work(server: Server, queries: int) -> bool:
+    """Whether so many queries are under way: each has drawn its first rounds, and waits for more."""
+    return (
+        server.metric("retrievalguard_samples_drawn_total") >= 256 * queries
+        and server.metric("retrievalguard_queued_samples") > 0
+    )
 
 
 @pytest.mark.parametrize("server", [20], indirect=True)
 def test_running_queries_are_answered_and_the_process_exits_0(
     server: Server, demo_retriever: Retriever
 ) -> None:
-    options = RetrieveOptions(max_samples=10_000)
+    options = RetrieveOptions(max_samples=50_000, min_gain=0)
     with ThreadPoolExecutor(3) as pool:
-        running = [pool.submit(ask, server, row, 10_000) for row in range(3)]
-        time.sleep(0.3)
-        assert not any(future.done() for future in running)
+        running = [pool.submit(ask, server, row, 50_000) for row in range(3)]
+        wait_for(lambda: at_work(server, 3))
         server.process.terminate()
-        time.sleep(0.2)
+        wait_for(lambda: "Shutting down" in server.log.read_text())
+        assert not any(future.done() for future in running)
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"{server.url}/livez")
         responses = [future.result() for future in running]
@@ -49,7 +57,7 @@ def test_running_queries_are_answered_and_the_process_exits_0(
 def test_a_query_that_outlasts_the_grace_period_does_not_hold_the_process(server: Server) -> None:
     with ThreadPoolExecutor(4) as pool:
         running = [pool.submit(ask, server, row, 100_000) for row in range(4)]
-        time.sleep(0.3)
+        wait_for(lambda: at_work(server, 4))
         assert not any(future.done() for future in running)
         started = time.perf_counter()
         server.process.terminate()

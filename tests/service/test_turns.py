@@ -1,0 +1,75 @@
+"""Turns: as many at once as there are slots, those of lowest rank first, and none is lost."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+
+import pytest
+
+from service.turns import Turns
+from tests.service.processes import wait_for
+
+
+@pytest.mark.parametrize("slots", [1, 2, 5])
+def test_as_many_are_inside_at_once_as_there_are_slots_and_never_more(slots: int) -> None:
+    turns, lock = Turns(slots), threading.Lock()
+    full = threading.Barrier(slots)
+    inside, most = 0, 0
+
+    def one(rank: int) -> None:
+        nonlocal inside, most
+        with turns.take(rank):
+            with lock:
+                inside += 1
+                most = max(most, inside)
+            full.wait(10)  # none leaves before all slots are taken
+            with lock:
+                inside -= 1
+
+    with ThreadPoolExecutor(8 * slots) as pool:
+        list(pool.map(one, range(8 * slots)))
+    assert (inside, most) == (0, slots)
+
+
+def test_of_those_that_wait_the_lowest_rank_is_next_and_the_first_among_equals() -> None:
+    turns, order = Turns(1), list[tuple[int, int]]()
+    arrivals = [(700, 0), (256, 0), (700, 1), (128, 0), (256, 1), (10**6, 0), (128, 1)]
+
+    def queued(number: int) -> bool:
+        return len(turns._waiting) == number
+
+    def one(rank: int, number: int) -> None:
+        with turns.take(rank):
+            order.append((rank, number))
+
+    with ThreadPoolExecutor(len(arrivals)) as pool, turns.take(5000):
+        for waiting, arrival in enumerate(arrivals, 1):
+            pool.submit(one, *arrival)
+            wait_for(partial(queued, waiting))
+        assert order == []
+    assert order == sorted(arrivals)
+
+
+def test_a_slot_is_given_back_when_its_holder_fails() -> None:
+    turns = Turns(2)
+    for _ in range(5):
+        with pytest.raises(ZeroDivisionError), turns.take(1):
+            raise ZeroDivisionError
+    with ThreadPoolExecutor(1) as pool, ExitStack() as held:
+        held.enter_context(turns.take(1))
+        held.enter_context(turns.take(1))  # both are there
+
+        def third() -> None:
+            with turns.take(1):
+                raise ZeroDivisionError
+
+        waiting = pool.submit(third)
+        wait_for(lambda: turns._waiting)
+        assert not waiting.done()
+        held.close()
+        with pytest.raises(ZeroDivisionError):
+            waiting.result(10)
+    with turns.take(1), turns.take(1):
+        assert turns._free == 0
+    assert turns._free == 2
