@@ -42,7 +42,7 @@ def looks(query: Query, samples: QuerySamples, contest: Contest, turns: Turns, s
     for number, count in enumerate(counts):
         started = time.perf_counter()
         drawn = samples.first(count, stop)
-        if not len(drawn):
+        if not len(drawn) and not stop.cancelled:
             drawn = samples.first(min(CHUNK, count), Stop())
         if stop.cancelled:
             raise Abandoned

@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import shutil
 import signal
 import socket
 import sqlite3
@@ -102,12 +103,18 @@ def serving(data: Path, *arguments: str, **settings: object) -> Iterator[Server]
 
 
 def copy_gallery(source: Path, data: Path) -> Path:
-    """The folder `data` with a copy of the gallery in `source`, which may be in use."""
+    """The folder `data` with a copy of the gallery in `source`, which may be in use.
+
+    With it goes how the network is run: measured anew, another way may be the fastest, with other samples.
+    """
     data.mkdir(parents=True, exist_ok=True)
     original, copy = (sqlite3.connect(folder / "gallery.sqlite3") for folder in (source, data))
     original.backup(copy)
     original.close()
     copy.close()
+    calibration = source / "calibration.json"
+    if calibration.exists():
+        shutil.copy(calibration, data)
     return data
 
 

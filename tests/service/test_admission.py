@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -14,7 +15,7 @@ from tests.service.processes import Server, copy_gallery, serving, wait_for
 from tests.service.queries import answer, claims, digit, noisy_digit, post, unanswered
 
 MOST = 100_000  # samples: with several queries, seconds on any machine
-LONG = {"max_samples": MOST, "min_gain": 0}
+LONG: dict[str, Any] = {"max_samples": MOST, "min_gain": 0}
 OTHER_ROUTES = ("/livez", "/metrics", "/model", "/gallery", "/readyz")
 
 
@@ -82,7 +83,8 @@ def test_who_was_admitted_is_answered_as_if_nobody_had_been_refused(
     narrow: tuple[Server, int], demo_retriever: Retriever
 ) -> None:
     server, most = narrow
-    image, options = noisy_digit(60, seed=9), {"max_samples": MOST // most, "min_gain": 0}
+    image = noisy_digit(60, seed=9)
+    options: dict[str, Any] = {"max_samples": MOST // most, "min_gain": 0}
     with under_way(server, most - 1):
         connection = unanswered(server.url, image, **options)
         wait_for(lambda: post(server.client, digit(0)).status_code == 503)

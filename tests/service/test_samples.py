@@ -32,7 +32,7 @@ class Desk:
     def __init__(self, path: Path) -> None:
         self.model = EmbeddingModel.load("digits-cnn")
         self.smoothed = SmoothedModel(
-            self.model, 0.25, SECRET, Calibration.fixed(self.model), threads=1, capacity=1000
+            self.model, 0.25, SECRET, Calibration.fixed(self.model), workers=1, capacity=1000
         )
         self.metrics = Metrics()
         store = EmbeddedStore(path, max_bytes=10**8, ttl_seconds=60)

@@ -1,5 +1,7 @@
 """`Accept: text/event-stream`: the answer as it grows; and a client that leaves stops the work."""
 
+from typing import Any
+
 import httpx
 import pytest
 
@@ -18,12 +20,12 @@ def client(demo_server: Server) -> httpx.Client:
     return demo_server.client
 
 
-def ask(client: httpx.Client, image: bytes, accept: str = STREAM, **options: object) -> httpx.Response:
+def ask(client: httpx.Client, image: bytes, accept: str = STREAM, **options: Any) -> httpx.Response:
     headers = {"content-type": "image/png", "accept": accept}
     return client.post("/retrieve", params=options, content=image, headers=headers)
 
 
-def told(client: httpx.Client, image: bytes, **options: object) -> list[Event]:
+def told(client: httpx.Client, image: bytes, **options: Any) -> list[Event]:
     response = ask(client, image, **options)
     assert response.status_code == 200, response.text
     return events(response)

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from service.turns import Turns
+from service.turns import SHORT, Turns
 from tests.service.processes import wait_for
 
 
@@ -49,6 +49,35 @@ def test_of_those_that_wait_the_lowest_rank_is_next_and_the_first_among_equals()
             wait_for(partial(queued, waiting))
         assert order == []
     assert order == sorted(arrivals)
+
+
+@pytest.mark.parametrize("slots", [2, 3])
+def test_one_slot_is_for_short_looks_alone(slots: int) -> None:
+    turns, inside = Turns(slots), list[int]()
+
+    def long() -> None:
+        with turns.take(SHORT + 1):
+            inside.append(SHORT + 1)
+
+    with ThreadPoolExecutor(1) as pool:
+        with ExitStack() as held:
+            for _ in range(slots - 1):
+                held.enter_context(turns.take(SHORT + 1))
+            waiting = pool.submit(long)
+            wait_for(lambda: turns._waiting)
+            for _ in range(3):
+                with turns.take(SHORT):
+                    assert inside == []
+            assert not waiting.done()
+        waiting.result(10)
+    assert inside == [SHORT + 1]
+
+
+def test_an_only_slot_is_for_all() -> None:
+    turns = Turns(1)
+    for samples in (SHORT + 1, SHORT, SHORT + 1):
+        with turns.take(samples):
+            assert turns._free == 0
 
 
 def test_a_slot_is_given_back_when_its_holder_fails() -> None:
