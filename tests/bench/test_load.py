@@ -37,6 +37,6 @@ def test_every_answer_is_right_under_load() -> None:
 
 
 def test_a_server_that_turns_users_away_fails_the_load_test() -> None:
-    status, report = load(RETRIEVALGUARD_CONCURRENCY="1", RETRIEVALGUARD_MAX_WAITING="0")
+    status, report = load(RETRIEVALGUARD_MAX_QUERIES="1")
     assert status == 1
     assert report["failures"] > 0

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from index import GalleryStore
-from tests.service.processes import RedisServer, Server, copy_gallery, serving
+from tests.service.processes import PATIENCE_MS, RedisServer, Server, copy_gallery, serving
 
 
 @pytest.fixture(scope="session")
@@ -30,5 +30,5 @@ def redis_backed_server(
 ) -> Iterator[Server]:
     """The demo gallery behind a server with a Redis cache."""
     data = copy_gallery(demo_gallery, tmp_path_factory.mktemp("redis-backed"))
-    with serving(data, REDIS_URL=redis_server.url) as server:
+    with serving(data, REDIS_URL=redis_server.url, REDIS_TIMEOUT_MS=PATIENCE_MS) as server:
         yield server

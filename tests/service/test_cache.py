@@ -21,7 +21,7 @@ from service import RetrieveOptions, Retriever, Settings
 from service.cache import SampleCache
 from service.cache_stores import EmbeddedStore, RedisStore
 from service.sealed import CacheUnavailable
-from tests.service.processes import RedisServer, Server, copy_gallery
+from tests.service.processes import PATIENCE_MS, RedisServer, Server, copy_gallery
 from tests.service.queries import Json, claims, tensor
 
 SEALED = 36  # magic, version and HMAC
@@ -62,7 +62,11 @@ class InRedis:
     """A server's Redis, as someone with access to it sees it."""
 
     def __init__(self, server: RedisServer, data: Path) -> None:
-        self.settings: dict[str, Any] = {"data_dir": data, "redis_url": SecretStr(server.url)}
+        self.settings: dict[str, Any] = {
+            "data_dir": data,
+            "redis_url": SecretStr(server.url),
+            "redis_timeout_ms": PATIENCE_MS,
+        }
         self._client = server.client()
 
     def entries(self, kind: str = "samples") -> dict[str, bytes]:
