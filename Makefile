@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 EXTRA ?= cpu
-BENCH ?= query
+BENCH ?= engine
 
 .PHONY: install serve test lint bench load evaluate soundness mutants train test-docker clean
 install: $(VENV)/.installed
@@ -29,7 +29,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.installed-dev  ## BENCH=query: a cold query against the bare network
+bench: $(VENV)/.installed-dev  ## BENCH=engine (the default), query or certification
 	$(BIN)/python -m bench.$(BENCH)
 
 load: $(VENV)/.installed-dev  ## Locust against a server it starts; the last line is JSON

@@ -1,18 +1,16 @@
 """Certification against the forward passes that it certifies: `make bench BENCH=certification`.
 
 Compared in turns, in one process: choosing and certifying 10,000 samples of a held-out digit against 1,000
-rivals, and as many bare forward passes of the network at its best batch size. The gallery is enlarged by the
-training digits, so that a label has over 1,000 rivals.
+rivals, on one core, and as many bare forward passes in the variant that is served, on every core. The gallery
+is enlarged by the training digits, so that a label has over 1,000 rivals.
 """
 
 import json
 import statistics
 import time
 
-import torch
-
-from bench.query import BATCHES, passes
 from bench.results import save
+from bench.throughput import Bare
 from certify import Method, Terms
 from evaluation.workbench import held_out, workbench
 from index import Item
@@ -38,17 +36,13 @@ def main() -> None:
             ]
         )
         snapshot = retriever.gallery.snapshot()
-        trials = {
-            batch: statistics.median(passes(retriever.model, batch, SAMPLES) for _ in range(5))
-            for batch in BATCHES
-        }
-        best = min(trials, key=lambda batch: trials[batch])
+        network = Bare(retriever.smoothed, retriever.workers)
         bare: list[float] = []
         spent: dict[str, list[float]] = {method: [] for method in METHODS}
         searching: list[float] = []
         for image in images.tensors:
             drawn = retriever.smoothed.sample(image, 0, chunks(SAMPLES))[:SAMPLES]
-            bare.append(passes(retriever.model, best, SAMPLES))
+            bare.append(SAMPLES / network.rate(8 * SAMPLES))
             for method in METHODS:
                 time.sleep(0.05)
                 terms = Terms(
@@ -65,15 +59,15 @@ def main() -> None:
         "rivals": RIVALS,
         "gallery": len(snapshot),
         "queries": QUERIES,
-        "threads": torch.get_num_threads(),
+        "variant": retriever.smoothed.calibration.variant,
+        "workers": retriever.workers,
         "bare_ms": round(1000 * passed, 2),
-        "bare_batch": best,
         "search_ms": round(1000 * statistics.median(searching), 2),
         "certify_ms": {m: round(1000 * statistics.median(times), 2) for m, times in spent.items()},
         "certify_over_bare": {m: round(statistics.median(times) / passed, 3) for m, times in spent.items()},
     }
     print(f"median of {QUERIES} queries, {SAMPLES} samples, {RIVALS} of {len(snapshot)} items as rivals")
-    print(f"bare passes, batch {best}: {report['bare_ms']} ms; certification: {report['certify_ms']} ms")
+    print(f"bare passes: {report['bare_ms']} ms; certification: {report['certify_ms']} ms")
     save("certification", report)
     print(json.dumps(report))
 
