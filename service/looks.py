@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from certify import DOUBLING, QUARTER, rounds, settled
-from models import CHUNK, Stop
+from models import Stop
 from service.contest import Contest, Outcome
 from service.errors import Abandoned
 from service.query import Query
@@ -43,7 +43,7 @@ def looks(query: Query, samples: QuerySamples, contest: Contest, turns: Turns, s
         started = time.perf_counter()
         drawn = samples.first(count, stop)
         if not len(drawn) and not stop.cancelled:
-            drawn = samples.first(min(CHUNK, count), Stop())
+            drawn = samples.chunk()[:count]
         if stop.cancelled:
             raise Abandoned
         if len(drawn) < count and number:

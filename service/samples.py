@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import LineFull, SmoothedModel, Stop
+from models.line import Stream
 from models.noise import CHUNK, input_digest
 from models.smoothing import chunks
 from service.cache import SampleCache
@@ -29,6 +30,7 @@ class QuerySamples:
         self, cache: SampleCache, smoothed: SmoothedModel, metrics: Metrics, image: NDArray[np.float32]
     ) -> None:
         self._cache, self._metrics, self._engine = cache, metrics, smoothed.engine
+        self._image = image
         self._stream = self._engine.stream(image)
         self._changed = threading.Condition()
         self._busy = False
@@ -58,12 +60,21 @@ class QuerySamples:
                     self._busy = True
                 drawn = known[:0]
                 try:
-                    drawn = self._draw(len(known) // CHUNK, chunks(count), stop)
+                    drawn = self._draw(self._stream, len(known) // CHUNK, chunks(count), stop)
                 finally:
                     with self._changed:
                         self._busy = False
                         self._known = np.concatenate([known, drawn]) if len(known) else drawn
                         self._changed.notify_all()
+
+    def chunk(self) -> NDArray[np.float32]:
+        """The first CHUNK samples, without waiting for another who draws many: if need be, drawn again."""
+        with self._changed:
+            another = self._busy and not len(self._load())
+        if not another:
+            return self.first(CHUNK, Stop())
+        stream = self._engine.stream(self._image)  # one of its own: it has had nothing yet, so it is next
+        return self._draw(stream, 0, 1, Stop())
 
     def keep(self) -> None:
         """Give the cache what it does not have yet."""
@@ -80,8 +91,8 @@ class QuerySamples:
             self._kept = len(self._known)
         return self._known
 
-    def _draw(self, first: int, last: int, stop: Stop) -> NDArray[np.float32]:
-        drawn = self._engine.draw(self._stream, first, last, stop)
+    def _draw(self, stream: Stream, first: int, last: int, stop: Stop) -> NDArray[np.float32]:
+        drawn = self._engine.draw(stream, first, last, stop)
         self._metrics.samples.inc(len(drawn))
         if not np.isfinite(drawn).all():
             raise ModelFailure("the model returned an embedding that is not finite for this image")

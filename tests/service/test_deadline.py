@@ -13,8 +13,8 @@ from models import CHUNK, Stop
 from service import RetrieveOptions, Retriever
 from service.contest import Contest
 from service.query import checked
-from tests.service.processes import Server
-from tests.service.queries import Json, answer, claims, digit, events, noisy_digit, post
+from tests.service.processes import Server, wait_for
+from tests.service.queries import Json, answer, claims, digit, events, noisy_digit, post, unanswered
 
 LONG: dict[str, Any] = {"max_samples": 100_000, "min_gain": 0}
 LATE = 1.0  # seconds that an answer may come after its deadline, on a machine that does other things as well
@@ -128,6 +128,22 @@ def test_a_stream_ends_at_the_deadline_with_its_last_round(client: httpx.Client)
     assert name == "answer"
     assert steps[-1][1]["samples"] == body["certificate"]["samples"] < LONG["max_samples"]
     assert steps[-1][1]["radius"] == body["certificate"]["radius"]
+
+
+def test_a_deadline_does_not_wait_for_another_who_has_many_samples_of_the_same_image_drawn(
+    client: httpx.Client, demo_server: Server
+) -> None:
+    for row in range(3):
+        image = noisy_digit(34 + row, seed=6)
+        many = unanswered(demo_server.url, image, method="paper", max_samples=100_000)  # in one round
+        wait_for(lambda: demo_server.metric("retrievalguard_queued_samples") > 10_000)
+        body = answer(client, image, deadline_ms=20, **LONG)
+        still = demo_server.metric("retrievalguard_queued_samples")
+        many.close()
+        assert still > 0
+        assert body["certificate"]["samples"] == CHUNK
+        assert "deadline" in body["certificate"]["reason"]
+        wait_for(lambda: demo_server.metric("retrievalguard_queued_samples") == 0)
 
 
 @pytest.mark.parametrize("method", ["paper", "bisector"])
