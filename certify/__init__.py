@@ -8,13 +8,14 @@ from certify.certifier import Certifier, certify
 from certify.ledger import AlphaLedger
 from certify.listing import Listing
 from certify.rounding import round_down
-from certify.rounds import DOUBLING, QUARTER, TARGET_HORIZON, rounds, settled
+from certify.rounds import DECISIVE, DOUBLING, QUARTER, TARGET_HORIZON, rounds, settled
 from certify.selection import selection_size
 from certify.space import EmbeddingSpace
 from certify.terms import GUARANTEES, METHODS, Guarantee, Method, Terms
 from certify.votes import certify_votes
 
 __all__ = [
+    "DECISIVE",
     "DOUBLING",
     "GUARANTEES",
     "METHODS",

@@ -4,11 +4,12 @@ Chosen once, because each is a function of its own: changing it means another di
 gallery that has to be embedded again.
 """
 
-import platform
+import os
 import statistics
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -19,13 +20,15 @@ from models.model import EmbeddingModel
 from models.noise import CHUNK
 from models.openvino_passes import Unavailable
 from models.passes import BY_NAME, VARIANTS, ForwardPass, Variant
+from models.processor import processor
 
 # A variant farther from the textbook has to be faster by this much; a larger batch by the second.
 WORTHWHILE, WORTHWHILE_BATCH = 1.05, 1.03
 # Mean distance (l2) from the float32 embedding above which a variant is another model rather than this one.
 FAR = 0.05
 # Chunks in a batch.
-BATCHES = (1, 2, 4, 8)
+Batch = Literal[1, 2, 4, 8]
+BATCHES: tuple[Batch, ...] = get_args(Batch)
 TRIALS = 15
 
 
@@ -52,14 +55,14 @@ class Calibration(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     variant: str
-    batch: int
+    batch: Batch
     digest: str
     reason: str
     measured: tuple[Measured, ...]
     machine: str
 
     @classmethod
-    def fixed(cls, model: EmbeddingModel, variant: str = "eager", batch: int = 1) -> "Calibration":
+    def fixed(cls, model: EmbeddingModel, variant: str = "eager", batch: Batch = 1) -> "Calibration":
         """This variant in this batch, without measuring anything. Raises `Unavailable`."""
         digest = BY_NAME[variant].digest(model)
         return cls(
@@ -71,7 +74,7 @@ class Calibration(BaseModel):
         return BY_NAME[self.variant].build(model, self.batch * CHUNK)
 
 
-def calibrated(model: EmbeddingModel, wanted: str | None, record: Path) -> Calibration:
+def calibrated(model: EmbeddingModel, sigma: float, wanted: str | None, record: Path) -> Calibration:
     """The calibration in `record` if it is of this model and machine and what is `wanted`, else a new one.
 
     `wanted`: the name of a variant, None for the fastest. Raises `VariantError`.
@@ -90,18 +93,20 @@ def calibrated(model: EmbeddingModel, wanted: str | None, record: Path) -> Calib
             return found
     except (OSError, ValidationError, KeyError, Unavailable):
         pass  # none yet, or of another version: measured anew
-    made = calibrate(model, wanted)
+    made = calibrate(model, sigma, wanted)
     record.parent.mkdir(parents=True, exist_ok=True)
-    record.write_text(made.model_dump_json(indent=1) + "\n")
+    draft = record.with_name(f".{record.name}-{os.getpid()}")
+    draft.write_text(made.model_dump_json(indent=1) + "\n")
+    os.replace(draft, record)
     return made
 
 
-def calibrate(model: EmbeddingModel, wanted: str | None = None) -> Calibration:
-    """Measure and choose, on the calling thread alone."""
+def calibrate(model: EmbeddingModel, sigma: float, wanted: str | None = None) -> Calibration:
+    """Measure and choose, on the calling thread alone, on images with noise of `sigma`."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        images = _noisy_images(model)
+        images = _noisy_images(model, sigma)
         measured = _measure(model, images, wanted)
         chosen, reason = _choose(measured, wanted)
         batch, why = _batch(model, chosen, images)
@@ -120,26 +125,17 @@ def calibrate(model: EmbeddingModel, wanted: str | None = None) -> Calibration:
 def machine() -> str:
     """What a measurement depends on besides the model: the processor and the libraries."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        processor = " ".join(
-            line.split(":", 1)[1].strip()
-            for line in lines[: lines.index("")]
-            if line.split("\t")[0] in ("model name", "cpu family", "model", "stepping")
-        )
-    except (OSError, ValueError):
-        processor = platform.processor()
-    try:
         compiled = version("openvino")
     except PackageNotFoundError:
         compiled = "none"
-    return f"{platform.machine()} {processor}, torch {torch.__version__}, openvino {compiled}"
+    return f"{processor()}, torch {torch.__version__}, openvino {compiled}"
 
 
-def _noisy_images(model: EmbeddingModel) -> NDArray[np.float32]:
-    """As many as the largest batch holds: any pixels, with the noise that the model is meant for."""
+def _noisy_images(model: EmbeddingModel, sigma: float) -> NDArray[np.float32]:
+    """As many as the largest batch holds: any pixels, with noise."""
     generator = np.random.default_rng(0)
     shape = (max(BATCHES) * CHUNK, *model.input_shape)
-    noise = model.manifest.sigma * generator.standard_normal(shape)
+    noise = sigma * generator.standard_normal(shape)
     noisy: NDArray[np.float32] = (generator.random(shape) + noise).astype(np.float32)
     return noisy
 
@@ -154,7 +150,7 @@ def _measure(model: EmbeddingModel, images: NDArray[np.float32], wanted: str | N
         try:
             variant.arithmetic(model)
             passes[variant.name] = variant.build(model, CHUNK)
-        except Unavailable as error:
+        except (Unavailable, RuntimeError) as error:  # of a runtime that does not keep what it promises
             refused[variant.name] = str(error)
     times: dict[str, list[float]] = {name: [] for name in passes}
     for _ in range(TRIALS):
@@ -193,21 +189,21 @@ def _choose(measured: list[Measured], wanted: str | None) -> tuple[Variant, str]
     return best, f"the fastest of {len(measured)} measured here, {ratio:.2f}x eager float32"
 
 
-def _batch(model: EmbeddingModel, variant: Variant, images: NDArray[np.float32]) -> tuple[int, str]:
+def _batch(model: EmbeddingModel, variant: Variant, images: NDArray[np.float32]) -> tuple[Batch, str]:
     """The smallest batch about as fast as the best, of those in which each row comes out bit for bit."""
     alone = variant.build(model, CHUNK)
     rows = np.concatenate([alone(part) for part in np.split(images, max(BATCHES))])
-    passes = {}
+    passes: dict[Batch, ForwardPass] = {}
     for batch in BATCHES:
         forward = variant.build(model, batch * CHUNK)
         if np.array_equal(forward(images[-batch * CHUNK :]), rows[-batch * CHUNK :]):
             passes[batch] = forward
-    times: dict[int, list[float]] = {batch: [] for batch in passes}
+    times: dict[Batch, list[float]] = {batch: [] for batch in passes}
     for _ in range(TRIALS):
         for batch, forward in passes.items():
             times[batch].append(_seconds(forward, images[: batch * CHUNK]) / batch)
     spent = {batch: statistics.median(found) for batch, found in times.items()}
-    chosen = min(batch for batch in spent if spent[batch] <= min(spent.values()) * WORTHWHILE_BATCH)
+    chosen: Batch = min(batch for batch in spent if spent[batch] <= min(spent.values()) * WORTHWHILE_BATCH)
     return chosen, f"batches of {chosen * CHUNK}, the smallest that are as fast as the best of {len(spent)}"
 
 

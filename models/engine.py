@@ -72,8 +72,14 @@ class Engine:
         return self._line.promised * self._seconds_a_sample / len(self._workers)
 
     def stream(self, image: NDArray[np.float32], purpose: Purpose = "query") -> Stream:
-        """The stream of samples of `image` (C, H, W)."""
-        return Stream(input_digest(image), on_grid(image, self._sigma), purpose)
+        """The stream of samples of `image` (C, H, W), put on the grid: one point of it, one stream.
+
+        Raises `ValueError` on an image of another shape.
+        """
+        if image.shape != self._shape:
+            raise ValueError(f"the network takes images of shape {self._shape}, got {image.shape}")
+        pixels = on_grid(image, self._sigma)
+        return Stream(input_digest(pixels), pixels, purpose)
 
     @contextmanager
     def promised(self, samples: int) -> Iterator[None]:
@@ -91,11 +97,13 @@ class Engine:
         """
         request = Request(stream, first, last, np.empty((last - first, CHUNK, self._dimension), np.float32))
         if last > first:
-            with stop.waking(request.finished.set):
-                self._line.put(request)
-                request.finished.wait(stop.remaining)
-            if not request.arrived.all():
-                self._line.drop(request)
+            try:
+                with stop.waking(request.finished.set):
+                    self._line.put(request)
+                    request.finished.wait(stop.remaining)
+            finally:
+                if not request.arrived.all():
+                    self._line.drop(request)
         if request.error is not None:
             raise request.error
         return request.samples[: request.whole].reshape(-1, self._dimension)
@@ -117,11 +125,11 @@ class Engine:
                     self._noise.fill(part, request.stream.purpose, request.stream.digest, number)
                     part += request.stream.pixels
                 embeddings = forward(noisy)
+                for slot, (request, number) in enumerate(chunks):
+                    request.deliver(number, embeddings[slot * CHUNK : (slot + 1) * CHUNK])
             except Exception as error:  # the queries in this batch fail, the engine goes on
                 for request, _ in chunks:
                     request.fail(error)
                 continue
-            for slot, (request, number) in enumerate(chunks):
-                request.deliver(number, embeddings[slot * CHUNK : (slot + 1) * CHUNK])
             took = (time.perf_counter() - started) / (self._batch * CHUNK)
             self._seconds_a_sample += 0.05 * (took - self._seconds_a_sample)

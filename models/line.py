@@ -56,7 +56,8 @@ class Request:
     @property
     def whole(self) -> int:
         """How many chunks, counted from `first`, are there without a gap."""
-        return len(self.arrived) if self.arrived.all() else int(self.arrived.argmin())
+        gaps = np.flatnonzero(~self.arrived)
+        return int(gaps[0]) if len(gaps) else len(self.arrived)
 
     def deliver(self, chunk: int, samples: NDArray[np.float32]) -> None:
         """Chunk number `chunk`, (CHUNK, d)."""

@@ -9,15 +9,14 @@ manifest; what is above is cut off. Sums of products are then whole numbers, exa
 """
 
 import functools
-import platform
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.network import ConvolutionalEmbedding, normalized
+from models.processor import processor
 
 Images = NDArray[np.float32]
 Precision = Literal["float32", "bfloat16", "int8"]
@@ -56,20 +55,11 @@ def arithmetic(precision: Precision, ranges: Sequence[float]) -> str:
     needed = {"float32": "FP32", "bfloat16": "BF16", "int8": "INT8"}[precision]
     if needed not in capabilities:
         raise Unavailable(f"this processor has no instructions for {precision}")
-    name = f"{precision} openvino {version} {instructions()}"
+    name = f"{precision} openvino {version} {processor()}"
     if precision == "int8":
         # What is not int8 runs in the smaller type that the processor has.
-        name += f" {_rest(capabilities)} {' '.join(f'{bound:g}' for bound in ranges)}"
+        name += f" {_rest(capabilities)} {' '.join(map(repr, ranges))}"
     return name
-
-
-def instructions() -> str:
-    """The instructions of this processor that multiply small numbers: with others, sums round otherwise."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0].split()
-    except OSError:
-        return platform.processor()
-    return " ".join(sorted(flag for flag in set(flags) if flag.startswith(("amx", "avx"))))
 
 
 def _rest(capabilities: Sequence[str]) -> str:

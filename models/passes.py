@@ -17,6 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from models import openvino_passes
 from models.model import EmbeddingModel
 from models.network import ConvolutionalEmbedding, normalized
+from models.processor import processor
 
 Images = NDArray[np.float32]
 # Images (B, C, H, W) to embeddings (B, d), for one fixed B, on one thread, by one caller at a time.
@@ -82,7 +83,7 @@ def _torch_bfloat16(model: EmbeddingModel, batch: int) -> ForwardPass:
 
 
 def _torch_bfloat16_arithmetic(model: EmbeddingModel) -> str:
-    return f"bfloat16 torch {torch.__version__} {openvino_passes.instructions()}"
+    return f"bfloat16 torch {torch.__version__} {processor()}"
 
 
 def _in_openvino(precision: openvino_passes.Precision) -> Callable[[EmbeddingModel, int], ForwardPass]:

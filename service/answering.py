@@ -31,9 +31,9 @@ class Answering:
     max_rivals: int
 
     def answer(
-        self, query: Query, snapshot: Snapshot, stop: Stop, on_round: OnRound, decoding: float
+        self, query: Query, snapshot: Snapshot, stop: Stop, on_round: OnRound | None, decoding: float
     ) -> RetrieveResponse:
-        """The answer to `query` in this gallery; `on_round` is told of every round of samples.
+        """The answer to `query` in this gallery; `on_round` is told of every round.
 
         `decoding` seconds were spent before. Raises `Overloaded`, `ModelFailure`, or `Abandoned` when `stop`
         is cancelled.
@@ -47,17 +47,19 @@ class Answering:
             top_k=query.options.top_k,
             max_rivals=self.max_rivals,
         )
+        watched = on_round is not None or stop.remaining is not None
         seconds = dict.fromkeys(("queue", "sample", "search", "certify"), 0.0) | {"decode": decoding}
         with self.samples.of(query.image) as samples:
             there = samples.there
             try:
                 with self.samples.room_for(max(query.samples - there, 0)):
-                    for look in looks(query, samples, contest, self.turns, stop):
+                    for look in looks(query, samples, contest, self.turns, stop, watched=watched):
                         seconds["sample"] += look.drawing
                         seconds["queue"] += look.waiting
                         seconds["search"] += look.outcome.searching
                         seconds["certify"] += look.deciding - look.outcome.searching
-                        on_round(round_body(look, snapshot, self.smoothed.model.input_shape))
+                        if on_round is not None:
+                            on_round(round_body(look, snapshot, self.smoothed.model.input_shape))
             finally:  # what was drawn is kept also when the client has left
                 kept = time.perf_counter()
                 samples.keep()

@@ -3,9 +3,34 @@
 import hashlib
 import struct
 from collections.abc import Callable
+from pathlib import Path
 
+import faiss
+import numpy
+import scipy
+
+import certify
+import index
+import models
+import service
 from models.noise import length_prefixed
 from service.sealed import CacheStore, Event, SealedCache
+
+
+def _code() -> bytes:
+    """The digest of this program and of the libraries that decide an answer.
+
+    A certificate from before a mistake was mended must not be served as one of today's.
+    """
+    libraries = [f"{module.__name__} {module.__version__}" for module in (numpy, scipy, faiss)]
+    found = hashlib.sha256(" ".join(libraries).encode())
+    for package in (certify, index, models, service):
+        for path in sorted(Path(str(package.__file__)).parent.glob("*.py")):
+            found.update(length_prefixed(package.__name__.encode(), path.name.encode(), path.read_bytes()))
+    return found.digest()
+
+
+CODE = _code()
 
 
 def answer_key(
@@ -16,7 +41,8 @@ def answer_key(
     The gallery's digest rather than its version: replicas may have other galleries of the same version.
     """
     fields = length_prefixed(
-        b"retrievalguard answer 1",
+        b"retrievalguard answer 2",
+        CODE,
         model_digest.encode(),
         struct.pack(">d", sigma),
         input_digest,

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from certify import DOUBLING, QUARTER, rounds, settled
+from certify import DECISIVE, DOUBLING, QUARTER, rounds, settled
 from models import Stop
 from service.contest import Contest, Outcome
 from service.errors import Abandoned
@@ -12,8 +12,8 @@ from service.query import Query
 from service.samples import QuerySamples
 from service.turns import Turns
 
-# Another look has to fit into the time that is left: it takes about as much longer as there are more samples.
-LAST_LOOK = 1.5
+# Another look has to fit into the time that is left; at twice the samples it takes up to twice as long.
+NEXT_LOOK = 2.5
 
 
 @dataclass(frozen=True)
@@ -30,35 +30,49 @@ class Look:
     deciding: float
 
 
-def looks(query: Query, samples: QuerySamples, contest: Contest, turns: Turns, stop: Stop) -> Iterator[Look]:
+def looks(
+    query: Query, samples: QuerySamples, contest: Contest, turns: Turns, stop: Stop, *, watched: bool = True
+) -> Iterator[Look]:
     """A look after every round; every one is a valid answer, and the last one is the best.
 
-    The first is there whatever the deadline, if need be without a certificate. Raises `Abandoned` when `stop`
-    is cancelled.
+    The first is there whatever the deadline, if need be without a certificate. Rounds that cannot be the last
+    are left out if they are not `watched`. Raises `Abandoned` when `stop` is cancelled.
     """
-    growth = DOUBLING if query.terms.target is None else QUARTER
-    counts = rounds(query.samples, growth) if query.anytime else iter((query.samples,))
-    before = 0.0
-    for number, count in enumerate(counts):
+    before = spent = 0.0
+    known = 0
+    for count in _counts(query, watched):
         started = time.perf_counter()
-        drawn = samples.first(count, stop)
-        if not len(drawn) and not stop.cancelled:
-            drawn = samples.chunk()[:count]
+        drawn = samples.first(count, stop.earlier(NEXT_LOOK * spent))
+        if not len(drawn):
+            drawn = samples.chunk(stop.without_deadline())[:count]
+        drawing = time.perf_counter() - started
         if stop.cancelled:
             raise Abandoned
-        if len(drawn) < count and number:
+        if known and len(drawn) <= known:
             return
-        drawing = time.perf_counter() - started
-        with turns.take(count):
+        # Without any answer yet, one comes after the deadline rather than not at all.
+        with turns.take(len(drawn), stop if known else stop.without_deadline()) as mine:
+            if stop.cancelled:
+                raise Abandoned
+            if not mine or (known and stop.reached):
+                return
             took = time.perf_counter()
-            outcome = contest.outcome(drawn) if len(drawn) == count else contest.cut_short(drawn)
-            ended = time.perf_counter()
-        yield Look(outcome, len(drawn), drawing, took - started - drawing, ended - took)
-        spent, remaining = ended - took, stop.remaining
-        if (
-            len(drawn) < count
-            or settled(outcome.certificate, before, query.min_gain)
-            or (remaining is not None and remaining < LAST_LOOK * spent)
-        ):
+            cut_short = len(drawn) < count and not known
+            outcome = contest.cut_short(drawn) if cut_short else contest.outcome(drawn)
+            spent = time.perf_counter() - took
+        yield Look(outcome, len(drawn), drawing, took - started - drawing, spent)
+        if len(drawn) < count or settled(outcome.certificate, before, query.min_gain):
             return
-        before = outcome.certificate.radius
+        known, before = len(drawn), outcome.certificate.radius
+
+
+def _counts(query: Query, watched: bool) -> Iterator[int]:
+    """After how many samples to look. The certificate of a look does not depend on those before it."""
+    if not query.anytime:
+        return iter((query.samples,))
+    if query.terms.target is not None:
+        return rounds(query.samples, QUARTER)
+    every = rounds(query.samples, DOUBLING)
+    if watched:
+        return every
+    return (n for n in every if n == query.samples or (query.min_gain and n >= DECISIVE))

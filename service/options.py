@@ -30,7 +30,7 @@ class RetrieveOptions(BaseModel):
         Method, Field(description="Which bound computes the radius. Rule vote has the method cdf only.")
     ] = "cdf"
     alpha: Annotated[
-        float | None, Field(gt=0, lt=1, description="Probability that the certificate may be wrong.")
+        float | None, Field(ge=1e-300, lt=1, description="Probability that the certificate may be wrong.")
     ] = None
     target_radius: Annotated[
         float | None,
@@ -57,7 +57,7 @@ class RetrieveOptions(BaseModel):
     ] = None
     deadline_ms: Annotated[
         int | None,
-        Field(ge=1, description="Answer by then, with the radius that is certified so far."),
+        Field(ge=1, le=86_400_000, description="Answer by then, with the radius that is certified so far."),
     ] = None
 
     def stop(self) -> Stop:

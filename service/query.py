@@ -1,19 +1,17 @@
 """A checked query: what was asked, with the defaults and limits of the installation."""
 
 from dataclasses import dataclass
-from importlib.metadata import version
 
 import numpy as np
 from numpy.typing import NDArray
 
 from certify import TARGET_HORIZON, Method, Terms
 from models import SmoothedModel
-from service.errors import InvalidOption
+from models.noise import on_grid
+from service.errors import InvalidOption, PixelsInvalid
 from service.options import RetrieveOptions
 from service.settings import Settings
 
-# Another version of this program may certify another radius.
-VERSION = version("retrievalguard")
 # Methods that may be read after every round.
 ANYTIME: tuple[Method, ...] = ("cdf", "mean")
 
@@ -34,7 +32,7 @@ class Query:
     def key(self, max_rivals: int) -> bytes:
         """All that decides the answer besides model, image and gallery; a deadline only cuts it short."""
         chosen = self.options.model_dump_json(exclude={"deadline_ms"})
-        return f"{VERSION} {chosen} {self.terms} {self.samples} {self.min_gain!r} {max_rivals}".encode()
+        return f"{chosen} {self.terms} {self.samples} {self.min_gain!r} {max_rivals}".encode()
 
     @property
     def anytime(self) -> bool:
@@ -45,7 +43,16 @@ class Query:
 def checked(
     image: NDArray[np.float32], options: RetrieveOptions, settings: Settings, smoothed: SmoothedModel
 ) -> Query:
-    """The query; `InvalidOption` names an option over its limit, or two that do not go together."""
+    """The query.
+
+    Raises `PixelsInvalid`, or `InvalidOption`: it names an option over its limit, or two that do not go
+    together.
+    """
+    if image.shape != smoothed.model.input_shape or not ((image >= 0) & (image <= 1)).all():
+        raise PixelsInvalid(
+            f"an input tensor has the shape {smoothed.model.input_shape} and values in [0, 1], got shape"
+            f" {image.shape} and values from {image.min(initial=0)} to {image.max(initial=0)}"
+        )
     samples = options.max_samples or settings.samples
     for option, value, limit in (
         ("max_samples", samples, settings.samples_limit),
@@ -71,4 +78,5 @@ def checked(
         blur=smoothed.blur,
     )
     min_gain = settings.min_gain if options.min_gain is None else options.min_gain
-    return Query(image, options, terms, samples, min_gain)
+    # One point of the grid, one query: its noise, its samples and its answers.
+    return Query(on_grid(image, smoothed.sigma), options, terms, samples, min_gain)

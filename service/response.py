@@ -60,12 +60,14 @@ def respond(
     )
 
 
-def repeated(kept: bytes, version: int, decoding: float, total: float) -> RetrieveResponse:
-    """A finished answer again, for a gallery of the same content that may have another `version`."""
-    found = RetrieveResponse.model_validate_json(kept)
+def repeated(found: RetrieveResponse, version: int, decoding: float, total: float) -> RetrieveResponse:
+    """A finished answer again, for a gallery of the same content that may have another `version`.
+
+    What is neither decoding nor anything that this query did itself was waiting for another: `queue`.
+    """
     gallery = found.gallery.model_copy(update={"version": version})
-    nothing = dict.fromkeys(("queue", "sample", "search", "certify"), 0.0)
-    spent = timing(nothing | {"decode": decoding, "total": total})
+    nothing = dict.fromkeys(("sample", "search", "certify"), 0.0)
+    spent = timing(nothing | {"decode": decoding, "queue": total - decoding, "total": total})
     return found.model_copy(update={"cache": "hit", "gallery": gallery, "timing_ms": spent})
 
 

@@ -57,7 +57,7 @@ class Retriever:
             model,
             self.sigma,
             secret,
-            calibrated(model, settings.variant, settings.data_dir / "calibration.json"),
+            calibrated(model, self.sigma, settings.variant, settings.data_dir / "calibration.json"),
             workers=self.workers,
             capacity=settings.max_queued_samples,
         )
@@ -77,7 +77,7 @@ class Retriever:
         )  # fmt: skip
         self._answers = AnswerCache(store, secret, count=count)
         self._admission = Admission(settings.max_queries)
-        self._flights = SingleFlight[tuple[bytes, int | None], RetrieveResponse](Abandoned)
+        self._flights = SingleFlight[bytes, RetrieveResponse](Abandoned)
         self._answering = Answering(
             smoothed=self.smoothed,
             space=self.space,
@@ -209,30 +209,38 @@ class Retriever:
             key = answer_key(
                 model_digest=self.smoothed.digest,
                 sigma=self.sigma,
-                input_digest=input_digest(tensor),
+                input_digest=input_digest(query.image),
                 gallery_digest=snapshot.digest,
                 terms=query.key(self.settings.max_rivals),
             )
             kept = self._answers.get(key)
             if kept is not None:
                 self.metrics.cache.labels("hit").inc()
-                return repeated(kept, snapshot.version, decoding, time.perf_counter() - started)
+                earlier = RetrieveResponse.model_validate_json(kept)
+                return repeated(earlier, snapshot.version, decoding, time.perf_counter() - started)
+
+            led = False
 
             def work() -> RetrieveResponse:
-                found = self._answering.answer(
-                    query, snapshot, stop, on_round or (lambda reached: None), decoding
-                )
-                if options.deadline_ms is None:  # else a longer deadline may give a larger radius
+                nonlocal led
+                led = True
+                found = self._answering.answer(query, snapshot, stop, on_round, decoding)
+                if stop.remaining is None:  # else a longer deadline may give a larger radius
                     self._answers.set(key, found.model_dump_json().encode())
                 return found
 
             try:
-                if on_round is not None:
-                    return work()
-                return self._flights.do((key, options.deadline_ms), work, lambda: _check(stop))
+                if on_round is not None or stop.remaining is not None:
+                    return work()  # its rounds, its deadline: nobody else's
+                found = self._flights.do(key, work, lambda: _check(stop))
             except Abandoned:
                 self.metrics.abandoned.inc()
                 raise
+            if led:
+                return found
+            self.metrics.cache.labels("hit").inc()
+            waited = time.perf_counter() - started
+            return repeated(found, snapshot.version, decoding, waited)
 
 
 def _check(stop: Stop) -> None:

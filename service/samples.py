@@ -21,6 +21,8 @@ from service.errors import ModelFailure, Overloaded
 from service.metrics import Metrics
 
 CacheResult = Literal["miss", "resumed", "hit"]
+# Chunks drawn at a time.
+SLICE = 32
 
 
 class QuerySamples:
@@ -30,66 +32,76 @@ class QuerySamples:
         self, cache: SampleCache, smoothed: SmoothedModel, metrics: Metrics, image: NDArray[np.float32]
     ) -> None:
         self._cache, self._metrics, self._engine = cache, metrics, smoothed.engine
-        self._image = image
-        self._stream = self._engine.stream(image)
+        self._image, self._stream = image, self._engine.stream(image)
         self._changed = threading.Condition()
-        self._busy = False
-        self._known: NDArray[np.float32] | None = None
-        self._kept = 0
+        self._loading = threading.Lock()
+        self._loaded = self._busy = False
+        self._buffer = np.empty((0, smoothed.model.dimension), np.float32)
+        self._there = self._kept = 0
 
     @property
     def there(self) -> int:
         """How many samples there are without drawing any."""
-        with self._changed:
-            return len(self._load())
+        with self._loading:
+            if not self._loaded:
+                self._buffer = self._cache.get(self._stream.digest)
+                self._there = self._kept = len(self._buffer)
+                self._loaded = True
+        return self._there
 
     def first(self, count: int, stop: Stop) -> NDArray[np.float32]:
         """The first `count` samples (count, d); fewer, in whole chunks, when it is time to `stop`.
 
-        Raises `ModelFailure` when one is not finite.
+        They are drawn in slices, so that who needs fewer does not wait for who needs more. Raises
+        `ModelFailure` when one is not finite.
         """
+        if self.there >= count:
+            return self._buffer[:count]
         with stop.waking(self._wake):
             while True:
                 with self._changed:
-                    known = self._load()
-                    if len(known) >= count or stop.reached:
-                        return known[:count]
+                    if self._there >= count or stop.reached:
+                        return self._buffer[: min(count, self._there)]
                     if self._busy:
                         self._changed.wait(stop.remaining)
                         continue
                     self._busy = True
-                drawn = known[:0]
+                drawn = self._buffer[:0]
                 try:
-                    drawn = self._draw(self._stream, len(known) // CHUNK, chunks(count), stop)
+                    start = self._there // CHUNK
+                    drawn = self._draw(self._stream, start, min(chunks(count), start + SLICE), stop)
                 finally:
                     with self._changed:
                         self._busy = False
-                        self._known = np.concatenate([known, drawn]) if len(known) else drawn
+                        self._append(drawn, count)
                         self._changed.notify_all()
 
-    def chunk(self) -> NDArray[np.float32]:
+    def chunk(self, stop: Stop) -> NDArray[np.float32]:
         """The first CHUNK samples, without waiting for another who draws many: if need be, drawn again."""
         with self._changed:
-            another = self._busy and not len(self._load())
+            another = self._busy and not self._there
         if not another:
-            return self.first(CHUNK, Stop())
+            return self.first(CHUNK, stop)
         stream = self._engine.stream(self._image)  # one of its own: it has had nothing yet, so it is next
-        return self._draw(stream, 0, 1, Stop())
+        return self._draw(stream, 0, 1, stop)
 
     def keep(self) -> None:
         """Give the cache what it does not have yet."""
         with self._changed:
-            known = self._load()
-            if self._busy or len(known) <= self._kept:
+            if self._busy or self._there <= self._kept:
                 return
-            self._kept = len(known)
+            self._kept, known = self._there, self._buffer[: self._there]
         self._cache.set(self._stream.digest, known)
 
-    def _load(self) -> NDArray[np.float32]:
-        if self._known is None:
-            self._known = self._cache.get(self._stream.digest)
-            self._kept = len(self._known)
-        return self._known
+    def _append(self, drawn: NDArray[np.float32], count: int) -> None:
+        """Behind those that are there; what was returned before stays as it is."""
+        total = self._there + len(drawn)
+        if total > len(self._buffer):
+            buffer = np.empty((max(CHUNK * chunks(count), total), self._buffer.shape[1]), np.float32)
+            buffer[: self._there] = self._buffer[: self._there]
+            self._buffer = buffer
+        self._buffer[self._there : total] = drawn
+        self._there = total
 
     def _draw(self, stream: Stream, first: int, last: int, stop: Stop) -> NDArray[np.float32]:
         drawn = self._engine.draw(stream, first, last, stop)

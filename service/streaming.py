@@ -28,11 +28,14 @@ async def cancelled_when_left(request: Request, stop: Stop) -> AsyncIterator[Non
     async def watch() -> None:
         while (await request.receive())["type"] != "http.disconnect":
             pass
-        stop.cancel()
+        await to_thread.run_sync(stop.cancel)  # who is woken may hold a lock for a moment
 
     watcher = asyncio.create_task(watch())
     try:
         yield
+    except asyncio.CancelledError:  # the server shuts down
+        stop.cancel()
+        raise
     finally:
         watcher.cancel()
 
@@ -65,7 +68,13 @@ async def streamed(
         from_thread.run_sync(events.put_nowait, _event("round", reached.model_dump_json()))
 
     work = asyncio.create_task(to_thread.run_sync(answer, on_round, limiter=limiter))
-    work.add_done_callback(lambda _: events.put_nowait(None))
+
+    def done(task: "asyncio.Task[RetrieveResponse]") -> None:
+        if not task.cancelled():
+            task.exception()  # noted: if the client has left, nobody asks for it
+        events.put_nowait(None)
+
+    work.add_done_callback(done)
     async with cancelled_when_left(request, stop):
         first = await events.get()
     if first is None:

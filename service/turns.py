@@ -4,13 +4,29 @@ They share the processor with the network. If all were computed at once, each wo
 as a long one takes as long as it takes, the last slot is for short ones alone.
 """
 
-import heapq
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from models import Stop
 
 # More samples than this make a look a long one.
 SHORT = 2048
+# One turn in so many goes to who has waited longest: long looks go on, however many short ones come.
+PATIENCE = 8
+
+
+@dataclass(eq=False)
+class _Turn:
+    samples: int
+    arrival: int
+    come: bool = False
+    woken: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def long(self) -> bool:
+        return self.samples > SHORT
 
 
 class Turns:
@@ -20,33 +36,43 @@ class Turns:
         self._free = slots
         self._free_for_long = max(slots - 1, 1)
         self._arrivals = 0
-        self._waiting: list[tuple[int, int, threading.Event]] = []
+        self._given = 0
+        self._waiting: list[_Turn] = []
         self._lock = threading.Lock()
 
     @contextmanager
-    def take(self, samples: int) -> Iterator[None]:
-        """Hold a slot for a look at so many samples."""
-        turn = threading.Event()
+    def take(self, samples: int, stop: Stop) -> Iterator[bool]:
+        """Hold a slot for a look at so many samples; False if it was time to `stop` before one was free."""
         with self._lock:
             self._arrivals += 1
-            heapq.heappush(self._waiting, (samples, self._arrivals, turn))
-            self._next()
-        turn.wait()
+            turn = _Turn(samples, self._arrivals)
+            self._waiting.append(turn)
+            self._give()
+        with stop.waking(turn.woken.set):
+            turn.woken.wait(stop.remaining)
+        with self._lock:
+            if not turn.come:
+                self._waiting.remove(turn)
         try:
-            yield
+            yield turn.come
         finally:
-            with self._lock:
-                self._free += 1
-                self._free_for_long += samples > SHORT
-                self._next()
+            if turn.come:
+                with self._lock:
+                    self._free += 1
+                    self._free_for_long += turn.long
+                    self._give()
 
-    def _next(self) -> None:
-        """Let in whom there is a slot for: a look at many samples takes only those for long looks."""
-        while self._waiting and self._free:
-            samples, _, turn = self._waiting[0]
-            if samples > SHORT and not self._free_for_long:
-                return  # those behind have more samples still
-            heapq.heappop(self._waiting)
+    def _give(self) -> None:
+        """Let in whom there is a slot for."""
+        while self._free:
+            able = [turn for turn in self._waiting if self._free_for_long or not turn.long]
+            if not able:
+                return
+            self._given += 1
+            first = self._given % PATIENCE == 0
+            turn = min(able, key=lambda turn: (0 if first else turn.samples, turn.arrival))
+            self._waiting.remove(turn)
             self._free -= 1
-            self._free_for_long -= samples > SHORT
-            turn.set()
+            self._free_for_long -= turn.long
+            turn.come = True
+            turn.woken.set()

@@ -11,6 +11,7 @@ from models import CHUNK, Calibration, EmbeddingModel, Measured, VariantError, c
 from models import calibration as calibrating
 from models.calibration import BATCHES, FAR, WORTHWHILE, calibrate, machine
 from models.passes import BY_NAME, VARIANTS, Variant
+from tests.models.elsewhere import SIGMA
 
 Images = NDArray[np.float32]
 
@@ -29,7 +30,7 @@ def chosen(found: list[Measured]) -> str:
 
 @pytest.fixture(scope="module")
 def here(shipped: EmbeddingModel) -> Calibration:
-    return calibrate(shipped)
+    return calibrate(shipped, SIGMA)
 
 
 def test_the_fastest_is_chosen_and_the_reason_says_by_how_much() -> None:
@@ -76,16 +77,16 @@ def test_what_is_chosen_runs_and_has_its_own_digest(here: Calibration, shipped: 
 
 def test_a_choice_is_kept(shipped: EmbeddingModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = tmp_path / "folder" / "calibration.json"
-    made = calibrated(shipped, None, record)
+    made = calibrated(shipped, SIGMA, None, record)
     monkeypatch.setattr(calibrating, "calibrate", lambda *_: pytest.fail("measured again"))
 
-    assert calibrated(shipped, None, record) == made
+    assert calibrated(shipped, SIGMA, None, record) == made
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"machine": "another"}, {"digest": "sha256:00"}, {"variant": "gone"}, {"more": 1}, None],
-    ids=["machine", "digest", "variant", "field", "damaged"],
+    [{"machine": "another"}, {"batch": 0}, {"digest": "sha256:00"}, {"variant": "gone"}, {"more": 1}, None],
+    ids=["machine", "batch", "digest", "variant", "field", "damaged"],
 )
 def test_a_choice_made_elsewhere_or_for_something_else_is_made_anew(
     change: dict[str, object] | None, here: Calibration, shipped: EmbeddingModel, tmp_path: Path
@@ -94,7 +95,7 @@ def test_a_choice_made_elsewhere_or_for_something_else_is_made_anew(
     kept = json.loads(here.model_dump_json())
     record.write_text("{" if change is None else json.dumps(kept | change))
 
-    made = calibrated(shipped, "folded", record)
+    made = calibrated(shipped, SIGMA, "folded", record)
 
     assert (made.variant, made.machine) == ("folded", machine())
     assert Calibration.model_validate_json(record.read_bytes()) == made
@@ -106,11 +107,11 @@ def test_a_variant_that_is_asked_for_is_taken(
     record = tmp_path / "calibration.json"
     record.write_text(here.model_dump_json())
 
-    asked = calibrated(shipped, "eager", record)
+    asked = calibrated(shipped, SIGMA, "eager", record)
     assert asked.variant == "eager"
     assert "RETRIEVALGUARD_VARIANT" in asked.reason
     # Asked for no more, all are measured: one that was asked for is no measured choice.
-    assert len(calibrated(shipped, None, record).measured) == len(VARIANTS)
+    assert len(calibrated(shipped, SIGMA, None, record).measured) == len(VARIANTS)
 
 
 @pytest.mark.parametrize(
@@ -124,11 +125,11 @@ def test_a_variant_that_is_not_there_is_refused(
 
     monkeypatch.setitem(BY_NAME, "broken", Variant("broken", refuse, lambda model, batch: model))
     with pytest.raises(VariantError, match=message):
-        calibrated(shipped, wanted, tmp_path / "calibration.json")
+        calibrated(shipped, SIGMA, wanted, tmp_path / "calibration.json")
 
 
 def test_a_batch_in_which_rows_come_out_otherwise_is_not_taken(shipped: EmbeddingModel) -> None:
-    images = calibrating._noisy_images(shipped)
+    images = calibrating._noisy_images(shipped, SIGMA)
 
     def build(model: EmbeddingModel, batch: int) -> "calibrating.ForwardPass":
         off = np.float32(0 if batch == CHUNK else 1e-7)
@@ -146,3 +147,23 @@ def test_a_fixed_choice_measures_nothing(shipped: EmbeddingModel) -> None:
 
     assert (fixed.variant, fixed.batch, fixed.measured) == ("folded", 4, ())
     assert fixed.digest == BY_NAME["folded"].digest(shipped)
+
+
+def test_a_runtime_that_fails_to_compile_is_passed_over(
+    shipped: EmbeddingModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(model: EmbeddingModel, batch: int) -> "calibrating.ForwardPass":
+        raise RuntimeError("no kernel for this")
+
+    broken = Variant("openvino-int8", lambda model: "int8", fail)
+    others = [variant for variant in VARIANTS if variant.name != broken.name]
+    monkeypatch.setattr(calibrating, "VARIANTS", (*others, broken))
+
+    found = calibrate(shipped, SIGMA)
+    assert found.measured[-1].unavailable == "no kernel for this"
+    assert found.variant != broken.name
+
+
+def test_a_record_is_written_whole(shipped: EmbeddingModel, tmp_path: Path) -> None:
+    calibrated(shipped, SIGMA, "eager", tmp_path / "calibration.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["calibration.json"]

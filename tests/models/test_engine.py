@@ -41,7 +41,7 @@ def expected(image: Images, first: int, last: int) -> Images:
     """What an engine with that pass has to return."""
     noise, noisy = KeyedNoise(SECRET, "model", SIGMA), np.empty((last - first, CHUNK, *SHAPE), np.float32)
     for number in range(first, last):
-        noise.fill(noisy[number - first], "query", input_digest(image), number)
+        noise.fill(noisy[number - first], "query", input_digest(on_grid(image, SIGMA)), number)
     return (noisy + on_grid(image, SIGMA)).reshape(-1, 4)[:, :2]
 
 
@@ -211,3 +211,38 @@ def test_samples_are_the_same_beside_a_crowd_as_alone(name: str, batch: int, shi
         assert np.array_equal(drawn, alone.sample(x, 0, 5))
     alone.close()
     crowded.close()
+
+
+def test_inputs_at_one_point_of_the_grid_have_the_same_noise(slow: SlowPass, engine: Engine) -> None:
+    slow.gate.release(100)
+    point = on_grid(image(0), SIGMA)
+    near = np.nextafter(point, np.float32(1))
+    assert not np.array_equal(near, point)
+
+    assert np.array_equal(engine.draw(engine.stream(near), 0, 3), engine.draw(engine.stream(point), 0, 3))
+
+
+def test_an_image_of_another_shape_is_refused_before_it_joins_a_batch(engine: Engine) -> None:
+    for shape in ((1, 1, 1), (1, 3, 3), (2, 2)):
+        with pytest.raises(ValueError, match="shape"):
+            engine.stream(np.zeros(shape, np.float32))
+
+
+def test_a_pass_that_returns_too_few_rows_fails_its_queries_and_the_engine_goes_on(slow: SlowPass) -> None:
+    rows = [1, 2 * CHUNK, 2 * CHUNK]
+    engine = Engine(
+        lambda: lambda images: images.reshape(len(images), -1)[: rows.pop(0), :2].copy(),
+        KeyedNoise(SECRET, "model", SIGMA), sigma=SIGMA, input_shape=SHAPE, dimension=2,
+        batch=2, workers=1, capacity=1,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="broadcast"):
+        engine.draw(engine.stream(image(0)), 0, 2)
+
+    assert np.array_equal(engine.draw(engine.stream(image(0)), 0, 2), expected(image(0), 0, 2))
+    engine.close()
+
+
+def test_a_wait_that_fails_leaves_nothing_in_line(slow: SlowPass, engine: Engine) -> None:
+    with pytest.raises(OverflowError):
+        engine.draw(engine.stream(image(0)), 0, 50, Stop(1e300))
+    assert engine.waiting == 0

@@ -148,7 +148,7 @@ def test_the_network_sees_the_exact_sum_of_pixels_and_noise_on_their_grid(sigma:
 
     assert np.array_equal(seen / step, np.rint(seen / step))
     for chunk in range(2):
-        KeyedNoise(SECRET, digest, sigma).fill(noise, "query", input_digest(image), chunk)
+        KeyedNoise(SECRET, digest, sigma).fill(noise, "query", input_digest(on_grid(image, sigma)), chunk)
         centre = on_grid(image, sigma).astype(np.float64)
         assert np.array_equal(seen[chunk], centre + noise.astype(np.float64))
     assert np.abs(centre - image).max() <= step / 2

