@@ -60,14 +60,16 @@ def respond(
     )
 
 
-def repeated(found: RetrieveResponse, version: int, decoding: float, total: float) -> RetrieveResponse:
+def repeated(
+    found: RetrieveResponse, version: int, *, decoding: float, waiting: float, total: float
+) -> RetrieveResponse:
     """A finished answer again, for a gallery of the same content that may have another `version`.
 
-    What is neither decoding nor anything that this query did itself was waiting for another: `queue`.
+    All that this query did itself is `decoding`; `waiting` is for another one that was at work on the same.
     """
     gallery = found.gallery.model_copy(update={"version": version})
     nothing = dict.fromkeys(("sample", "search", "certify"), 0.0)
-    spent = timing(nothing | {"decode": decoding, "queue": total - decoding, "total": total})
+    spent = timing(nothing | {"decode": decoding, "queue": waiting, "total": total})
     return found.model_copy(update={"cache": "hit", "gallery": gallery, "timing_ms": spent})
 
 

@@ -217,7 +217,8 @@ class Retriever:
             if kept is not None:
                 self.metrics.cache.labels("hit").inc()
                 earlier = RetrieveResponse.model_validate_json(kept)
-                return repeated(earlier, snapshot.version, decoding, time.perf_counter() - started)
+                total = time.perf_counter() - started
+                return repeated(earlier, snapshot.version, decoding=decoding, waiting=0.0, total=total)
 
             led = False
 
@@ -239,8 +240,8 @@ class Retriever:
             if led:
                 return found
             self.metrics.cache.labels("hit").inc()
-            waited = time.perf_counter() - started
-            return repeated(found, snapshot.version, decoding, waited)
+            total = time.perf_counter() - started
+            return repeated(found, snapshot.version, decoding=decoding, waiting=total - decoding, total=total)
 
 
 def _check(stop: Stop) -> None:

@@ -26,7 +26,7 @@ EXECUTABLE = Path(sys.executable).with_name("retrievalguard")
 SECRET = "a secret that only the tests know"
 SAMPLES = 256
 # For tests of what is cached: on a machine that does other things as well, Redis may be late.
-PATIENCE_MS = 5000
+PATIENCE_MS = 200
 
 # One chunk for each gallery item: the demo gallery is there within seconds.
 SETTINGS = {"GALLERY_SAMPLES": "256", "SAMPLES": str(SAMPLES), "SECRET": SECRET, "PORT": "0"}
