@@ -1,7 +1,6 @@
 """More queries, or samples, than may be: the next hears so at once, and when to come back."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ import pytest
 
 from models import LineFull
 from models.line import Line
-from service import RetrieveOptions, Retriever
 from tests.service.processes import Server, copy_gallery, serving, wait_for
 from tests.service.queries import answer, claims, digit, noisy_digit, post, unanswered
 
@@ -78,22 +76,6 @@ def test_as_many_queries_as_may_be_are_under_way_and_the_next_is_refused_at_once
     # With one less there is room for one.
     with under_way(server, most - 1):
         assert claims(answer(server.client, digit(0))) == before
-
-
-def test_who_was_admitted_is_answered_as_if_nobody_had_been_refused(
-    narrow: tuple[Server, int], demo_retriever: Retriever
-) -> None:
-    server, most = narrow
-    image = noisy_digit(60, seed=9)
-    with under_way(server, most - 1), ThreadPoolExecutor(1) as pool:
-        admitted = pool.submit(post, server.client, image, **LONG)
-        refused = 0
-        while not admitted.done():
-            refused += post(server.client, digit(0)).status_code == 503
-        body = admitted.result().json()
-    assert refused > 0
-    expected = demo_retriever.retrieve(image, RetrieveOptions.model_validate(LONG))
-    assert claims(body) == claims(expected.model_dump(mode="json"))
 
 
 @pytest.fixture(scope="module")
