@@ -1,10 +1,9 @@
 """The load test: `python -m bench.load` starts a server and puts Locust users on it; no answer may be wrong.
 
 Each user queries without pause with held-out digits, half of the time of each kind: `cold`, an input that was
-never seen, so all samples are drawn; and `repeat`, one of a few digits, so that the samples come from the
-cache. A repeat must bring the neighbour and the certificate of the first time, to
-the last digit. A user waits for
-its answer before it asks again: the latencies are those at this number of users, not at an arrival rate.
+never seen, so all samples are drawn; and `repeat`, one of a few digits, so that the answer comes from the
+cache. A repeat must bring the neighbour and the certificate of the first time, to the last digit. A user
+waits for its answer before it asks again: latencies are those at this number of users, not at a rate.
 
 The last line of the output is one JSON object; the exit status is 1 if a request failed.
 """
@@ -35,7 +34,7 @@ from bench.server import demo_server
 from models import digits
 from service.gallery_import import png
 
-# The server keeps this many queries in line before it turns others away, which would count as failures.
+# Far below what the server takes at once: being turned away would count as a failure.
 MAX_USERS = 64
 MAX_SECONDS = 600
 REPEATED = 8
