@@ -4,6 +4,7 @@ A sample is the same number whatever shared its batch: noise is keyed by chunk, 
 `models.calibration` takes only shapes in which every row comes out the same, bit for bit, wherever it stands.
 """
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -45,9 +46,12 @@ class Engine:
         self._shape, self._dimension, self._batch = input_shape, dimension, batch
         self._seconds_a_sample = 1e-4  # of one worker, a running mean
         self._line = Line(capacity)
+        cores = sorted(os.sched_getaffinity(0))
+        # Left alone, workers that wake together begin on one core, and share it for some milliseconds.
+        self._cores = cores if workers == len(cores) else None
         ready: list[Future[None]] = [Future() for _ in range(workers)]
         self._workers = [
-            threading.Thread(target=self._work, args=(future,), name=f"engine-{number}", daemon=True)
+            threading.Thread(target=self._work, args=(number, future), name=f"engine-{number}", daemon=True)
             for number, future in enumerate(ready)
         ]
         for worker in self._workers:
@@ -108,9 +112,11 @@ class Engine:
             raise request.error
         return request.samples[: request.whole].reshape(-1, self._dimension)
 
-    def _work(self, ready: "Future[None]") -> None:
+    def _work(self, number: int, ready: "Future[None]") -> None:
         torch.set_num_threads(1)
         try:
+            if self._cores is not None:
+                os.sched_setaffinity(threading.get_native_id(), {self._cores[number]})
             forward = self._build()
         except BaseException as error:
             ready.set_exception(error)
@@ -120,13 +126,13 @@ class Engine:
         while chunks := self._line.take(self._batch):
             started = time.perf_counter()
             try:
-                for slot, (request, number) in enumerate(chunks):
+                for slot, (request, chunk) in enumerate(chunks):
                     part = noisy[slot * CHUNK : (slot + 1) * CHUNK]
-                    self._noise.fill(part, request.stream.purpose, request.stream.digest, number)
+                    self._noise.fill(part, request.stream.purpose, request.stream.digest, chunk)
                     part += request.stream.pixels
                 embeddings = forward(noisy)
-                for slot, (request, number) in enumerate(chunks):
-                    request.deliver(number, embeddings[slot * CHUNK : (slot + 1) * CHUNK])
+                for slot, (request, chunk) in enumerate(chunks):
+                    request.deliver(chunk, embeddings[slot * CHUNK : (slot + 1) * CHUNK])
             except Exception as error:  # the queries in this batch fail, the engine goes on
                 for request, _ in chunks:
                     request.fail(error)

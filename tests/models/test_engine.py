@@ -1,5 +1,6 @@
 """The engine: samples depend on nothing but their keys, whoever shares the batch, and the line is fair."""
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -246,3 +247,23 @@ def test_a_wait_that_fails_leaves_nothing_in_line(slow: SlowPass, engine: Engine
     with pytest.raises(OverflowError):
         engine.draw(engine.stream(image(0)), 0, 50, Stop(1e300))
     assert engine.waiting == 0
+
+
+@pytest.mark.parametrize("workers", [1, len(os.sched_getaffinity(0))])
+def test_workers_that_are_as_many_as_cores_have_one_each(workers: int, slow: SlowPass) -> None:
+    cores, seen = os.sched_getaffinity(0), list[set[int]]()
+
+    def build() -> SlowPass:
+        seen.append(os.sched_getaffinity(threading.get_native_id()))
+        return slow
+
+    noise = KeyedNoise(SECRET, "model", SIGMA)
+    Engine(
+        build, noise, sigma=SIGMA, input_shape=SHAPE, dimension=2, batch=1, workers=workers, capacity=1
+    ).close()
+
+    if workers == len(cores):
+        assert sorted(map(sorted, seen)) == [[core] for core in sorted(cores)]
+    else:
+        assert seen == [cores] * workers
+    assert os.sched_getaffinity(0) == cores
