@@ -36,7 +36,7 @@ def main() -> None:
             ]
         )
         snapshot = retriever.gallery.snapshot()
-        network = Bare(retriever.smoothed, retriever.workers)
+        network = Bare(retriever.smoothed)
         bare: list[float] = []
         spent: dict[str, list[float]] = {method: [] for method in METHODS}
         searching: list[float] = []
@@ -60,7 +60,7 @@ def main() -> None:
         "gallery": len(snapshot),
         "queries": QUERIES,
         "variant": retriever.smoothed.calibration.variant,
-        "workers": retriever.workers,
+        "workers": retriever.smoothed.engine.workers,
         "bare_ms": round(1000 * passed, 2),
         "search_ms": round(1000 * statistics.median(searching), 2),
         "certify_ms": {m: round(1000 * statistics.median(times), 2) for m, times in spent.items()},

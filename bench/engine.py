@@ -18,6 +18,7 @@ from bench.results import RESULTS, save
 from bench.throughput import BATCHES, Bare, engine, plain
 from certify import Terms
 from evaluation.workbench import held_out, workbench
+from models import CHUNK
 from models.smoothing import chunks
 from service.contest import Contest
 from service.options import RetrieveOptions
@@ -35,7 +36,7 @@ def throughput(retriever: Retriever) -> dict[str, object]:
     with plain() as baseline:
         tried = {batch: max(baseline.eager(batch, SAMPLES // 2) for _ in range(3)) for batch in BATCHES}
         best = max(tried, key=lambda batch: tried[batch])
-        bare = Bare(smoothed, retriever.workers)
+        bare = Bare(smoothed)
         for _ in range(ROUNDS):
             found = {f"engine at {count}": engine(smoothed, count, SAMPLES) for count in IN_FLIGHT}
             found |= {"bare": bare.rate(SAMPLES)}
@@ -48,8 +49,8 @@ def throughput(retriever: Retriever) -> dict[str, object]:
 
     return {
         "variant": smoothed.calibration.variant,
-        "batch": smoothed.calibration.batch * 128,
-        "workers": retriever.workers,
+        "batch": smoothed.calibration.batch * CHUNK,
+        "workers": smoothed.engine.workers,
         "eager_batch": best,
         "samples_per_second": {name: round(statistics.median(found)) for name, found in rates.items()},
         "engine_over_bare": {str(count): over(f"engine at {count}", "bare") for count in IN_FLIGHT},

@@ -1,6 +1,6 @@
 """The baselines of `bench.engine`, in a process of their own: plain loops, as research code writes them.
 
-Reads lines `research SAMPLES`, `eager BATCH SAMPLES` or `quit`, and answers each with the seconds it took.
+Reads lines `research SAMPLES` or `eager BATCH SAMPLES`, and answers each with the seconds it took.
 Nothing of the service is in this process: no allocator settings, torch's own threads.
 """
 
@@ -42,10 +42,8 @@ def main() -> None:
     images = torch.from_numpy(digits("query").tensors)
     for line in sys.stdin:
         name, *numbers = line.split()
-        if name == "quit":
-            return
-        started = time.perf_counter()
         if name == "research":
+            started = time.perf_counter()
             research(model, images[0], model.manifest.sigma, int(numbers[0]))
         else:
             size, samples = map(int, numbers)

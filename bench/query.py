@@ -23,7 +23,7 @@ def main() -> None:
     """Print the comparison and, as the last line, its JSON."""
     files = [png(pixels) for pixels in digits("query").pixels]
     with workbench("digits", Settings.from_environment()) as retriever:
-        bare = Bare(retriever.smoothed, retriever.workers)
+        bare = Bare(retriever.smoothed)
         for file in files[-3:]:
             retriever.retrieve(file)
         answers: list[RetrieveResponse] = []
@@ -40,7 +40,7 @@ def main() -> None:
     report = {
         "rounds": ROUNDS,
         "variant": variant,
-        "workers": retriever.workers,
+        "workers": retriever.smoothed.engine.workers,
         "mean_samples": round(statistics.mean(drawn), 1),
         "query_ms": round(1000 * statistics.median(times), 2),
         "bare_ms": round(1000 * statistics.median(passes), 2),

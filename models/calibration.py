@@ -193,8 +193,8 @@ def _batch(model: EmbeddingModel, variant: Variant, images: NDArray[np.float32])
     """The smallest batch about as fast as the best, of those in which each row comes out bit for bit."""
     alone = variant.build(model, CHUNK)
     rows = np.concatenate([alone(part) for part in np.split(images, max(BATCHES))])
-    passes: dict[Batch, ForwardPass] = {}
-    for batch in BATCHES:
+    passes: dict[Batch, ForwardPass] = {1: alone}
+    for batch in BATCHES[1:]:
         forward = variant.build(model, batch * CHUNK)
         if np.array_equal(forward(images[-batch * CHUNK :]), rows[-batch * CHUNK :]):
             passes[batch] = forward

@@ -66,6 +66,11 @@ class Engine:
             worker.join()
 
     @property
+    def workers(self) -> int:
+        """How many batches are worked on at a time."""
+        return len(self._workers)
+
+    @property
     def waiting(self) -> int:
         """Samples in line."""
         return self._line.waiting
@@ -73,7 +78,7 @@ class Engine:
     @property
     def backlog_seconds(self) -> float:
         """About how long all that is promised would take, if all of it were drawn."""
-        return self._line.promised * self._seconds_a_sample / len(self._workers)
+        return self._line.promised * self._seconds_a_sample / self.workers
 
     def stream(self, image: NDArray[np.float32], purpose: Purpose = "query") -> Stream:
         """The stream of samples of `image` (C, H, W), put on the grid: one point of it, one stream.

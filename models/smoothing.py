@@ -2,6 +2,7 @@
 
 import math
 import os
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from models.engine import Engine
 from models.memory import keep_freed_memory
 from models.model import EmbeddingModel
 from models.noise import CHUNK, KeyedNoise, Purpose, grid_step
+from models.passes import ForwardPass
 
 
 class SmoothedModel:
@@ -75,8 +77,13 @@ class SmoothedModel:
     def embed(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """h of `image` (C, H, W) itself, without noise: (d,)."""
         batch = np.repeat(image[None], self.calibration.batch * CHUNK, axis=0)
-        embedding: NDArray[np.float32] = self.calibration.build(self.model)(batch)[0]
+        embedding: NDArray[np.float32] = self._forward(batch)[0]
         return embedding
+
+    @cached_property
+    def _forward(self) -> ForwardPass:
+        """A pass of this object's own: those of the engine belong to its workers."""
+        return self.calibration.build(self.model)
 
     def mean(self, image: NDArray[np.float32], count: int) -> NDArray[np.float32]:
         """The gallery vector (d,) of `image`: the mean of `count` samples, rounded up to whole chunks."""

@@ -12,8 +12,8 @@ from service.looks import looks
 from service.metrics import Metrics
 from service.query import Query
 from service.response import respond, round_body
-from service.samples import CacheResult, SamplesInUse
-from service.schemas import RetrieveResponse, RoundBody
+from service.samples import SamplesInUse
+from service.schemas import CacheResult, RetrieveResponse, RoundBody
 from service.turns import Turns
 
 OnRound = Callable[[RoundBody], None]

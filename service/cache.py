@@ -48,10 +48,6 @@ class SampleCache:
         body = _HEADER.pack(form, *samples.shape) + payload
         self._values.set(length_prefixed(self._namespace, input_digest), body)
 
-    def close(self) -> None:
-        """Close the store."""
-        self._values.close()
-
     def _read(self, body: bytes) -> NDArray[np.float32] | None:
         """The samples in an authentic `body`; None if it is not laid out as this version does."""
         if len(body) < _HEADER.size:

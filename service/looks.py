@@ -46,14 +46,12 @@ def looks(
         if not len(drawn):
             drawn = samples.chunk(stop.without_deadline())[:count]
         drawing = time.perf_counter() - started
-        if stop.cancelled:
-            raise Abandoned
+        check_wanted(stop)
         if known and len(drawn) <= known:
             return
         # Without any answer yet, one comes after the deadline rather than not at all.
         with turns.take(len(drawn), stop if known else stop.without_deadline()) as mine:
-            if stop.cancelled:
-                raise Abandoned
+            check_wanted(stop)
             if not mine or (known and stop.reached):
                 return
             took = time.perf_counter()
@@ -64,6 +62,12 @@ def looks(
         if len(drawn) < count or settled(outcome.certificate, before, query.min_gain):
             return
         known, before = len(drawn), outcome.certificate.radius
+
+
+def check_wanted(stop: Stop) -> None:
+    """Raises `Abandoned` if nobody wants the answer any more."""
+    if stop.cancelled:
+        raise Abandoned
 
 
 def _counts(query: Query, watched: bool) -> Iterator[int]:

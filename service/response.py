@@ -8,8 +8,8 @@ from models import SmoothedModel
 from service.contest import Outcome
 from service.looks import Look
 from service.options import RetrieveOptions
-from service.samples import CacheResult
 from service.schemas import (
+    CacheResult,
     CertificateBody,
     GalleryRef,
     ModelRef,

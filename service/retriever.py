@@ -1,6 +1,5 @@
 """The retriever: from an image to its nearest neighbour and certificate. Knows nothing of HTTP."""
 
-import os
 import time
 from collections.abc import Callable, Iterable
 from typing import Self
@@ -21,6 +20,7 @@ from service.cache_stores import EmbeddedStore, RedisStore
 from service.decode import decode_image, media_type
 from service.errors import Abandoned, GalleryEmpty
 from service.flight import SingleFlight
+from service.looks import check_wanted
 from service.metrics import Metrics
 from service.options import RetrieveOptions
 from service.query import checked
@@ -52,13 +52,12 @@ class Retriever:
         self.model = model
         self.metrics = metrics
         self.sigma = settings.sigma or model.manifest.sigma
-        self.workers = settings.threads or len(os.sched_getaffinity(0))
         self.smoothed = SmoothedModel(
             model,
             self.sigma,
             secret,
             calibrated(model, self.sigma, settings.variant, settings.data_dir / "calibration.json"),
-            workers=self.workers,
+            workers=settings.threads,
             capacity=settings.max_queued_samples,
         )
         self.space = EmbeddingSpace(
@@ -82,7 +81,7 @@ class Retriever:
             smoothed=self.smoothed,
             space=self.space,
             samples=SamplesInUse(cache, self.smoothed, metrics),
-            turns=Turns(self.workers),
+            turns=Turns(self.smoothed.engine.workers),
             metrics=metrics,
             max_rivals=settings.max_rivals,
         )
@@ -213,12 +212,16 @@ class Retriever:
                 gallery_digest=snapshot.digest,
                 terms=query.key(self.settings.max_rivals),
             )
+
+            def again(found: RetrieveResponse, *, waited: bool) -> RetrieveResponse:
+                self.metrics.cache.labels("hit").inc()
+                total = time.perf_counter() - started
+                waiting = total - decoding if waited else 0.0
+                return repeated(found, snapshot.version, decoding=decoding, waiting=waiting, total=total)
+
             kept = self._answers.get(key)
             if kept is not None:
-                self.metrics.cache.labels("hit").inc()
-                earlier = RetrieveResponse.model_validate_json(kept)
-                total = time.perf_counter() - started
-                return repeated(earlier, snapshot.version, decoding=decoding, waiting=0.0, total=total)
+                return again(RetrieveResponse.model_validate_json(kept), waited=False)
 
             led = False
 
@@ -233,17 +236,10 @@ class Retriever:
             try:
                 if on_round is not None or stop.remaining is not None:
                     return work()  # its rounds, its deadline: nobody else's
-                found = self._flights.do(key, work, lambda: _check(stop))
+                found = self._flights.do(key, work, lambda: check_wanted(stop))
             except Abandoned:
                 self.metrics.abandoned.inc()
                 raise
             if led:
                 return found
-            self.metrics.cache.labels("hit").inc()
-            total = time.perf_counter() - started
-            return repeated(found, snapshot.version, decoding=decoding, waiting=total - decoding, total=total)
-
-
-def _check(stop: Stop) -> None:
-    if stop.cancelled:
-        raise Abandoned
+            return again(found, waited=True)

@@ -7,20 +7,19 @@ wait for it, and if it leaves before it is done, the next goes on where it stopp
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Literal
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models import LineFull, SmoothedModel, Stop
 from models.line import Stream
-from models.noise import CHUNK, input_digest
+from models.noise import CHUNK
 from models.smoothing import chunks
 from service.cache import SampleCache
 from service.errors import ModelFailure, Overloaded
 from service.metrics import Metrics
 
-CacheResult = Literal["miss", "resumed", "hit"]
 # Chunks drawn at a time.
 SLICE = 32
 
@@ -28,11 +27,8 @@ SLICE = 32
 class QuerySamples:
     """Those that the cache holds first, then new ones, which the cache is given by `keep`."""
 
-    def __init__(
-        self, cache: SampleCache, smoothed: SmoothedModel, metrics: Metrics, image: NDArray[np.float32]
-    ) -> None:
-        self._cache, self._metrics, self._engine = cache, metrics, smoothed.engine
-        self._image, self._stream = image, self._engine.stream(image)
+    def __init__(self, cache: SampleCache, smoothed: SmoothedModel, metrics: Metrics, stream: Stream) -> None:
+        self._cache, self._metrics, self._engine, self._stream = cache, metrics, smoothed.engine, stream
         self._changed = threading.Condition()
         self._loading = threading.Lock()
         self._loaded = self._busy = False
@@ -42,11 +38,7 @@ class QuerySamples:
     @property
     def there(self) -> int:
         """How many samples there are without drawing any."""
-        with self._loading:
-            if not self._loaded:
-                self._buffer = self._cache.get(self._stream.digest)
-                self._there = self._kept = len(self._buffer)
-                self._loaded = True
+        self._load()
         return self._there
 
     def first(self, count: int, stop: Stop) -> NDArray[np.float32]:
@@ -55,8 +47,7 @@ class QuerySamples:
         They are drawn in slices, so that who needs fewer does not wait for who needs more. Raises
         `ModelFailure` when one is not finite.
         """
-        if self.there >= count:
-            return self._buffer[:count]
+        self._load()
         with stop.waking(self._wake):
             while True:
                 with self._changed:
@@ -82,8 +73,8 @@ class QuerySamples:
             another = self._busy and not self._there
         if not another:
             return self.first(CHUNK, stop)
-        stream = self._engine.stream(self._image)  # one of its own: it has had nothing yet, so it is next
-        return self._draw(stream, 0, 1, stop)
+        anew = replace(self._stream, served=0)  # a stream that has had nothing yet is next
+        return self._draw(anew, 0, 1, stop)
 
     def keep(self) -> None:
         """Give the cache what it does not have yet."""
@@ -92,6 +83,14 @@ class QuerySamples:
                 return
             self._kept, known = self._there, self._buffer[: self._there]
         self._cache.set(self._stream.digest, known)
+
+    def _load(self) -> None:
+        """Ask the cache, once; not under the lock of what is woken when a client leaves."""
+        with self._loading:
+            if not self._loaded:
+                self._buffer = self._cache.get(self._stream.digest)
+                self._there = self._kept = len(self._buffer)
+                self._loaded = True
 
     def _append(self, drawn: NDArray[np.float32], count: int) -> None:
         """Behind those that are there; what was returned before stays as it is."""
@@ -126,9 +125,10 @@ class SamplesInUse:
     @contextmanager
     def of(self, image: NDArray[np.float32]) -> Iterator[QuerySamples]:
         """The samples of `image` (C, H, W), shared with whoever asks for them now."""
-        digest = input_digest(image)
+        stream = self._smoothed.engine.stream(image)
+        digest = stream.digest
         with self._lock:
-            samples, users = self._entries.get(digest) or (self._new(image), 0)
+            samples, users = self._entries.get(digest) or (self._new(stream), 0)
             self._entries[digest] = (samples, users + 1)
         try:
             yield samples
@@ -140,8 +140,8 @@ class SamplesInUse:
                 else:
                     self._entries[digest] = (samples, users - 1)
 
-    def _new(self, image: NDArray[np.float32]) -> QuerySamples:
-        return QuerySamples(self._cache, self._smoothed, self._metrics, image)
+    def _new(self, stream: Stream) -> QuerySamples:
+        return QuerySamples(self._cache, self._smoothed, self._metrics, stream)
 
     @contextmanager
     def room_for(self, samples: int) -> Iterator[None]:

@@ -8,6 +8,9 @@ from certify import Guarantee, Method
 from models import Measured
 from service.options import Rule
 
+# Whether none, some or all of the samples of an answer were drawn before.
+CacheResult = Literal["miss", "resumed", "hit"]
+
 
 class Neighbor(BaseModel):
     """A gallery item, and its distance from the mean embedding of the query.
@@ -75,7 +78,7 @@ class RetrieveResponse(BaseModel):
     certificate: CertificateBody
     model: ModelRef
     gallery: GalleryRef
-    cache: Literal["miss", "resumed", "hit"]
+    cache: CacheResult
     timing_ms: Timing
 
 

@@ -70,10 +70,6 @@ class SealedCache:
         except CacheUnavailable:
             self._count("unavailable")
 
-    def close(self) -> None:
-        """Close the store."""
-        self._store.close()
-
     def _name(self, key: bytes) -> str:
         """Keyed, so that names tell nothing of the inputs and another secret has other names."""
         fields = length_prefixed(b"name", key)

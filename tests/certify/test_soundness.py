@@ -276,7 +276,7 @@ def test_samples_after_a_resume_are_those_of_one_draw(tmp_path: Path) -> None:
         cache = SampleCache(
             store, secret, model_digest=smoothed.digest, sigma=0.25, dimension=model.dimension
         )
-        return QuerySamples(cache, smoothed, Metrics(), image), store, smoothed
+        return QuerySamples(cache, smoothed, Metrics(), smoothed.engine.stream(image)), store, smoothed
 
     def drawn(file: Path, counts: list[int]) -> tuple[list[NDArray[np.float32]], int]:
         samples, store, smoothed = opened(file)

@@ -35,12 +35,14 @@ class Desk:
             self.model, 0.25, SECRET, Calibration.fixed(self.model), workers=1, capacity=1000
         )
         self.metrics = Metrics()
-        store = EmbeddedStore(path, max_bytes=10**8, ttl_seconds=60)
-        self.cache = SampleCache(store, SECRET, model_digest=self.smoothed.digest, sigma=0.25, dimension=64)
+        self.store = EmbeddedStore(path, max_bytes=10**8, ttl_seconds=60)
+        self.cache = SampleCache(
+            self.store, SECRET, model_digest=self.smoothed.digest, sigma=0.25, dimension=64
+        )
         self.shared = SamplesInUse(self.cache, self.smoothed, self.metrics)
 
     def ask(self, row: int = 0) -> QuerySamples:
-        return QuerySamples(self.cache, self.smoothed, self.metrics, tensor(row))
+        return QuerySamples(self.cache, self.smoothed, self.metrics, self.smoothed.engine.stream(tensor(row)))
 
     def drawn(self) -> float:
         return float(self.metrics.samples._value.get())
@@ -51,7 +53,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     opened = Desk(tmp_path / "cache.sqlite3")
     yield opened
     opened.smoothed.close()
-    opened.cache.close()
+    opened.store.close()
 
 
 @pytest.fixture
