@@ -65,12 +65,10 @@ class Answering:
                 samples.keep()
                 seconds["sample"] += time.perf_counter() - kept
         cache: CacheResult = "miss" if not there else "resumed" if there < look.samples else "hit"
-        self._count(query, look.outcome.certificate.radius, cache)
         seconds["total"] = decoding + time.perf_counter() - started
-        return respond(look.outcome, query.options, snapshot, self.smoothed, cache, seconds)
-
-    def _count(self, query: Query, radius: float, cache: CacheResult) -> None:
+        response = respond(look.outcome, query.options, snapshot, self.smoothed, cache, seconds)
+        body = response.certificate
         self.metrics.cache.labels(cache).inc()
-        status = "certified" if radius > 0 else "abstained"
-        self.metrics.certificates.labels(status, query.options.method, query.options.guarantee).inc()
-        self.metrics.radius.observe(radius)
+        self.metrics.certificates.labels(body.status, body.method, body.guarantee).inc()
+        self.metrics.radius.observe(body.radius)  # as it is sent: finite, also without rivals
+        return response

@@ -343,6 +343,7 @@ def test_without_a_rival_the_radius_is_the_diameter_of_the_input_space(
     for radius in ("radius", "label_radius", "item_radius"):
         assert certificate[radius] == pytest.approx(np.sqrt(64))
         assert certificate[radius] <= np.sqrt(64)
+    assert np.isfinite(empty_server.metric("retrievalguard_certified_radius_sum"))
     # Votes are counted without asking who else there is to vote for.
     vote = answer(empty_server.client, digit(1), rule="vote")
     assert vote["neighbor"]["votes"] == vote["certificate"]["samples"]
