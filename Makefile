@@ -14,7 +14,7 @@ $(VENV)/.installed: pyproject.toml
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[$(EXTRA),dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[$(EXTRA),research,dev]'
 	touch $@
 
 serve: install  ## the demo: the digits gallery on http://127.0.0.1:8000
@@ -35,7 +35,7 @@ bench: $(VENV)/.installed-dev  ## BENCH=engine (the default), query or certifica
 load: $(VENV)/.installed-dev  ## Locust against a server it starts; the last line is JSON
 	$(BIN)/python -m bench.load
 
-evaluate: install  ## the tables of docs/benchmarks.md: certified Recall@1 for every method, σ 0.25 and 0.5
+evaluate: $(VENV)/.installed-dev  ## the tables of docs/benchmarks.md: certified Recall@1 for every method, σ 0.25 and 0.5
 	$(BIN)/retrievalguard evaluate --data digits --queries 296 --samples 10000 \
 	  --method paper --method bisector --method mean --method cdf --method vote \
 	  --json docs/evaluation.json --plot docs/evaluation.png
@@ -52,7 +52,7 @@ soundness: $(VENV)/.installed-dev  ## certificates against closed-form truths, 1
 mutants: $(VENV)/.installed-dev  ## breaks certify/ line by line: every mutant must be caught by a test
 	$(BIN)/python -m tests.mutants docs/mutants.json
 
-train: install  ## reproduces the shipped weights
+train: $(VENV)/.installed-dev  ## reproduces the shipped weights
 	$(BIN)/retrievalguard train --data digits --sigma 0.25 --output models/pretrained/digits-cnn
 
 test-docker: $(VENV)/.installed-dev  ## docker compose up for real; skipped, and said so, without an engine

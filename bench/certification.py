@@ -11,13 +11,12 @@ import time
 
 from bench.results import save
 from bench.throughput import Bare
-from certify import Method, Terms
+from certify import Method
 from evaluation.workbench import held_out, workbench
 from index import Item
-from models import digits
-from models.smoothing import chunks
-from service.contest import Contest
-from service.gallery_import import png
+from models.datasets import digits
+from service.images import png
+from service.process import own_process
 from service.settings import Settings
 
 SAMPLES, RIVALS, QUERIES = 10_000, 1_000, 31
@@ -26,12 +25,14 @@ METHODS: tuple[Method, ...] = ("paper", "bisector", "mean", "cdf")
 
 def main() -> None:
     """Print the comparison and, as the last line, its JSON."""
+    own_process()
     images = held_out("digits", QUERIES)
     extra = digits("train")
-    with workbench("digits", Settings.from_environment()) as retriever:
+    settings = Settings.from_environment().model_copy(update={"max_rivals": RIVALS})
+    with workbench("digits", settings) as retriever:
         retriever.gallery.add(
             [
-                retriever.prepare(Item(id_, label, {}), png(pixels))
+                retriever.intake.prepare(Item(id_, label, {}), png(pixels))
                 for id_, label, pixels in zip(extra.ids, extra.labels, extra.pixels, strict=True)
             ]
         )
@@ -41,14 +42,11 @@ def main() -> None:
         spent: dict[str, list[float]] = {method: [] for method in METHODS}
         searching: list[float] = []
         for image in images.tensors:
-            drawn = retriever.smoothed.sample(image, 0, chunks(SAMPLES))[:SAMPLES]
+            drawn = retriever.smoothed.first(image, SAMPLES)
             bare.append(SAMPLES / network.rate(8 * SAMPLES))
             for method in METHODS:
                 time.sleep(0.05)
-                terms = Terms(
-                    retriever.sigma, 0.001, method=method, horizon=SAMPLES, blur=retriever.smoothed.blur
-                )
-                contest = Contest(snapshot, retriever.space, "embedding", terms, top_k=1, max_rivals=RIVALS)
+                contest = retriever.contest(snapshot, alpha=0.001, horizon=SAMPLES, method=method)
                 started = time.perf_counter()
                 found = contest.outcome(drawn)
                 spent[method].append(time.perf_counter() - started - found.searching)

@@ -16,12 +16,10 @@ import numpy as np
 from bench.latency import hit_over_route, short_among_long
 from bench.results import RESULTS, save
 from bench.throughput import BATCHES, Bare, engine, plain
-from certify import Terms
 from evaluation.workbench import held_out, workbench
 from models import CHUNK
-from models.smoothing import chunks
-from service.contest import Contest
-from service.options import RetrieveOptions
+from service.process import own_process
+from service.retrieval.options import RetrieveOptions
 from service.retriever import Retriever
 from service.settings import Settings
 
@@ -71,13 +69,8 @@ def questions(retriever: Retriever) -> dict[str, float]:
         samples["default"].append(default.certificate.samples)
         asked = retriever.retrieve(image, RetrieveOptions(target_radius=TARGET))
         samples["yes_no"].append(asked.certificate.samples)
-        drawn = retriever.smoothed.sample(image, 0, chunks(REFERENCE))[:REFERENCE]
-        terms = Terms(
-            retriever.sigma, retriever.settings.alpha, horizon=REFERENCE, blur=retriever.smoothed.blur
-        )
-        contest = Contest(
-            snapshot, retriever.space, "embedding", terms, top_k=1, max_rivals=retriever.settings.max_rivals
-        )
+        drawn = retriever.smoothed.first(image, REFERENCE)
+        contest = retriever.contest(snapshot, alpha=retriever.settings.alpha, horizon=REFERENCE)
         found = contest.outcome(drawn)
         right = snapshot.items[found.neighbors.rows[0]].label == label
         radii["reference"].append(found.certificate.radius * right)
@@ -111,6 +104,7 @@ def plot(report: dict[str, object], path: Path) -> None:
 
 def main() -> None:
     """Print what was compared and, as the last line, its JSON."""
+    own_process()
     # Room for all the long queries at once.
     settings = Settings.from_environment().model_copy(update={"max_queued_samples": 10**7})
     with workbench("digits", settings) as retriever:

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from bench.server import demo_server
 from evaluation.workbench import held_out
-from models import Stop, digits
+from models import Stop
+from models.datasets import digits
 from service.errors import Abandoned
-from service.gallery_import import png
-from service.options import RetrieveOptions
+from service.images import png
+from service.retrieval.options import RetrieveOptions
 from service.retriever import Retriever
 
 REQUESTS = 500

@@ -31,8 +31,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.server import demo_server
-from models import digits
-from service.gallery_import import png
+from models.datasets import digits
+from service.images import png
 
 # Far below what the server takes at once: being turned away would count as a failure.
 MAX_USERS = 64

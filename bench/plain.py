@@ -10,7 +10,8 @@ import time
 import torch
 from torch import Tensor
 
-from models import EmbeddingModel, digits
+from models import EmbeddingModel
+from models.datasets import digits
 
 # The batch of the certification loop that others started from (Cohen et al. 2019).
 BATCH = 1000

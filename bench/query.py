@@ -11,9 +11,10 @@ import time
 from bench.results import save
 from bench.throughput import Bare
 from evaluation.workbench import workbench
-from models import digits
-from service.gallery_import import png
-from service.schemas import RetrieveResponse
+from models.datasets import digits
+from service.images import png
+from service.process import own_process
+from service.retrieval.answer import RetrieveResponse
 from service.settings import Settings
 
 ROUNDS = 61
@@ -21,6 +22,7 @@ ROUNDS = 61
 
 def main() -> None:
     """Print the comparison and, as the last line, its JSON."""
+    own_process()
     files = [png(pixels) for pixels in digits("query").pixels]
     with workbench("digits", Settings.from_environment()) as retriever:
         bare = Bare(retriever.smoothed)

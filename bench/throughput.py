@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from models import CHUNK, SmoothedModel
-from models.smoothing import chunks
+from models.sampling.smoothing import chunks
 
 # Batches that the eager loop is tried at.
 BATCHES = (128, 256, 512, 1024, 2048)

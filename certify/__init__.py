@@ -11,10 +11,11 @@ from certify.rounding import round_down
 from certify.rounds import DECISIVE, DOUBLING, QUARTER, TARGET_HORIZON, rounds, settled
 from certify.selection import selection_size
 from certify.space import EmbeddingSpace
-from certify.terms import GUARANTEES, METHODS, Guarantee, Method, Terms
+from certify.terms import ANYTIME, GUARANTEES, METHODS, Guarantee, Method, Rule, Terms
 from certify.votes import certify_votes
 
 __all__ = [
+    "ANYTIME",
     "DECISIVE",
     "DOUBLING",
     "GUARANTEES",
@@ -28,6 +29,7 @@ __all__ = [
     "Guarantee",
     "Listing",
     "Method",
+    "Rule",
     "Terms",
     "certify",
     "certify_votes",

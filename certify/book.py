@@ -1,4 +1,4 @@
-"""The book of a contest: every bet on every unit, chosen once and kept, so that a later look only adds to it.
+"""The book of a sequential test: every bet on every unit, chosen once and kept; a later look only adds to it.
 
 The bets on a block are chosen from the samples before it, and what they met in a piece of samples never
 changes either. Margins are computed piece by piece, all pieces as long as the selection, and summed in their
@@ -70,7 +70,7 @@ class Page:
 
 
 class Book:
-    """The bets of a contest so far. `samples` (n, d) always begin with those of earlier calls."""
+    """The bets of a sequential test so far. `samples` (n, d) always begin with those of earlier calls."""
 
     def __init__(
         self, margins: Margins, bound: Bound, selected: int, horizon: int | None, threshold: float

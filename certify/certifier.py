@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from certify.ball import mean_ball
 from certify.bisector import bisector_radius
 from certify.certificate import Certificate, issued, void
-from certify.claims import claimed, contest
+from certify.claims import claimed, sequential_test
 from certify.ledger import AlphaLedger
 from certify.listing import Listing
 from certify.paper import lipschitz, paper_radius
 from certify.selection import chosen_margins, selection_size
-from certify.sequential import Contest
+from certify.sequential import SequentialTest
 from certify.space import EmbeddingSpace
 from certify.terms import GUARANTEES, Guarantee, Terms
 
@@ -28,16 +28,16 @@ class Certifier:
     last bit. For n >= 256 all certificates of one sequence of samples hold together with probability
     1 - alpha, with a horizon and without: bets are chosen from earlier samples and positions alone.
 
-    listings  the contest of each guarantee, centred on the mean of the first `selection_size(n)` samples
-              and chosen with these alone. A guarantee without one gets radius 0.
+    listings  the winners and rivals of each guarantee, centred on the mean of the first `selection_size(n)`
+              samples and chosen with these alone. A guarantee without one gets radius 0.
     """
 
     def __init__(self, listings: Listings, space: EmbeddingSpace, terms: Terms) -> None:
-        if terms.method not in ("cdf", "mean"):
+        if not terms.anytime:
             raise ValueError(f"method {terms.method} holds for one number of samples only: use certify")
         self.listings, self.space, self.terms = listings, space, terms
         self._ledger = AlphaLedger(terms.alpha)
-        self._contests: dict[Guarantee, Contest] = {}
+        self._tests: dict[Guarantee, SequentialTest] = {}
         # Samples looked at before, all of them in the space.
         self._known = 0
 
@@ -65,10 +65,12 @@ class Certifier:
         for claim, listing in self.listings.items():
             if claim not in claims:
                 continue
-            if claim not in self._contests:
+            if claim not in self._tests:
                 margins = chosen_margins(exact[:selected], listing, self.space)
-                self._contests[claim] = contest(claim, margins, exact[:selected], self.terms, self._ledger)
-            reached[claim] = self._contests[claim].reached(exact)
+                self._tests[claim] = sequential_test(
+                    claim, margins, exact[:selected], self.terms, self._ledger
+                )
+            reached[claim] = self._tests[claim].reached(exact)
         return claimed(self.terms, n, reached, self._ledger)
 
 
@@ -78,9 +80,9 @@ def certify(
     """Certify rule `embedding`: that the item nearest to g(x) keeps its label, and stays the same item.
 
     samples   (n, d): h(x + σz_i), n >= 2 independent draws, in the order in which they were drawn
-    listings  the contest of each guarantee, centred on the mean of the first `selection_size(n)` samples
-              and chosen with these alone. A guarantee that is missing gets radius 0: the answer that is
-              served is not the one that the selection chose.
+    listings  the winners and rivals of each guarantee, centred on the mean of the first `selection_size(n)`
+              samples and chosen with these alone. A guarantee that is missing gets radius 0: the answer
+              that is served is not the one that the selection chose.
 
     Methods `mean` and `cdf` bet on margins of pairs that the first samples chose, and may be read after
     every round of samples: this is a `Certifier` with a single look. `paper` and `bisector` bound g in a ball
@@ -89,7 +91,7 @@ def certify(
     the item radius. Raises `ValueError` on fewer than 2 samples, or a listing that is not centred on the
     selection mean.
     """
-    if terms.method in ("cdf", "mean"):
+    if terms.anytime:
         return Certifier(listings, space, terms).certificate(samples)
     selected = _selected(samples)
     fault = _fault(samples, listings, space)

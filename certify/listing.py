@@ -10,7 +10,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Listing:
-    """The contest that a guarantee is about, chosen with the selection samples alone.
+    """The winners and rivals that a guarantee is about, chosen with the selection samples alone.
 
     winners  (A, d) items that may stand for the answer: the item itself, or items of its label; A >= 1
     rivals   (K, d) the listed items that must stay behind

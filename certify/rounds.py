@@ -14,7 +14,7 @@ STEP, QUARTER, DOUBLING = 128, 1.25, 2.0
 # A target is given up when the radius to be expected falls below this share of it.
 HOPELESS = 0.9
 # Samples that are looked at before giving up a target; and before saying that more would not help.
-PATIENCE, DECISIVE = 512, 1024
+HOPELESS_AFTER, DECISIVE = 512, 1024
 # An expected radius below this share of σ is none.
 FAINT = 0.05
 # Bets for a target are made to win within so many samples: most that can be decided at all are by then.
@@ -43,7 +43,7 @@ def settled(certificate: Certificate, before: float = 0.0, min_gain: float = 0.0
     radius, expected, n = certificate.radius, certificate.expected, certificate.samples
     target = certificate.terms.target
     if target is not None:
-        return radius >= target or (n >= PATIENCE and expected < HOPELESS * target)
+        return radius >= target or (n >= HOPELESS_AFTER and expected < HOPELESS * target)
     if min_gain == 0 or n < DECISIVE:
         return False
     if radius == 0:

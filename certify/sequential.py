@@ -1,8 +1,8 @@
 """From margins to a radius that may be read after every round: bet in blocks, drop rivals that are safe.
 
 Let R_k be the true radius of margin k and k* the margin with the smallest, all fixed before the samples are
-drawn. `Contest.reached` is wrong, at some look, only if it exceeds R_k*, for which margin k* itself has to
-have reached 1/α at some ρ > R_k*: as wealth falls with ρ, at all ρ between, and its limit at R_k* is a
+drawn. `SequentialTest.reached` is wrong, at some look, only if it exceeds R_k*, for which margin k* itself
+has to have reached 1/α at some ρ > R_k*: as wealth falls with ρ, at all ρ between, and its limit at R_k* is a
 supermartingale that does so with probability at most α. So neither the number of rivals nor that of looks
 costs anything (an intersection-union test; Ville's inequality), and each margin may be bet on in its own way,
 as long as every bet is chosen from earlier samples. Which rivals a look has to look at depends on what the
@@ -33,8 +33,8 @@ NEAREST = 8
 GROUP = 16
 # A margin above this needs no bound, one that is never above twice this has radius 0.
 TINY = 1e-8
-# After so many samples a rival that leaves nothing to expect ends the contest.
-PATIENCE = 1024
+# After so many samples a rival that leaves nothing to expect ends the test.
+HOPELESS_AFTER = 1024
 # Bets aim no further than this above the radius that the most dangerous rivals seem to allow.
 AIM = 1.2
 # A group whose own guess falls below this share of the aim is split up.
@@ -51,7 +51,7 @@ class Reached:
     expected: float
 
 
-class Contest:
+class SequentialTest:
     """The margins of one guarantee, and all bets on them: asked again, with more samples, it goes on.
 
     `selection` holds the samples that chose the margins, which are the first of all. `horizon`: the number of
@@ -113,7 +113,7 @@ class Contest:
         aims: list[float] = []
         for block, (first, _) in enumerate(spans):
             rho = float(self.book.choose(self.nearest, everyone, block, most, samples).min())
-            if first >= PATIENCE and rho <= SMALLEST:
+            if first >= HOPELESS_AFTER and rho <= SMALLEST:
                 # Nothing is expected of the samples that are left: saves the time.
                 return history, aims + aims[-1:] * (len(spans) - block), rho
             aims.append(self.target or AIM * rho)

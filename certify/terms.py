@@ -5,8 +5,11 @@ from typing import Literal, get_args
 
 Guarantee = Literal["label", "item"]
 Method = Literal["cdf", "mean", "bisector", "paper"]
+Rule = Literal["embedding", "vote"]
 GUARANTEES: tuple[Guarantee, ...] = get_args(Guarantee)
 METHODS: tuple[Method, ...] = get_args(Method)
+# Methods that bet: their certificates hold together, at every number of samples at which they are read.
+ANYTIME: tuple[Method, ...] = ("cdf", "mean")
 
 
 @dataclass(frozen=True)
@@ -43,3 +46,8 @@ class Terms:
             raise ValueError(f"blur must be finite and not negative, got {self.blur}")
         if self.target is not None and not 0 < self.target < float("inf"):
             raise ValueError(f"the target radius must be positive and finite, got {self.target}")
+
+    @property
+    def anytime(self) -> bool:
+        """Whether the certificate may be read after every round of samples."""
+        return self.method in ANYTIME

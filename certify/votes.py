@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certify.certificate import Certificate
-from certify.claims import claimed, contest
+from certify.claims import claimed, sequential_test
 from certify.ledger import AlphaLedger
 from certify.margins import Margins
 from certify.selection import selection_size
@@ -51,7 +51,9 @@ def certify_votes(
         chosen = vote_margins(cast, selected, answers[claim])
         if chosen is not None:
             margins, indicators = chosen
-            reached[claim] = contest(claim, margins, indicators[:selected], terms, ledger).reached(indicators)
+            reached[claim] = sequential_test(claim, margins, indicators[:selected], terms, ledger).reached(
+                indicators
+            )
     if terms.guarantee == "label" and "item" in reached:
         # The item is that with most votes in the label with most votes.
         reached["item"] = min(reached["item"], reached.get("label", Reached(0.0, 0.0)), key=lambda r: r.rho)

@@ -11,7 +11,7 @@ from torch.nn import functional
 from evaluation.workbench import held_out, workbench
 from index import Snapshot
 from models import EmbeddingModel
-from service.options import RetrieveOptions
+from service.retrieval.options import RetrieveOptions
 from service.settings import Settings
 
 

@@ -6,13 +6,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from certify import METHODS, TARGET_HORIZON, Method, Terms, rounds, settled
+from certify import ANYTIME, METHODS, TARGET_HORIZON, Method, Rule, rounds, settled
 from evaluation.workbench import held_out, workbench
 from index import Snapshot
-from models import ImageSet
-from models.smoothing import chunks
-from service.contest import Contest, Outcome
-from service.options import Rule
+from models.datasets import ImageSet
+from service.retrieval.contest import Outcome
 from service.retriever import Retriever
 from service.settings import Settings
 
@@ -103,26 +101,24 @@ def _query(
     target: float | None,
 ) -> QueryResult:
     image, label = images.tensors[row], images.labels[row]
-    drawn = retriever.smoothed.sample(image, 0, chunks(samples))[:samples]
+    drawn = retriever.smoothed.first(image, samples)
 
     def right(found: int) -> bool:
         return snapshot.items[found].label == label
 
     def outcome(method: Row) -> Outcome:
-        anytime = method not in ("paper", "bisector")
         rule: Rule = "vote" if method == "vote" else "embedding"
-        terms = Terms(
-            retriever.sigma,
-            alpha,
-            method="cdf" if method == "vote" else method,
+        bound: Method = "cdf" if method == "vote" else method
+        aim = target if bound in ANYTIME else None
+        contest = retriever.contest(
+            snapshot,
+            alpha=alpha,
             horizon=samples if target is None else min(samples, TARGET_HORIZON),
-            target=target if anytime else None,
-            blur=retriever.smoothed.blur,
+            rule=rule,
+            method=bound,
+            target=aim,
         )
-        contest = Contest(
-            snapshot, retriever.space, rule, terms, top_k=1, max_rivals=retriever.settings.max_rivals
-        )
-        for count in rounds(samples) if terms.target else (samples,):
+        for count in rounds(samples) if aim else (samples,):
             found = contest.outcome(drawn[:count])
             if settled(found.certificate):
                 break

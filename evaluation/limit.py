@@ -11,17 +11,17 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
-from certify import Terms, selection_size
+from certify import Rule, selection_size
 from certify.cdf import CDF
 from certify.histogram import linear_binning
 from certify.payoffs import LARGEST
 from certify.selection import chosen_margins
 from evaluation.workbench import held_out, workbench
-from models.smoothing import chunks
-from service.contest import Contest
+from service.process import own_process
 from service.settings import Settings
 
 QUERIES, SAMPLES = 20, 200_000
+RULES: tuple[Rule, ...] = ("embedding", "vote")
 SIZES = (1_000, 10_000, 100_000, 200_000)
 # Margins computed at a time, in samples: what fits the memory.
 BATCH = 10_000
@@ -29,18 +29,17 @@ BATCH = 10_000
 
 def main(output: Path) -> None:
     """Print and save the mean label radius of `cdf` and `vote` at each size, and the limit of `cdf`."""
+    own_process()
     images = held_out("digits", QUERIES)
-    radii: dict[str, list[float]] = {f"{rule} {n}": [] for rule in ("embedding", "vote") for n in SIZES}
+    radii: dict[str, list[float]] = {f"{rule} {n}": [] for rule in RULES for n in SIZES}
     limits = []
     with workbench("digits", Settings.from_environment()) as retriever:
         snapshot = retriever.gallery.snapshot()
-        most = retriever.settings.max_rivals
         for image in track(images.tensors, "drawing"):
-            drawn = retriever.smoothed.sample(image, 0, chunks(SAMPLES))[:SAMPLES]
+            drawn = retriever.smoothed.first(image, SAMPLES)
             for n in SIZES:
-                terms = Terms(retriever.sigma, 0.001, horizon=n)
-                for rule in ("embedding", "vote"):
-                    contest = Contest(snapshot, retriever.space, rule, terms, top_k=1, max_rivals=most)
+                for rule in RULES:
+                    contest = retriever.contest(snapshot, alpha=0.001, horizon=n, rule=rule)
                     found = contest.outcome(drawn[:n])
                     radii[f"{rule} {n}"].append(found.certificate.label_radius)
             points = snapshot.lift(drawn)

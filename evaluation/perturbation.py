@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from evaluation.attack import perturb
 from evaluation.picture import EXAMPLE, show
 from evaluation.workbench import held_out, workbench
+from service.process import own_process
 from service.settings import Settings
 
 RADIUS = 0.4
@@ -20,6 +21,7 @@ RADIUS = 0.4
 
 def main(output: Path) -> None:
     """Draw the example query, moved by RADIUS at random, by an attack, in one pixel and in all."""
+    own_process()
     queries = held_out("digits", 10**6)
     image = queries.tensors[queries.ids.index(EXAMPLE)]
     with workbench("digits", Settings.from_environment()) as retriever:

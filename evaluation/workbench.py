@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from models import DATASETS, ImageSet
-from service.gallery_import import sources
+from models.datasets import DATASETS, ImageSet
+from service.gallery.sources import Source, sources
 from service.retriever import Retriever
 from service.settings import Settings
 
@@ -23,10 +23,14 @@ def workbench(data: str, settings: Settings) -> Iterator[Retriever]:
         fixed = {"data_dir": Path(folder), "secret": SECRET, "redis_url": None}
         retriever = Retriever.open(Settings.model_validate(settings.model_dump() | fixed))
         try:
-            retriever.gallery.add([retriever.prepare(s.item, s.read()) for s in sources(data)])
+            retriever.intake.add(sources(data), refused=_fail)
             yield retriever
         finally:
             retriever.close()
+
+
+def _fail(source: Source, error: Exception) -> None:
+    raise error
 
 
 def held_out(data: str, count: int) -> ImageSet:

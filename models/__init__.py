@@ -1,36 +1,35 @@
 """Embedding networks, their manifests, keyed noise and the Monte Carlo samples of a smoothed model.
 
-Knows neither the gallery nor certificates nor HTTP: images and keys come in, arrays of embeddings go out.
+Belongs here: all that turns images and keys into arrays of embeddings. Does not: the gallery, certificates,
+HTTP.
+
+networks/  tensor -> embedding, and the space it provably maps into
+passes/    the ways to run a network, and which of them is fastest here
+sampling/  from pixels and a key to samples: the queue, the engine, the smoothed model
+datasets/  labelled images, one file a data set
 """
 
-from models.calibration import Calibration, Measured, VariantError, calibrated
-from models.datasets import DATASETS, ImageSet, digits
-from models.line import LineFull
 from models.manifest import Manifest, ModelError
 from models.model import PRETRAINED, EmbeddingModel
 from models.noise import CHUNK, KeyedNoise, Purpose
-from models.smoothing import SmoothedModel
+from models.passes.calibration import Calibration, Measured, VariantError, calibrated
+from models.sampling.queue import QueueFull
+from models.sampling.smoothing import SmoothedModel
 from models.stop import Stop
-from models.training import Recipe, train
 
 __all__ = [
     "CHUNK",
-    "DATASETS",
     "PRETRAINED",
     "Calibration",
     "EmbeddingModel",
-    "ImageSet",
     "KeyedNoise",
-    "LineFull",
     "Manifest",
     "Measured",
     "ModelError",
     "Purpose",
-    "Recipe",
+    "QueueFull",
     "SmoothedModel",
     "Stop",
     "VariantError",
     "calibrated",
-    "digits",
-    "train",
 ]

@@ -11,7 +11,7 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 
 from models.manifest import MANIFEST, Architecture, Manifest, ModelError, Normalization
-from models.network import ConvolutionalEmbedding
+from models.networks.convolutional import ConvolutionalEmbedding
 
 # Models that ship with the project, by name.
 PRETRAINED = Path(__file__).parent / "pretrained"

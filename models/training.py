@@ -12,7 +12,7 @@ from pytorch_metric_learning.losses import ArcFaceLoss
 from models.datasets import ImageSet
 from models.manifest import MANIFEST, Architecture, Manifest, Normalization, Weights
 from models.model import EmbeddingModel, build_network, save_weights
-from models.network import ConvolutionalEmbedding
+from models.networks.convolutional import ConvolutionalEmbedding
 
 
 @dataclass(frozen=True)

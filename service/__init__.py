@@ -1,12 +1,9 @@
-"""The service: HTTP, settings, cache and the `Retriever` that ties models, index and certify together.
+"""One service around one model: `Retriever` ties models, index and certify together; `http` is its door.
 
-`Retriever` knows nothing of HTTP: `Retriever.open(settings).retrieve(image)` works in-process.
+Belongs here: what one query and one gallery need, and the settings of an installation. Does not: the proofs
+(certify/), the networks (models/), the storage and the search (index/), the command line (retrievalguard/).
+
+`Retriever` knows nothing of HTTP: `Retriever.open(settings).retrieve(image)` works in-process. The
+public names are offered by `retrievalguard`; nothing is imported here, so that settings are read before
+torch is loaded.
 """
-
-from service.decode import decode_image
-from service.options import RetrieveOptions
-from service.retriever import Retriever
-from service.schemas import RetrieveResponse
-from service.settings import Settings
-
-__all__ = ["RetrieveOptions", "RetrieveResponse", "Retriever", "Settings", "decode_image"]

@@ -19,7 +19,6 @@ Problem                     the root: status, stable type, title, and a detail t
     └── NotReady            503  the model or the gallery does not work
 """
 
-from http import HTTPStatus
 from typing import Any, ClassVar
 
 
@@ -34,26 +33,6 @@ class Problem(Exception):
         super().__init__(detail)
         self.detail = detail
         self.extensions = extensions
-
-    def body(self) -> dict[str, Any]:
-        """The members of the problem document."""
-        return problem_body(self.status, self.slug, self.title, self.detail) | self.extensions
-
-
-def problem_body(status: int, slug: str, title: str, detail: str) -> dict[str, Any]:
-    """An RFC 9457 problem document."""
-    return {
-        "type": f"urn:retrievalguard:problem:{slug}",
-        "title": title,
-        "status": status,
-        "detail": detail,
-    }
-
-
-def plain_problem(status: int, detail: str) -> dict[str, Any]:
-    """The document of an error that HTTP itself defines, such as 404 for an unknown route."""
-    title = HTTPStatus(status).phrase
-    return problem_body(status, title.lower().replace(" ", "-"), title, detail)
 
 
 class MalformedBody(Problem):

@@ -6,30 +6,30 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
-from certify import EmbeddingSpace
-from index import Gallery, GalleryError, Item, NewItem, Snapshot
+from certify import EmbeddingSpace, Method, Rule, Terms
+from index import Gallery, Snapshot
 from models import EmbeddingModel, SmoothedModel, Stop, calibrated
-from models.noise import input_digest
-from service.admission import Admission
-from service.answering import Answering, OnRound
-from service.answers import AnswerCache, answer_key
-from service.cache import SampleCache
-from service.cache_stores import EmbeddedStore, RedisStore
-from service.decode import decode_image, media_type
-from service.errors import Abandoned, GalleryEmpty
-from service.flight import SingleFlight
-from service.looks import check_wanted
+from service.cache.answers import AnswerCache
+from service.cache.redis_store import RedisStore
+from service.cache.samples import SampleCache
+from service.cache.sealed import CacheStore, Event
+from service.cache.sqlite_store import EmbeddedStore
+from service.errors import GalleryEmpty
+from service.gallery.intake import Intake
+from service.images import decode_image
 from service.metrics import Metrics
-from service.options import RetrieveOptions
-from service.query import checked
-from service.response import repeated
-from service.samples import SamplesInUse
-from service.schemas import RetrieveResponse
-from service.sealed import CacheStore, Event
-from service.settings import Settings, noise_secret
-from service.turns import Turns
+from service.retrieval.answer import RetrieveResponse
+from service.retrieval.answering import Answering, OnRound, Question
+from service.retrieval.contest import Contest
+from service.retrieval.options import RetrieveOptions
+from service.retrieval.query import checked
+from service.retrieval.repeats import Repeats
+from service.retrieval.samples import SamplesInUse
+from service.secret import noise_secret
+from service.settings import Settings
+from service.traffic.admission import Admission
+from service.traffic.turns import Turns
 
 # A sample may be off by so much (l2) from h at its noisy input: float32 sums in another order where it stood
 # elsewhere in its batch. In batches as they are calibrated no difference was seen; across CPU kernels, 3e-6.
@@ -74,9 +74,7 @@ class Retriever:
             store, secret, model_digest=self.smoothed.digest, sigma=self.sigma, dimension=model.dimension,
             count=count,
         )  # fmt: skip
-        self._answers = AnswerCache(store, secret, count=count)
         self._admission = Admission(settings.max_queries)
-        self._flights = SingleFlight[bytes, RetrieveResponse](Abandoned)
         self._answering = Answering(
             smoothed=self.smoothed,
             space=self.space,
@@ -85,12 +83,13 @@ class Retriever:
             metrics=metrics,
             max_rivals=settings.max_rivals,
         )
-        threadpool_limits(1, user_api="blas")  # certify in parallel by query; torch keeps its own threads
+        self._repeats = Repeats(self._answering, AnswerCache(store, secret, count=count))
         embedding = f"{self.smoothed.digest} sigma {self.sigma!r} samples {settings.gallery_samples}"
         self.gallery = Gallery(
             settings.data_dir / "gallery.sqlite3", embedding, model.dimension, settings.label_weight
         )
-        self._embed_missing(progress)
+        self.intake = Intake(self.gallery, self.smoothed, self.decode, settings.gallery_samples)
+        self.intake.embed_missing(progress)
 
     @classmethod
     def open(
@@ -120,15 +119,14 @@ class Retriever:
                 ttl_seconds=settings.cache_ttl_seconds,
             )
         model = EmbeddingModel.load(settings.model)
-        return cls(settings, model, store, Metrics(), noise_secret(settings), progress)
+        secret = noise_secret(settings.secret, settings.data_dir)
+        return cls(settings, model, store, Metrics(), secret, progress)
 
     def close(self) -> None:
         """Close gallery and cache, and stop the sampling."""
         self.smoothed.close()
         self.gallery.close()
         self._store.close()
-
-    # --- the gallery
 
     def snapshot(self) -> Snapshot:
         """The newest gallery version."""
@@ -146,19 +144,6 @@ class Retriever:
             min_side=self.settings.min_image_side,
         )
 
-    def prepare(self, item: Item, content: bytes) -> NewItem:
-        """Decode and embed an image file for the gallery; raises the image problems of `service.errors`."""
-        vector = self.smoothed.mean(self.decode(content), self.settings.gallery_samples)
-        return NewItem(item, content, media_type(content), vector)
-
-    def holds(self, item: Item, content: bytes) -> bool:
-        """Whether the gallery has this very item, with this very image."""
-        store = self.gallery.store
-        try:
-            return store.item(item.id) == item and store.image(item.id)[0] == content
-        except GalleryError:
-            return False
-
     def check(self) -> dict[str, str]:
         """Run the model and a search, for /readyz; raises what they raise."""
         image = np.zeros(self.model.input_shape, np.float32)
@@ -167,16 +152,24 @@ class Retriever:
         snapshot.nearest(snapshot.lift(vector[None])[0], 1)
         return {"model": self.model.manifest.name, "gallery": f"{len(snapshot)} items"}
 
-    def _embed_missing(self, progress: Callable[[Iterable[str]], Iterable[str]]) -> None:
-        missing = self.gallery.missing()
-        if missing:
-            count = self.settings.gallery_samples
-            self.gallery.set_vectors(
-                {id_: self.smoothed.mean(self.decode(self.gallery.store.image(id_)[0]), count)
-                 for id_ in progress(missing)}
-            )  # fmt: skip
+    def contest(
+        self,
+        snapshot: Snapshot,
+        *,
+        alpha: float,
+        horizon: int | None,
+        rule: Rule = "embedding",
+        method: Method = "cdf",
+        target: float | None = None,
+    ) -> Contest:
+        """The contest behind an answer, for experiments that bring samples of their own.
 
-    # --- a query
+        `alpha`, `horizon`, `method` and `target` as in `certify.Terms`.
+        """
+        terms = Terms(
+            self.sigma, alpha, method=method, horizon=horizon, target=target, blur=self.smoothed.blur
+        )
+        return self._answering.contest(snapshot, terms, rule)
 
     def retrieve(
         self,
@@ -205,41 +198,4 @@ class Retriever:
                 raise GalleryEmpty(
                     "the gallery is empty: add images with `retrievalguard gallery add FOLDER`"
                 )
-            key = answer_key(
-                model_digest=self.smoothed.digest,
-                sigma=self.sigma,
-                input_digest=input_digest(query.image),
-                gallery_digest=snapshot.digest,
-                terms=query.key(self.settings.max_rivals),
-            )
-
-            def again(found: RetrieveResponse, *, waited: bool) -> RetrieveResponse:
-                self.metrics.cache.labels("hit").inc()
-                total = time.perf_counter() - started
-                waiting = total - decoding if waited else 0.0
-                return repeated(found, snapshot.version, decoding=decoding, waiting=waiting, total=total)
-
-            kept = self._answers.get(key)
-            if kept is not None:
-                return again(RetrieveResponse.model_validate_json(kept), waited=False)
-
-            led = False
-
-            def work() -> RetrieveResponse:
-                nonlocal led
-                led = True
-                found = self._answering.answer(query, snapshot, stop, on_round, decoding)
-                if stop.remaining is None:  # else a longer deadline may give a larger radius
-                    self._answers.set(key, found.model_dump_json().encode())
-                return found
-
-            try:
-                if on_round is not None or stop.remaining is not None:
-                    return work()  # its rounds, its deadline: nobody else's
-                found = self._flights.do(key, work, lambda: check_wanted(stop))
-            except Abandoned:
-                self.metrics.abandoned.inc()
-                raise
-            if led:
-                return found
-            return again(found, waited=True)
+            return self._repeats.answer(Question(query, snapshot, stop, on_round, started, decoding))

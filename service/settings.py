@@ -2,20 +2,20 @@
 
 import difflib
 import os
-import secrets
 from pathlib import Path
 from typing import Annotated, Self
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from redis.connection import parse_url
 
 PREFIX = "RETRIEVALGUARD_"
+REDIS_SCHEMES = ("redis", "rediss", "unix")
 Positive = Annotated[int, Field(gt=0)]
 
 
 class SettingsError(Exception):
-    """The environment, or the secret in the data folder, cannot be used; the message names what to mend."""
+    """The environment cannot be used; the message names the variable to mend."""
 
 
 class Settings(BaseSettings):
@@ -56,9 +56,8 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _is_a_redis_url(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None:
-            # A ValueError that lists the schemes.
-            parse_url(url.get_secret_value())  # type: ignore[no-untyped-call]
+        if url is not None and urlsplit(url.get_secret_value()).scheme not in REDIS_SCHEMES:
+            raise ValueError(f"must begin with one of {', '.join(f'{name}://' for name in REDIS_SCHEMES)}")
         return url
 
     @model_validator(mode="after")
@@ -88,35 +87,3 @@ class Settings(BaseSettings):
 def variable(field: str) -> str:
     """The environment variable of a field of `Settings`."""
     return "REDIS_URL" if field.lower() == "redis_url" else PREFIX + field.upper()
-
-
-def noise_secret(settings: Settings) -> bytes:
-    """The secret that keys noise and cache: the setting, or a random one kept in the data folder.
-
-    It is created once, readable by its owner only. Replicas that share a cache need the same one. Raises
-    `SettingsError` on a file that is cut short.
-    """
-    if settings.secret is not None:
-        return settings.secret.get_secret_value().encode()
-    path = settings.data_dir / "secret"
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".secret-{os.getpid()}")
-    if not path.exists():
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(32))
-            file.flush()
-            os.fsync(descriptor)
-        try:
-            os.link(draft, path)  # fails if another process was first: then its secret is the one
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
-    secret = path.read_bytes()
-    if len(secret) < 64:
-        raise SettingsError(
-            f"{path} is cut short: restore it, or delete it to have a new secret made (then cached samples"
-            " are drawn again, and answers get other noise)"
-        )
-    return secret

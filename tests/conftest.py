@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from service import Retriever, Settings
+from service.retriever import Retriever
+from service.settings import Settings
 from tests.service.processes import SAMPLES, SECRET, RedisServer, Server, copy_gallery, serving
 
 

@@ -15,7 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-COPIED = ("certify", "tests", "models", "index", "service", "evaluation", "bench", "pyproject.toml")
+COPIED = (
+    "certify",
+    "tests",
+    "retrievalguard",
+    "models",
+    "index",
+    "service",
+    "evaluation",
+    "bench",
+    "pyproject.toml",
+)
 
 
 @dataclass(frozen=True)

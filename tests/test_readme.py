@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from models import digits
-from service.gallery_import import png
+from models.datasets import digits
+from service.images import png
 from service.settings import Settings
 
 ROOT = Path(__file__).parent.parent

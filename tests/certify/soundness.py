@@ -41,7 +41,7 @@ from certify.blocks import blocks
 from certify.book import Book, Units
 from certify.listing import Listing
 from certify.margins import Margins
-from certify.sequential import Contest
+from certify.sequential import SequentialTest
 from certify.votes import vote_margins
 from tests.certify.worlds import Array, Rows, Rule, World, world_of
 
@@ -318,10 +318,10 @@ def first_bets_after(patch: pytest.MonkeyPatch, samples: int) -> None:
 def no_confidence(patch: pytest.MonkeyPatch) -> None:
     """Any wealth above 1 counts as proof."""
 
-    def credulous(*margins: Any, alpha: float, **options: Any) -> Contest:
-        return Contest(*margins, alpha=1.0, **options)
+    def credulous(*margins: Any, alpha: float, **options: Any) -> SequentialTest:
+        return SequentialTest(*margins, alpha=1.0, **options)
 
-    patch.setattr("certify.claims.Contest", credulous)
+    patch.setattr("certify.claims.SequentialTest", credulous)
 
 
 def bets_see_their_samples(patch: pytest.MonkeyPatch) -> None:
@@ -392,19 +392,19 @@ def unlisted_rivals_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 def other_rivals_on_trust(patch: pytest.MonkeyPatch) -> None:
     """Only the rivals that look most dangerous are bet on."""
-    patch.setattr(Contest, "_others", lambda contest, samples, aims, reached: reached)
+    patch.setattr(SequentialTest, "_others", lambda contest, samples, aims, reached: reached)
 
 
 def groups_judged_by_one_member(patch: pytest.MonkeyPatch) -> None:
     """A group of rivals is bet on as if its first member were the most dangerous."""
-    begin = Contest.__init__
+    begin = SequentialTest.__init__
 
-    def partial(contest: Contest, margins: Margins, *known: Any, **options: Any) -> None:
+    def partial(contest: SequentialTest, margins: Margins, *known: Any, **options: Any) -> None:
         begin(contest, margins, *known, **options)
         groups = contest.groups
         contest.groups = Units(groups.rows[:, :1], margins, groups.unseen.max(initial=0.0))
 
-    patch.setattr(Contest, "__init__", partial)
+    patch.setattr(SequentialTest, "__init__", partial)
     patch.setattr("certify.sequential.SAFE", 0.0)
 
 

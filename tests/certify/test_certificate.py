@@ -27,7 +27,7 @@ from certify import (
 from certify.cdf import CDF
 from certify.mean import MEAN
 from certify.selection import chosen_margins
-from certify.sequential import NEAREST, Contest, Reached
+from certify.sequential import NEAREST, Reached, SequentialTest
 from tests.certify.worlds import World, briefly, steps
 
 Array = NDArray[np.float64]
@@ -245,7 +245,7 @@ def test_radii_are_those_of_the_margins_rounded_down(
     found = judged(samples, listings, guarantee, method, horizon=N, blur=blur)
     for claim, listing in listings.items():
         points = samples.astype(np.float64)
-        contest = Contest(
+        contest = SequentialTest(
             chosen_margins(points[:128], listing, BALL),
             CDF if method == "cdf" else MEAN,
             points[:128],
@@ -289,7 +289,7 @@ def test_a_radius_is_below_its_bound_even_where_that_has_six_digits(
     rho: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The product of σ and ρ is rounded, and so is what led to ρ."""
-    monkeypatch.setattr("certify.sequential.Contest.reached", lambda *_: Reached(rho, rho))
+    monkeypatch.setattr("certify.sequential.SequentialTest.reached", lambda *_: Reached(rho, rho))
     assert SIGMA * rho - 1.1e-6 < issue(CLEAR, "label", "cdf").radius < SIGMA * rho
 
 

@@ -83,7 +83,7 @@ def test_a_look_is_the_same_whatever_looks_came_before(
             kept = {claim: listing for claim, listing in listings.items() if claim in claims}
             assert found == certify(samples[:count], kept, BALL, terms)
             positive += found.radius > 0
-        split += sum(int((contest.members.start > 0).sum()) for contest in certifier._contests.values())
+        split += sum(int((contest.members.start > 0).sum()) for contest in certifier._tests.values())
     assert positive > 3
     assert split >= GROUP or target is not None
 

@@ -31,7 +31,7 @@ from certify import (
 from certify.cdf import CDF
 from certify.mean import MEAN
 from certify.selection import chosen_margins
-from certify.sequential import Contest
+from certify.sequential import SequentialTest
 from tests.certify.worlds import World, briefly, seeded, steps
 
 Array = NDArray[np.float64]
@@ -389,7 +389,7 @@ def test_radii_survive_json_and_are_never_above_the_bound() -> None:
             continue  # a label radius may be that of the item
         margins = chosen_margins(samples[:128].astype(np.float64), listings["item"], place.space)
         exact = samples.astype(np.float64)
-        contest = Contest(
+        contest = SequentialTest(
             margins, CDF if terms.method == "cdf" else MEAN, exact[:128], horizon=1000, alpha=0.9 * ALPHA
         )
         rho = contest.reached(exact).rho

@@ -19,7 +19,7 @@ from certify.histogram import BINS, linear_binning
 from certify.margins import Margins
 from certify.mean import MEAN
 from certify.payoffs import LARGEST, Bound
-from certify.sequential import GROUP, NEAREST, TINY, Contest, Reached
+from certify.sequential import GROUP, NEAREST, TINY, Reached, SequentialTest
 from tests.certify.worlds import briefly, seeded
 
 Array = NDArray[np.float64]
@@ -50,7 +50,7 @@ def reached(
     alpha: float = ALPHA,
     target: float | None = None,
 ) -> Reached:
-    contest = Contest(
+    contest = SequentialTest(
         margins_of(values, lower, upper), bound, values.T[:selected],
         horizon=horizon or values.shape[1], alpha=alpha, target=target,
     )  # fmt: skip
@@ -401,15 +401,15 @@ def test_a_rival_that_leaves_its_group_starts_where_the_group_stood(
 
 def test_a_rival_inherits_what_its_own_group_has_won(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two groups, one with larger margins, are split at once: each rival inherits from its own."""
-    handed_down: list[tuple[Contest, Rows, int]] = []
+    handed_down: list[tuple[SequentialTest, Rows, int]] = []
 
-    def recorded(contest: Contest, members: Rows, parents: Rows, block: int) -> None:
+    def recorded(contest: SequentialTest, members: Rows, parents: Rows, block: int) -> None:
         original(contest, members, parents, block)
         if len(members):
             handed_down.append((contest, members, block))
 
-    original = Contest._split
-    monkeypatch.setattr(Contest, "_split", recorded)
+    original = SequentialTest._split
+    monkeypatch.setattr(SequentialTest, "_split", recorded)
     rng = np.random.default_rng(0)
     values = np.concatenate([normal(rng, 3000, mean, 0.02, GROUP) for mean in (0.5, 0.7)])
     values[0, 200::2] = values[GROUP, 200::2] = -0.4
@@ -426,7 +426,7 @@ def test_a_rival_inherits_what_its_own_group_has_won(monkeypatch: pytest.MonkeyP
         np.testing.assert_allclose(inherited, smallest[members // GROUP], atol=1e-9)
 
 
-def most_won(contest: Contest, units: Units, unit: int, rho: float, samples: Array) -> float:
+def most_won(contest: SequentialTest, units: Units, unit: int, rho: float, samples: Array) -> float:
     """The largest log wealth of a unit after some block, from all that the book has on it."""
     wealth = [0.0]
     for block in range(len(contest.book.pages)):
@@ -449,7 +449,7 @@ def test_every_rival_has_won_by_itself_or_in_its_group_when_it_is_let_go(bound: 
         unlucky = rng.integers(NEAREST, len(values), 6)
         for rival, first in zip(unlucky, rng.integers(SELECTED, 1500, 6), strict=True):
             values[rival, first : first + rng.integers(1, 100)] = rng.uniform(-0.9, 0.1)
-        contest = Contest(margins_of(values), bound, values.T[:SELECTED], horizon=2500, alpha=ALPHA)
+        contest = SequentialTest(margins_of(values), bound, values.T[:SELECTED], horizon=2500, alpha=ALPHA)
         rho = contest.reached(values.T).rho
         if rho == 0:
             continue

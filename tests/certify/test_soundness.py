@@ -18,12 +18,12 @@ from scipy.stats import binom, ncx2
 
 from certify import GUARANTEES, METHODS, Guarantee, Method, rounds
 from certify.betting import Bets
-from certify.sequential import Contest
+from certify.sequential import SequentialTest
 from models import CHUNK, Calibration, EmbeddingModel, SmoothedModel, Stop
-from service.cache import SampleCache
-from service.cache_stores import EmbeddedStore
+from service.cache.samples import SampleCache
+from service.cache.sqlite_store import EmbeddedStore
 from service.metrics import Metrics
-from service.samples import QuerySamples
+from service.retrieval.samples import QuerySamples
 from tests.certify.soundness import (
     ALPHA,
     Case,
@@ -110,15 +110,15 @@ def mean_wealth(world: World, method: Method, n: int) -> float:
     borders = block_borders(n, n)
     sizes = np.diff(borders).tolist()
     wealth: list[float] = []
-    largest = Contest._largest
+    largest = SequentialTest._largest
 
-    def watched(contest: Contest, history: list[Bets], high: float) -> float:
+    def watched(contest: SequentialTest, history: list[Bets], high: float) -> float:
         wealth.append(float(np.exp(sum(bets.log_growth(rho)[0] for bets in history))))
         return largest(contest, history, high)
 
     total = chosen = 0.0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Contest, "_largest", watched)
+        patch.setattr(SequentialTest, "_largest", watched)
         for counts in product(*(range(size + 1) for size in sizes)):
             probability = prod(binom.pmf(some, size, low) for some, size in zip(counts, sizes, strict=True))
             if probability < 1e-9:

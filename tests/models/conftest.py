@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from models import EmbeddingModel
 from models.manifest import Architecture, Normalization
 from models.model import build_network
-from models.network import ConvolutionalEmbedding
+from models.networks.convolutional import ConvolutionalEmbedding
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,7 +6,8 @@ import sys
 import numpy as np
 from numpy.typing import NDArray
 
-from models import CHUNK, Calibration, EmbeddingModel, KeyedNoise, SmoothedModel, digits
+from models import CHUNK, Calibration, EmbeddingModel, KeyedNoise, SmoothedModel
+from models.datasets import digits
 
 SECRET = b"a secret of the tests"
 SIGMA = 0.25

@@ -8,7 +8,7 @@ from typing import Any
 
 from models import PRETRAINED, EmbeddingModel, Manifest
 from models.manifest import MANIFEST
-from models.network import ConvolutionalEmbedding
+from models.networks.convolutional import ConvolutionalEmbedding
 
 SHIPPED = PRETRAINED / "digits-cnn"
 WEIGHTS = "weights.safetensors"

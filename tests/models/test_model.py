@@ -17,9 +17,10 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 
 from certify import EmbeddingSpace
-from models import EmbeddingModel, ModelError, digits
+from models import EmbeddingModel, ModelError
+from models.datasets import digits
 from models.model import save_weights
-from models.network import ConvolutionalEmbedding
+from models.networks.convolutional import ConvolutionalEmbedding
 from tests.models import folders
 from tests.models.folders import model_of
 

@@ -12,8 +12,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from models import EmbeddingModel, ImageSet, Recipe, digits, train
-from service.cli import app
+from models import EmbeddingModel
+from models.datasets import ImageSet, digits
+from models.training import Recipe, train
+from retrievalguard.cli import app
 from tests.models import folders
 
 RECIPE = Recipe(sigma=0.25, epochs=3, width=16, dimension=32)

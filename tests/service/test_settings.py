@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from service import RetrieveOptions, Settings
 from service.errors import Problem, Unavailable
 from service.metrics import Metrics
-from service.settings import noise_secret
+from service.retrieval.options import RetrieveOptions
+from service.secret import noise_secret
+from service.settings import Settings
 from tests.service.processes import Server
 
 DOCS = "\n".join(path.read_text() for path in sorted(Path(__file__).parents[2].glob("docs/*.md")))
@@ -30,18 +31,18 @@ def variable(field: str) -> str:
 
 def test_the_secret_is_created_once_and_readable_by_its_owner_only(tmp_path: Path) -> None:
     fresh = settings(data_dir=tmp_path / "new" / "folder")
-    secret = noise_secret(fresh)
+    secret = noise_secret(None, fresh.data_dir)
     path = fresh.data_dir / "secret"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert len(secret) >= 32
-    assert noise_secret(fresh) == secret == path.read_bytes()
+    assert noise_secret(None, fresh.data_dir) == secret == path.read_bytes()
     assert [file.name for file in fresh.data_dir.iterdir()] == ["secret"]
-    assert noise_secret(settings(data_dir=tmp_path / "another")) != secret
+    assert noise_secret(None, tmp_path / "another") != secret
 
 
 def test_a_secret_in_the_environment_is_used_and_none_is_written(tmp_path: Path) -> None:
     given = settings(data_dir=tmp_path, secret=SecretStr("0123456789abcdef"))
-    assert noise_secret(given) == b"0123456789abcdef"
+    assert noise_secret(given.secret, given.data_dir) == b"0123456789abcdef"
     assert list(tmp_path.iterdir()) == []
     assert "0123456789abcdef" not in repr(given)
 
@@ -49,13 +50,14 @@ def test_a_secret_in_the_environment_is_used_and_none_is_written(tmp_path: Path)
 RACE = """
 import hashlib, sys, time
 from pathlib import Path
-from service.settings import Settings, noise_secret
+from service.secret import noise_secret
+from service.settings import Settings
 root, me, other = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 (root / me).touch()
 while not (root / other).exists():
     time.sleep(0.001)
 for number in range(50):
-    print(noise_secret(Settings(data_dir=root / str(number))).decode())
+    print(noise_secret(None, root / str(number)).decode())
 """
 
 

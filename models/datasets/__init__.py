@@ -1,0 +1,13 @@
+"""Data sets with splits that are fixed once and for all; one file each, nothing is downloaded in silence.
+
+Belongs here: images, labels and ids. Does not: networks, noise, training.
+"""
+
+from collections.abc import Callable
+
+from models.datasets.digits import digits
+from models.datasets.image_set import ImageSet, Part
+
+DATASETS: dict[str, Callable[[Part], ImageSet]] = {"digits": digits}
+
+__all__ = ["DATASETS", "ImageSet", "Part", "digits"]

@@ -1,0 +1,112 @@
+"""Forward passes: the ways to run one network, each an h of its own.
+
+Another order of additions, or another precision, is another function. So the name of the arithmetic is part
+of the model digest: what is served, what embedded the gallery and what is certified are one and the same h.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from models.model import EmbeddingModel
+from models.networks.convolutional import ConvolutionalEmbedding, normalized
+from models.passes import openvino
+from models.passes.processor import processor
+
+Images = NDArray[np.float32]
+# Images (B, C, H, W) to embeddings (B, d), for one fixed B, on one thread, by one caller at a time.
+ForwardPass = Callable[[Images], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to run a network.
+
+    name        as settings and /model call it
+    arithmetic  what decides its numbers, for the digest; raises `VariantUnavailable` where it cannot run
+    build       a pass for batches of so many images
+    """
+
+    name: str
+    arithmetic: Callable[[EmbeddingModel], str]
+    build: Callable[[EmbeddingModel, int], ForwardPass]
+
+    def digest(self, model: EmbeddingModel) -> str:
+        """`sha256:...` of all that decides the value of this h."""
+        return model.manifest.digest(self.arithmetic(model))
+
+
+def fold_batch_norm(network: ConvolutionalEmbedding) -> ConvolutionalEmbedding:
+    """A copy whose convolutions do the work of the batch normalisations behind them."""
+    folded = copy.deepcopy(network)
+    for number, block in enumerate(folded.features):
+        convolution, norm, relu = block.children()
+        fused = fuse_conv_bn_eval(convolution, norm)  # type: ignore[type-var, arg-type]
+        folded.features[number] = nn.Sequential(fused, relu)
+    return folded
+
+
+def _in_torch(network: ConvolutionalEmbedding, memory_format: torch.memory_format) -> ForwardPass:
+    """`network` as it is; the last steps in numpy, which needs less for small arrays."""
+
+    @torch.inference_mode()
+    def forward(images: Images) -> NDArray[np.float32]:
+        pixels = torch.from_numpy(images).contiguous(memory_format=memory_format)
+        return normalized(network.scores(pixels).float().numpy())
+
+    return forward
+
+
+def _eager(model: EmbeddingModel, batch: int) -> ForwardPass:
+    return model
+
+
+def _folded(model: EmbeddingModel, batch: int) -> ForwardPass:
+    return _in_torch(fold_batch_norm(model.network), torch.contiguous_format)
+
+
+def _channels_last(model: EmbeddingModel, batch: int) -> ForwardPass:
+    folded = fold_batch_norm(model.network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return _in_torch(folded, torch.channels_last)
+
+
+def _torch_bfloat16(model: EmbeddingModel, batch: int) -> ForwardPass:
+    folded = fold_batch_norm(model.network)
+    folded.features.to(torch.bfloat16)
+    return _in_torch(folded, torch.contiguous_format)
+
+
+def _torch_bfloat16_arithmetic(model: EmbeddingModel) -> str:
+    return f"bfloat16 torch {torch.__version__} {processor()}"
+
+
+def _in_openvino(precision: openvino.Precision) -> Callable[[EmbeddingModel, int], ForwardPass]:
+    def build(model: EmbeddingModel, batch: int) -> ForwardPass:
+        network = fold_batch_norm(model.network)
+        return openvino.build(network, model.input_shape, model.manifest.ranges, precision, batch)
+
+    return build
+
+
+def _in_openvino_arithmetic(precision: openvino.Precision) -> Callable[[EmbeddingModel], str]:
+    return lambda model: openvino.arithmetic(precision, model.manifest.ranges)
+
+
+# From the nearest to the textbook to the farthest.
+VARIANTS = (
+    Variant("eager", lambda model: "float32", _eager),
+    Variant("folded", lambda model: "float32 folded", _folded),
+    Variant("channels-last", lambda model: "float32 folded channels-last", _channels_last),
+    Variant("torch-bfloat16", _torch_bfloat16_arithmetic, _torch_bfloat16),
+    *(
+        Variant(f"openvino-{precision}", _in_openvino_arithmetic(precision), _in_openvino(precision))
+        for precision in openvino.PRECISIONS
+    ),
+)
+BY_NAME = {variant.name: variant for variant in VARIANTS}

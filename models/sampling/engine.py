@@ -1,0 +1,147 @@
+"""The engine: owns the network, and fills each batch with chunks of whatever queries wait.
+
+A sample is the same number whatever shared its batch: noise is keyed by chunk, a batch has one shape, and
+`models.passes.calibration` takes only shapes in which every row comes out the same, bit for bit, wherever it
+stands.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.noise import CHUNK, KeyedNoise, Purpose, input_digest, on_grid
+from models.passes.variants import ForwardPass
+from models.sampling.queue import Draw, SampleQueue, Stream
+from models.stop import Stop
+
+NEVER = Stop()
+
+
+class Engine:
+    """One queue, and `workers` threads that each run one batch at a time (on a CPU: one a core).
+
+    build     a forward pass for `batch` chunks; each worker builds its own
+    capacity  samples that may be promised at a time
+    """
+
+    def __init__(
+        self,
+        build: Callable[[], ForwardPass],
+        noise: KeyedNoise,
+        *,
+        sigma: float,
+        input_shape: tuple[int, int, int],
+        dimension: int,
+        batch: int,
+        workers: int,
+        capacity: int,
+    ) -> None:
+        self._build, self._noise, self._sigma = build, noise, sigma
+        self._shape, self._dimension, self._batch = input_shape, dimension, batch
+        self._seconds_a_sample = 1e-4  # of one worker, a running mean
+        self._queue = SampleQueue(capacity)
+        cores = sorted(os.sched_getaffinity(0))
+        # Left alone, workers that wake together begin on one core, and share it for some milliseconds.
+        self._cores = cores if workers == len(cores) else None
+        ready: list[Future[None]] = [Future() for _ in range(workers)]
+        self._workers = [
+            threading.Thread(target=self._work, args=(number, future), name=f"engine-{number}", daemon=True)
+            for number, future in enumerate(ready)
+        ]
+        for worker in self._workers:
+            worker.start()
+        for future in ready:
+            future.result()
+
+    def close(self) -> None:
+        """Stop the workers; draws that wait fail."""
+        self._queue.close()
+        for worker in self._workers:
+            worker.join()
+
+    @property
+    def workers(self) -> int:
+        """How many batches are worked on at a time."""
+        return len(self._workers)
+
+    @property
+    def waiting(self) -> int:
+        """Samples in the queue."""
+        return self._queue.waiting
+
+    @property
+    def backlog_seconds(self) -> float:
+        """About how long all that is promised would take, if all of it were drawn."""
+        return self._queue.promised * self._seconds_a_sample / self.workers
+
+    def stream(self, image: NDArray[np.float32], purpose: Purpose = "query") -> Stream:
+        """The stream of samples of `image` (C, H, W), put on the grid: one point of it, one stream.
+
+        Raises `ValueError` on an image of another shape.
+        """
+        if image.shape != self._shape:
+            raise ValueError(f"the network takes images of shape {self._shape}, got {image.shape}")
+        pixels = on_grid(image, self._sigma)
+        return Stream(input_digest(pixels), pixels, purpose)
+
+    @contextmanager
+    def promised(self, samples: int) -> Iterator[None]:
+        """Room for `samples` in the queue; raises `QueueFull`."""
+        self._queue.promise(samples)
+        try:
+            yield
+        finally:
+            self._queue.release(samples)
+
+    def draw(self, stream: Stream, first: int, last: int, stop: Stop = NEVER) -> NDArray[np.float32]:
+        """Samples (n, d) of chunks `first` to `last` - 1; fewer, but whole chunks, when `stop` says so.
+
+        Raises what the network raises. Chunks that are not drawn by then leave the queue at once.
+        """
+        draw = Draw(stream, first, last, np.empty((last - first, CHUNK, self._dimension), np.float32))
+        if last > first:
+            try:
+                with stop.waking(draw.finished.set):
+                    self._queue.put(draw)
+                    draw.finished.wait(stop.remaining)
+            finally:
+                if not draw.arrived.all():
+                    self._queue.drop(draw)
+        if draw.error is not None:
+            raise draw.error
+        return draw.samples[: draw.whole].reshape(-1, self._dimension)
+
+    def _work(self, number: int, ready: "Future[None]") -> None:
+        torch.set_num_threads(1)
+        try:
+            if self._cores is not None:
+                os.sched_setaffinity(threading.get_native_id(), {self._cores[number]})
+            forward = self._build()
+        except BaseException as error:
+            ready.set_exception(error)
+            return
+        ready.set_result(None)
+        noisy = np.zeros((self._batch * CHUNK, *self._shape), np.float32)
+        while chunks := self._queue.take(self._batch):
+            started = time.perf_counter()
+            try:
+                for slot, (draw, chunk) in enumerate(chunks):
+                    part = noisy[slot * CHUNK : (slot + 1) * CHUNK]
+                    self._noise.fill(part, draw.stream.purpose, draw.stream.digest, chunk)
+                    part += draw.stream.pixels
+                embeddings = forward(noisy)
+                for slot, (draw, chunk) in enumerate(chunks):
+                    draw.deliver(chunk, embeddings[slot * CHUNK : (slot + 1) * CHUNK])
+            except Exception as error:  # the queries in this batch fail, the engine goes on
+                for draw, _ in chunks:
+                    draw.fail(error)
+                continue
+            took = (time.perf_counter() - started) / (self._batch * CHUNK)
+            self._seconds_a_sample += 0.05 * (took - self._seconds_a_sample)

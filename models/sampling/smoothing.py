@@ -1,0 +1,99 @@
+"""The Monte Carlo samples of a smoothed model: h(x + σz) for keyed noise z, in chunks."""
+
+import math
+import os
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.model import EmbeddingModel
+from models.noise import CHUNK, KeyedNoise, Purpose, grid_step
+from models.passes.calibration import Calibration
+from models.passes.variants import ForwardPass
+from models.sampling.engine import Engine
+
+
+class SmoothedModel:
+    """g(x) = E h(x + N(0, σ²I)), by its samples, which the `engine` draws.
+
+    h is the network as `calibration` says it is run. Sample i of an input belongs to chunk i // CHUNK, and
+    is the same number whatever was drawn before, beside or after it, on however many `workers` (default: one
+    a core): they work on different batches, which scales better than sharing one.
+    """
+
+    def __init__(
+        self,
+        model: EmbeddingModel,
+        sigma: float,
+        secret: bytes,
+        calibration: Calibration,
+        *,
+        workers: int | None = None,
+        capacity: int = 2**40,
+    ) -> None:
+        self.model = model
+        self.sigma = sigma
+        self.calibration = calibration
+        self.engine = Engine(
+            lambda: calibration.build(model),
+            KeyedNoise(secret, self.digest, sigma),
+            sigma=sigma,
+            input_shape=model.input_shape,
+            dimension=model.dimension,
+            batch=calibration.batch,
+            workers=workers or len(os.sched_getaffinity(0)),
+            capacity=capacity,
+        )
+
+    @property
+    def digest(self) -> str:
+        """`sha256:...` of h, the way in which it is computed included."""
+        return self.calibration.digest
+
+    @property
+    def blur(self) -> float:
+        """How much nearer two inputs may be (l2) than the grid points at which they are sampled.
+
+        Each is moved by at most half a step in every pixel.
+        """
+        return grid_step(self.sigma) * math.sqrt(math.prod(self.model.input_shape))
+
+    def close(self) -> None:
+        """Stop the engine."""
+        self.engine.close()
+
+    def sample(
+        self, image: NDArray[np.float32], first: int, last: int, purpose: Purpose = "query"
+    ) -> NDArray[np.float32]:
+        """Samples ((last - first) * CHUNK, d) of chunks `first` to `last` - 1 for `image` (C, H, W).
+
+        The noise is added to the pixels as they are and never clipped: the certificate is about that sum.
+        """
+        return self.engine.draw(self.engine.stream(image, purpose), first, last)
+
+    def first(self, image: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+        """The first `count` samples (count, d) of a query with the pixels `image` (C, H, W)."""
+        return self.sample(image, 0, chunks(count))[:count]
+
+    def embed(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """h of `image` (C, H, W) itself, without noise: (d,)."""
+        batch = np.repeat(image[None], self.calibration.batch * CHUNK, axis=0)
+        embedding: NDArray[np.float32] = self._forward(batch)[0]
+        return embedding
+
+    @cached_property
+    def _forward(self) -> ForwardPass:
+        """A pass of this object's own: those of the engine belong to its workers."""
+        return self.calibration.build(self.model)
+
+    def mean(self, image: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+        """The gallery vector (d,) of `image`: the mean of `count` samples, rounded up to whole chunks."""
+        samples = self.sample(image, 0, chunks(count), "gallery")
+        mean: NDArray[np.float64] = samples.mean(axis=0, dtype=np.float64)
+        return mean.astype(np.float32)
+
+
+def chunks(samples: int) -> int:
+    """How many chunks hold `samples` samples."""
+    return -(-samples // CHUNK)

@@ -1,0 +1,161 @@
+"""The commands of research: train a model, evaluate certificates, attack them.
+
+They need the extra `research` (pytorch-metric-learning, matplotlib), which serving does not.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, TextColumn, track
+
+if TYPE_CHECKING:
+    from models.datasets import ImageSet, Part
+    from service.settings import Settings
+
+app = typer.Typer()
+console = Console(stderr=True, soft_wrap=True)
+
+
+@app.command()
+def train(
+    data: Annotated[str, typer.Option(help="The data set: digits.")],
+    sigma: Annotated[float, typer.Option(help="Standard deviation of the noise, in [0,1] pixels.", min=1e-6)],
+    output: Annotated[Path, typer.Option(help="The folder for weights and manifest.")] = Path("model"),
+    epochs: Annotated[int | None, typer.Option(min=1, help="Default: of the recipe.")] = None,
+    name: Annotated[str | None, typer.Option(help="The model's name; default: of the folder.")] = None,
+) -> None:
+    """Train an embedding network; the same command gives the same weights."""
+    images = _dataset(data)
+    with _extra():
+        from models.training import Recipe
+        from models.training import train as train_model
+
+    recipe = Recipe(sigma=sigma) if epochs is None else Recipe(sigma=sigma, epochs=epochs)
+    command = f"retrievalguard train --data {data} --sigma {sigma!r}"
+    command += f" --epochs {recipe.epochs}" if epochs is not None else ""
+    with Progress(
+        *Progress.get_default_columns(), TextColumn("loss {task.fields[loss]:.3f}"), console=console
+    ) as bar:
+        task = bar.add_task("training", total=recipe.epochs, loss=float("nan"))
+        model = train_model(
+            images("train"),
+            recipe,
+            output,
+            name=name or output.resolve().name,
+            command=command,
+            progress=lambda loss: bar.update(task, advance=1, loss=loss),
+        )
+    console.print(f"{output}: {model.manifest.digest()}")
+
+
+@app.command()
+def evaluate(
+    data: Annotated[str, typer.Option(help="The data set: digits.")] = "digits",
+    queries: Annotated[int, typer.Option(min=1, help="Held-out images to query with.")] = 60,
+    samples: Annotated[int, typer.Option(min=2, help="Monte Carlo samples a query.")] = 10_000,
+    alpha: Annotated[float, typer.Option(help="Confidence 1 - alpha of each certificate.")] = 0.001,
+    method: Annotated[
+        list[str], typer.Option(help="A method of rule embedding, or `vote`; may be given several times.")
+    ] = ["cdf"],  # noqa: B006
+    target_radius: Annotated[
+        float | None,
+        typer.Option(min=1e-6, help="Ask only whether this radius holds, and count the samples it takes."),
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the report here.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write the plot here: .png, .svg or .pdf.")] = None,
+) -> None:
+    """Certified Recall@1 of held-out queries, the same samples for every method."""
+    settings = _settings()
+    _dataset(data)
+    with _extra():
+        from evaluation import certified_recall
+        from evaluation import plot as plots
+
+    unknown = [name for name in method if name not in certified_recall.ROWS]
+    if unknown:
+        raise typer.BadParameter(
+            f"unknown method {unknown[0]!r}; there is: {', '.join(certified_recall.ROWS)}"
+        )
+    methods = [name for name in certified_recall.ROWS if name in method]
+    report = certified_recall.evaluate(
+        data,
+        settings,
+        methods,
+        queries=queries,
+        samples=samples,
+        alpha=alpha,
+        target=target_radius,
+        progress=lambda rows: track(list(rows), "evaluating", console=console),
+    )
+    if json_file:
+        json_file.write_text(json.dumps(report, indent=1) + "\n")
+    if plot:
+        plots.save_plot(report, plot)
+    recall = report["recall_at_1"]
+    print(f"{report['queries']} queries, gallery {report['gallery']}, {samples} samples, alpha {alpha:g}")
+    print("Recall@1: " + ", ".join(f"{rule} {share}" for rule, share in recall.items()))
+    header = "  ".join(f"{radius:<5}" for radius in certified_recall.RADII)
+    print(f"method    mean radius   certified Recall@1 at {header}   mean samples")
+    for name, row in report["methods"].items():
+        shares = "  ".join(f"{share:.3f}" for share in row["certified_recall"].values())
+        print(f"{name:9} {row['mean_radius']:.4f}{'':33}{shares}   {row['mean_samples']:g}")
+
+
+@app.command()
+def attack(
+    data: Annotated[str, typer.Option(help="The data set: digits.")] = "digits",
+    queries: Annotated[int, typer.Option(min=1)] = 50,
+    scale: Annotated[float, typer.Option(min=0, help="Size of the attack, in certified radii.")] = 0.999,
+    samples: Annotated[int, typer.Option(min=2)] = 2_000,
+) -> None:
+    """Attack held-out queries with the exact gradient, and print how many labels changed, as JSON."""
+    settings = _settings()
+    _dataset(data)
+
+    from evaluation.attack import attack as run
+
+    report = run(
+        data,
+        settings,
+        queries=queries,
+        scale=scale,
+        samples=samples,
+        progress=lambda rows: track(list(rows), "attacking", console=console),
+    )
+    print(json.dumps(report))
+
+
+def _settings() -> "Settings":
+    """Those of the environment, and a process that is ours."""
+    from service.settings import Settings
+
+    settings = Settings.from_environment()
+
+    from service.process import own_process
+
+    own_process()
+    return settings
+
+
+def _dataset(name: str) -> "Callable[[Part], ImageSet]":
+    from models.datasets import DATASETS
+
+    if name not in DATASETS:
+        raise typer.BadParameter(f"unknown data set {name!r}; there is: {', '.join(DATASETS)}")
+    return DATASETS[name]
+
+
+@contextmanager
+def _extra() -> Iterator[None]:
+    """Tell what to install when a library of the extra `research` is not there."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise typer.BadParameter(
+            f"{error.name} is not installed: pip install 'retrievalguard[research]'"
+        ) from error

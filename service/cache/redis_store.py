@@ -1,0 +1,107 @@
+"""Cached bytes in Redis, for several replicas."""
+
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from service.cache.sealed import CacheUnavailable
+
+log = logging.getLogger("retrievalguard")
+
+# After a failure Redis is left alone for this long: queries in a burst do not each wait for its time-out.
+RETRY_SECONDS = 1.0
+# How long the network may be silent in what goes on behind an answer.
+BEHIND_SECONDS = 1.0
+# Calls of Redis at a time, with those that nobody waits for any more.
+WORKERS = 16
+# The largest value that is kept in Redis, and the most that is read of one.
+VALUE_LIMIT = 64 * 2**20
+
+
+class RedisStore:
+    """A Redis server; its own `maxmemory` bounds it.
+
+    A call holds up an answer for `timeout_ms` at most, be it by name resolution, a connection, a reply that
+    trickles in or a large value. What it began goes on behind it: a late write may still be of use, a late
+    reply ends the time for which Redis is left alone, and it is read by the connection that asked, so that it
+    is never taken for another.
+    """
+
+    def __init__(self, url: str, *, timeout_ms: int, ttl_seconds: int) -> None:
+        self._seconds = timeout_ms / 1000
+        self._ttl = ttl_seconds
+        self._retry_at = 0.0
+        self._client = redis.Redis.from_url(
+            url,
+            protocol=2,  # a greeting and messages in between are of no use here
+            socket_timeout=BEHIND_SECONDS,
+            socket_connect_timeout=BEHIND_SECONDS,
+            retry=Retry(NoBackoff(), 0),  # a failure is a miss, not a reason to wait
+        )
+        self._workers = ThreadPoolExecutor(WORKERS, "redis")
+        self._workers.submit(self._run, self._client.ping)  # so that the first query finds a connection
+
+    def get(self, key: str) -> bytes | None:
+        """The value, or None; cut off at `VALUE_LIMIT`."""
+        call = self._submit(lambda: self._client.getrange(key, 0, VALUE_LIMIT - 1))
+        try:
+            value = self._result(call)
+        except TimeoutError as error:
+            if call.cancelled() or not call.done():  # it did not answer meanwhile
+                self._pause()
+            raise CacheUnavailable("Redis did not answer in time") from error
+        if not isinstance(value, bytes):
+            raise CacheUnavailable("Redis did not answer with bytes")
+        return value or None
+
+    def set(self, key: str, value: bytes) -> None:
+        """Keep `value` for the time to live, also when that takes longer than this call."""
+        if len(value) > VALUE_LIMIT:
+            return
+        call = self._submit(lambda: self._client.set(key, value, ex=self._ttl))
+        try:
+            self._result(call)
+        except TimeoutError as error:  # a large value on a slow line: reading may go on
+            raise CacheUnavailable("Redis has not taken the value yet") from error
+
+    def close(self) -> None:
+        """Close the connections, also those in use."""
+        self._workers.shutdown(wait=False, cancel_futures=True)
+        self._client.close()
+
+    def _submit(self, command: Callable[[], object]) -> Future[object]:
+        if time.monotonic() < self._retry_at:
+            raise CacheUnavailable("Redis failed a moment ago")
+        try:
+            return self._workers.submit(self._run, command)
+        except RuntimeError as error:  # closed, or no thread to be had
+            raise CacheUnavailable(str(error)) from error
+
+    def _run(self, command: Callable[[], object]) -> object:
+        """In a worker: any failure is `CacheUnavailable`, also of a client that cannot read what it got."""
+        try:
+            result = command()
+        except redis.ResponseError as error:  # full, or not allowed: it answers, so reading may go on
+            raise CacheUnavailable(str(error)) from error
+        except Exception as error:
+            self._pause()
+            raise CacheUnavailable(str(error)) from error
+        self._retry_at = 0.0
+        return result
+
+    def _result(self, call: Future[object]) -> object:
+        """What the worker got in time; `TimeoutError` if it did not, and not at all if it had not begun."""
+        try:
+            return call.result(self._seconds)
+        except CancelledError as error:
+            raise CacheUnavailable("the cache was closed") from error
+        finally:
+            call.cancel()
+
+    def _pause(self) -> None:
+        self._retry_at = time.monotonic() + RETRY_SECONDS

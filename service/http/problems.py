@@ -1,0 +1,99 @@
+"""Problem documents (RFC 9457): every error that a client meets, in one shape, made in one place."""
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from service.errors import Problem, Unavailable
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class ProblemBody(BaseModel):
+    """RFC 9457 problem details; `type` is stable."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+def document(problem: Problem) -> dict[str, Any]:
+    """The members of the document of `problem`, its extensions included."""
+    return _body(problem.status, problem.slug, problem.title, problem.detail) | problem.extensions
+
+
+def plain_document(status: int, detail: str) -> dict[str, Any]:
+    """The document of an error that HTTP itself defines, such as 404 for an unknown route."""
+    title = HTTPStatus(status).phrase
+    return _body(status, title.lower().replace(" ", "-"), title, detail)
+
+
+def _body(status: int, slug: str, title: str, detail: str) -> dict[str, Any]:
+    return ProblemBody(
+        type=f"urn:retrievalguard:problem:{slug}", title=title, status=status, detail=detail
+    ).model_dump()
+
+
+def plain_response(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    """The answer to a request that failed with an error of HTTP itself."""
+    return JSONResponse(plain_document(status, detail), status, headers, media_type=MEDIA_TYPE)
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The problems of a route, for its OpenAPI description."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemBody"}}}
+    return {status: {"description": "A problem (RFC 9457)", "content": content} for status in statuses}
+
+
+def install(app: FastAPI) -> None:
+    """Have `app` answer every error with a problem document, and describe them so."""
+    app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    _describe(app)
+
+
+async def _problem(request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, Problem):
+        raise error
+    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, Unavailable) else None
+    return JSONResponse(document(error), error.status, headers, media_type=MEDIA_TYPE)
+
+
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, HTTPException):
+        raise error
+    detail = {
+        404: f"there is nothing at {request.url.path}: see /docs",
+        405: f"{request.url.path} does not take {request.method}: see /docs",
+    }.get(error.status_code, str(error.detail))
+    return plain_response(error.status_code, detail, dict(error.headers) if error.headers else None)
+
+
+async def _validation_error(request: Request, error: Exception) -> JSONResponse:
+    return plain_response(422, f"the request does not fit the route: {error}")
+
+
+def _describe(app: FastAPI) -> None:
+    """Put the problem document into the OpenAPI schemas, in place of FastAPI's own validation errors."""
+    describe = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = describe()
+        schemas = schema["components"]["schemas"]
+        schemas["ProblemBody"] = ProblemBody.model_json_schema()
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)
+        for path in schema["paths"].values():
+            for operation in path.values():
+                if "application/json" in operation["responses"].get("422", {}).get("content", {}):
+                    del operation["responses"]["422"]
+        return schema
+
+    app.openapi = openapi  # type: ignore[method-assign]

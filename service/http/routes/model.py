@@ -1,0 +1,40 @@
+"""The model that is served."""
+
+from fastapi import APIRouter
+
+from models import CHUNK
+from service.http.dependencies import Service
+from service.http.schemas import Defaults, ForwardPassBody, ModelBody
+from service.retrieval.answer import radius_unit
+from service.retrieval.options import RetrieveOptions
+
+router = APIRouter()
+
+
+@router.get("/model")
+def model(retriever: Service) -> ModelBody:
+    """The model that is served, and what a query without options gets."""
+    manifest, settings, options = retriever.model.manifest, retriever.settings, RetrieveOptions()
+    calibration = retriever.smoothed.calibration
+    return ModelBody(
+        name=manifest.name,
+        digest=retriever.smoothed.digest,
+        input_shape=manifest.input_shape,
+        dimension=retriever.model.dimension,
+        sigma=retriever.sigma,
+        radius_unit=radius_unit(manifest.input_shape),
+        forward_pass=ForwardPassBody(
+            variant=calibration.variant,
+            batch=calibration.batch * CHUNK,
+            reason=calibration.reason,
+            measured=list(calibration.measured),
+        ),
+        defaults=Defaults(
+            alpha=settings.alpha,
+            samples=settings.samples,
+            min_gain=settings.min_gain,
+            guarantee=options.guarantee,
+            rule=options.rule,
+            method=options.method,
+        ),
+    )

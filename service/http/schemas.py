@@ -1,0 +1,64 @@
+"""The shapes of what routes besides /retrieve send, as clients see them."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from certify import Guarantee, Method, Rule
+from models import Measured
+
+
+class ItemBody(BaseModel):
+    """A gallery item."""
+
+    id: str
+    label: str
+    metadata: dict[str, Any]
+
+
+class GalleryBody(BaseModel):
+    """The gallery: its size, its version and how many items each label has."""
+
+    version: int
+    size: int
+    labels: dict[str, int]
+
+
+class Defaults(BaseModel):
+    """What a query without options gets."""
+
+    alpha: float
+    samples: int
+    min_gain: float
+    guarantee: Guarantee
+    rule: Rule
+    method: Method
+
+
+class ForwardPassBody(BaseModel):
+    """How the network is run, and why; `measured` when the choice was made, on one thread."""
+
+    variant: str
+    batch: int
+    reason: str
+    measured: list[Measured]
+
+
+class ModelBody(BaseModel):
+    """The model that is served."""
+
+    name: str
+    digest: str
+    input_shape: tuple[int, int, int]
+    dimension: int
+    sigma: float
+    radius_unit: str
+    forward_pass: ForwardPassBody
+    defaults: Defaults
+
+
+class Health(BaseModel):
+    """`ok`, with what was checked."""
+
+    status: Literal["ok"]
+    checks: dict[str, str] = {}

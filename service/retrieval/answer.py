@@ -1,0 +1,179 @@
+"""The answer as clients see it: its shapes, and how they are filled."""
+
+import math
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from certify import Certificate, Guarantee, Method, Rule, round_down
+from index import Snapshot
+from models import SmoothedModel
+from service.retrieval.contest import Outcome
+from service.retrieval.looks import Look
+from service.retrieval.options import RetrieveOptions
+
+# Whether none, some or all of the samples of an answer were drawn before.
+CacheResult = Literal["miss", "resumed", "hit"]
+
+
+class Neighbor(BaseModel):
+    """A gallery item, and its distance from the mean embedding of the query.
+
+    `votes`, under rule `vote`: how many of the noisy copies have it as their nearest neighbour.
+    """
+
+    id: str
+    label: str
+    distance: float
+    votes: int | None = None
+    metadata: dict[str, Any]
+
+
+class CertificateBody(BaseModel):
+    """The claim: no perturbation of l2 norm below `radius` changes the answer, except with probability alpha.
+
+    `radius` is that of `guarantee`; both radii hold together. `reason` says why an answer abstained.
+    """
+
+    status: Literal["certified", "abstained"]
+    guarantee: Guarantee
+    radius: float
+    label_radius: float
+    item_radius: float
+    radius_unit: str
+    alpha: float
+    sigma: float
+    samples: int
+    rule: Rule
+    method: Method
+    reason: str | None
+
+
+class ModelRef(BaseModel):
+    """Which function h was certified."""
+
+    name: str
+    digest: str
+
+
+class GalleryRef(BaseModel):
+    """Which gallery answered."""
+
+    version: int
+    size: int
+
+
+class Timing(BaseModel):
+    """Where the time of an answer went, in milliseconds."""
+
+    decode: float
+    queue: float
+    sample: float
+    search: float
+    certify: float
+    total: float
+
+
+class RetrieveResponse(BaseModel):
+    """The nearest neighbour, its certificate, and what they were computed with."""
+
+    neighbor: Neighbor
+    neighbors: list[Neighbor] = Field(description="Ranks 2 to top_k, nearest first.")
+    certificate: CertificateBody
+    model: ModelRef
+    gallery: GalleryRef
+    cache: CacheResult
+    timing_ms: Timing
+
+
+class RoundNeighbor(BaseModel):
+    """Who is nearest so far."""
+
+    id: str
+    label: str
+
+
+class RoundBody(BaseModel):
+    """An event `round` of a streamed answer: what is certified after so many samples."""
+
+    samples: int
+    radius: float
+    neighbor: RoundNeighbor
+
+
+def radius_unit(input_shape: tuple[int, int, int]) -> str:
+    """In what radii are measured."""
+    return f"l2 over [0,1] pixels of the {'x'.join(map(str, input_shape))} model input"
+
+
+def respond(
+    outcome: Outcome,
+    options: RetrieveOptions,
+    snapshot: Snapshot,
+    smoothed: SmoothedModel,
+    cache: CacheResult,
+    seconds: dict[str, float],
+) -> RetrieveResponse:
+    """The response to a query; `seconds` are the fields of `Timing`."""
+    found = outcome.neighbors
+    votes = outcome.votes or (None,) * len(found.rows)
+    ranked = [
+        Neighbor(
+            id=item.id,
+            label=item.label,
+            distance=round(float(distance), 6),
+            votes=count,
+            metadata=item.metadata,
+        )
+        for item, distance, count in zip(
+            (snapshot.items[row] for row in found.rows), found.distances, votes, strict=True
+        )
+    ]
+    return RetrieveResponse(
+        neighbor=ranked[0],
+        neighbors=ranked[1:],
+        certificate=_certificate(outcome.certificate, options, smoothed.model.input_shape),
+        model=ModelRef(name=smoothed.model.manifest.name, digest=smoothed.digest),
+        gallery=GalleryRef(version=snapshot.version, size=len(snapshot)),
+        cache=cache,
+        timing_ms=timing(seconds),
+    )
+
+
+def round_body(look: Look, snapshot: Snapshot, input_shape: tuple[int, int, int]) -> RoundBody:
+    """What is sent of a look before the last."""
+    item = snapshot.items[look.outcome.neighbors.rows[0]]
+    radius = min(look.outcome.certificate.radius, _diameter(input_shape))
+    return RoundBody(
+        samples=look.samples, radius=radius, neighbor=RoundNeighbor(id=item.id, label=item.label)
+    )
+
+
+def _diameter(input_shape: tuple[int, int, int]) -> float:
+    """Of the input space, in l2: no perturbation is larger. What a radius without rivals is sent as."""
+    return round_down(math.sqrt(math.prod(input_shape)))
+
+
+def timing(seconds: dict[str, float]) -> Timing:
+    """Milliseconds, to a hundredth."""
+    return Timing(**{name: round(1000 * spent, 2) for name, spent in seconds.items()})
+
+
+def _certificate(
+    certificate: Certificate, options: RetrieveOptions, input_shape: tuple[int, int, int]
+) -> CertificateBody:
+    diameter = _diameter(input_shape)
+    return CertificateBody(
+        status="certified" if certificate.radius > 0 else "abstained",
+        guarantee=options.guarantee,
+        radius=min(certificate.radius, diameter),
+        label_radius=min(certificate.label_radius, diameter),
+        item_radius=min(certificate.item_radius, diameter),
+        radius_unit=radius_unit(input_shape),
+        alpha=certificate.terms.alpha,
+        sigma=certificate.terms.sigma,
+        samples=certificate.samples,
+        rule=options.rule,
+        method=options.method,
+        reason=certificate.reason,
+    )

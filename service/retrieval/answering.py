@@ -1,0 +1,93 @@
+"""Working out an answer: samples, looks at them, and the best of what was found."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from certify import EmbeddingSpace, Rule, Terms
+from index import Snapshot
+from models import SmoothedModel, Stop
+from service.metrics import Metrics
+from service.retrieval.answer import CacheResult, RetrieveResponse, RoundBody, respond, round_body
+from service.retrieval.contest import Contest
+from service.retrieval.looks import looks
+from service.retrieval.query import Query
+from service.retrieval.samples import SamplesInUse
+from service.traffic.turns import Turns
+
+OnRound = Callable[[RoundBody], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """A query to one version of the gallery, and who waits for the answer.
+
+    stop      when to stop waiting
+    on_round  is told of every round of samples
+    started   when it came (`time.perf_counter`); `decoding` seconds were spent before it was a query
+    """
+
+    query: Query
+    snapshot: Snapshot
+    stop: Stop
+    on_round: OnRound | None
+    started: float
+    decoding: float
+
+    @property
+    def watched(self) -> bool:
+        """Whether looks before the last one matter to whoever waits."""
+        return self.on_round is not None or self.stop.remaining is not None
+
+
+@dataclass(frozen=True)
+class Answering:
+    """What all queries share while they are worked out."""
+
+    smoothed: SmoothedModel
+    space: EmbeddingSpace
+    samples: SamplesInUse
+    turns: Turns
+    metrics: Metrics
+    max_rivals: int
+
+    def contest(
+        self, snapshot: Snapshot, terms: Terms, rule: Rule = "embedding", *, top_k: int = 1
+    ) -> Contest:
+        """The contest of one query in this gallery."""
+        return Contest(snapshot, self.space, rule, terms, top_k=top_k, max_rivals=self.max_rivals)
+
+    def answer(self, question: Question) -> RetrieveResponse:
+        """The answer to `question`.
+
+        Raises `Overloaded`, `ModelFailure`, or `Abandoned` when it is cancelled.
+        """
+        started = time.perf_counter()
+        query, snapshot, on_round = question.query, question.snapshot, question.on_round
+        contest = self.contest(snapshot, query.terms, query.options.rule, top_k=query.options.top_k)
+        seconds = dict.fromkeys(("queue", "sample", "search", "certify"), 0.0) | {"decode": question.decoding}
+        with self.samples.of(query.image) as samples:
+            there = samples.there
+            try:
+                with self.samples.room_for(max(query.samples - there, 0)):
+                    for look in looks(
+                        query, samples, contest, self.turns, question.stop, watched=question.watched
+                    ):
+                        seconds["sample"] += look.drawing
+                        seconds["queue"] += look.waiting
+                        seconds["search"] += look.outcome.searching
+                        seconds["certify"] += look.deciding - look.outcome.searching
+                        if on_round is not None:
+                            on_round(round_body(look, snapshot, self.smoothed.model.input_shape))
+            finally:  # what was drawn is kept also when the client has left
+                kept = time.perf_counter()
+                samples.keep()
+                seconds["sample"] += time.perf_counter() - kept
+        cache: CacheResult = "miss" if not there else "resumed" if there < look.samples else "hit"
+        seconds["total"] = question.decoding + time.perf_counter() - started
+        response = respond(look.outcome, query.options, snapshot, self.smoothed, cache, seconds)
+        body = response.certificate
+        self.metrics.cache.labels(cache).inc()
+        self.metrics.certificates.labels(body.status, body.method, body.guarantee).inc()
+        self.metrics.radius.observe(body.radius)  # as it is sent: finite, also without rivals
+        return response

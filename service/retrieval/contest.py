@@ -1,0 +1,150 @@
+"""Who is nearest and who are the rivals: where samples meet the gallery."""
+
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from certify import (
+    GUARANTEES,
+    Certificate,
+    Certifier,
+    EmbeddingSpace,
+    Guarantee,
+    Listing,
+    Rule,
+    Terms,
+    certify,
+    certify_votes,
+    selection_size,
+    void,
+)
+from index import Neighbors, Snapshot
+
+Array = NDArray[np.float64]
+
+# Same-label items that may stand against a rival. The nearest are not the best: an item on the far side of
+# its label, away from a rival, stays ahead of that rival longest.
+WINNERS = 256
+# Rivals listed for the guarantee that was not asked for; the others are bounded together.
+RIVALS_OTHER = 64
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Who answers, and what is certified of it.
+
+    `votes` (k,) are those of `neighbors`, under rule `vote`; `searching` seconds were spent in the index.
+    """
+
+    neighbors: Neighbors
+    votes: tuple[int, ...] | None
+    certificate: Certificate
+    searching: float
+
+
+class Contest:
+    """One query's contest: the samples grow from look to look, rivals and bets are chosen once.
+
+    `space` is where embeddings lie; `max_rivals` are listed for the guarantee that was asked for.
+    """
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        space: EmbeddingSpace,
+        rule: Rule,
+        terms: Terms,
+        *,
+        top_k: int,
+        max_rivals: int,
+    ) -> None:
+        self.snapshot, self.space, self.rule, self.terms = snapshot, space, rule, terms
+        self._top_k, self._max_rivals = top_k, max_rivals
+        self._chosen: tuple[int, dict[Guarantee, Listing]] | None = None
+        self._certifier: Certifier | None = None
+
+    def outcome(self, samples: NDArray[np.float32]) -> Outcome:
+        """The answer to a query with these `samples` (n, d), and its certificate."""
+        started = time.perf_counter()
+        points = self.snapshot.lift(samples)
+        if self.rule == "vote":
+            return _by_vote(self.snapshot, points, self.space, self.terms, self._top_k)
+        neighbors = self.snapshot.nearest(points.mean(axis=0), self._top_k)
+        claims, listings = self._claims(points, int(neighbors.rows[0]))
+        searching = time.perf_counter() - started
+        if self.terms.anytime:
+            self._certifier = self._certifier or Certifier(listings, self.space, self.terms)
+            certificate = self._certifier.certificate(points, claims)
+        else:
+            certificate = certify(
+                points, {claim: listings[claim] for claim in claims}, self.space, self.terms
+            )
+        return Outcome(neighbors, None, certificate, searching)
+
+    def cut_short(self, samples: NDArray[np.float32]) -> Outcome:
+        """The answer without a certificate: there was no time for the first round."""
+        reason = (
+            f"the deadline passed after {len(samples)} samples, before the first certificate: raise"
+            " deadline_ms"
+        )
+        points = self.snapshot.lift(samples)
+        nothing = void(self.terms, len(samples), reason)
+        if self.rule == "vote":
+            voted = _by_vote(self.snapshot, points, self.space, self.terms, self._top_k)
+            return replace(voted, certificate=nothing)
+        return Outcome(self.snapshot.nearest(points.mean(axis=0), self._top_k), None, nothing, 0.0)
+
+    def _claims(self, points: Array, answer: int) -> tuple[list[Guarantee], dict[Guarantee, Listing]]:
+        """What may be claimed if row `answer` is served, and all listings.
+
+        They are chosen with the selection samples alone, hence once. A guarantee is not claimed when the
+        item (its label) that they choose is not the one that is served.
+        """
+        if self._chosen is None:
+            self._chosen = self.choose(points[: selection_size(len(points))])
+        chosen, listings = self._chosen
+        claims: list[Guarantee] = []
+        if self.snapshot.labels[answer] == self.snapshot.labels[chosen]:
+            claims.append("label")
+        if answer == chosen:
+            claims.append("item")
+        return claims, listings
+
+    def choose(self, selection: Array) -> tuple[int, dict[Guarantee, Listing]]:
+        """The row that the selection samples (k, d) choose, and the rivals of each guarantee."""
+        snapshot, centre = self.snapshot, selection.mean(axis=0)
+        listed = dict.fromkeys(GUARANTEES, RIVALS_OTHER) | {self.terms.guarantee: self._max_rivals}
+        around = snapshot.nearest(centre, 1 + listed["item"])
+        chosen = around.rows[:1]
+        label = int(snapshot.labels[chosen[0]])
+        winners = snapshot.nearest_of_label(centre, WINNERS, label).rows
+        rivals = snapshot.nearest_rivals(centre, listed["label"], label)
+        return int(chosen[0]), {
+            "label": Listing(snapshot.exact(winners), snapshot.exact(rivals.rows), centre, rivals.outside),
+            "item": Listing(snapshot.exact(chosen), snapshot.exact(around.rows[1:]), centre, around.outside),
+        }
+
+
+def _by_vote(snapshot: Snapshot, points: Array, space: EmbeddingSpace, terms: Terms, top_k: int) -> Outcome:
+    """Guarantee `item` answers with the item of most votes, `label` with that of the label of most votes."""
+    started = time.perf_counter()
+    votes = snapshot.votes(points, space.slack)
+    searching = time.perf_counter() - started
+    of_items = np.bincount(votes.rows[votes.rows >= 0], minlength=len(snapshot))
+    eligible = np.ones(len(snapshot), np.bool_)
+    if terms.guarantee == "label":
+        of_labels = np.bincount(votes.labels[votes.labels >= 0], minlength=len(snapshot.label_names))
+        eligible = snapshot.labels == of_labels.argmax()
+    # Items of the winning label first, then by votes, then by row.
+    order = np.lexsort((np.arange(len(snapshot)), -of_items, ~eligible))[:top_k]
+    answer = int(order[0])
+    cast: dict[Guarantee, NDArray[np.int64]] = {"item": votes.rows}
+    if terms.guarantee == "label":
+        cast["label"] = votes.labels
+    answers: dict[Guarantee, int] = {"item": answer, "label": int(snapshot.labels[answer])}
+    distances = np.linalg.norm(snapshot.exact(order) - points.mean(axis=0), axis=1)
+    certificate = certify_votes(cast, answers, terms)
+    counts = tuple(int(count) for count in of_items[order])
+    return Outcome(Neighbors(order, distances, np.inf), counts, certificate, searching)

@@ -1,0 +1,68 @@
+"""A checked query: what was asked, with the defaults and limits of the installation."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from certify import ANYTIME, TARGET_HORIZON, Terms
+from models import SmoothedModel
+from models.noise import on_grid
+from service.errors import InvalidOption, PixelsInvalid
+from service.retrieval.options import RetrieveOptions
+from service.settings import Settings
+
+
+@dataclass(frozen=True)
+class Query:
+    """The input tensor (C, H, W), what was asked of it, and the most samples it may cost.
+
+    `min_gain`: a share by which many more samples have to be expected to raise the radius.
+    """
+
+    image: NDArray[np.float32]
+    options: RetrieveOptions
+    terms: Terms
+    samples: int
+    min_gain: float
+
+
+def checked(
+    image: NDArray[np.float32], options: RetrieveOptions, settings: Settings, smoothed: SmoothedModel
+) -> Query:
+    """The query.
+
+    Raises `PixelsInvalid`, or `InvalidOption`: it names an option over its limit, or two that do not go
+    together.
+    """
+    if image.shape != smoothed.model.input_shape or not np.isfinite(image).all():
+        raise PixelsInvalid(
+            f"an input tensor has the shape {smoothed.model.input_shape} and finite values, got {image.shape}"
+        )
+    samples = options.max_samples or settings.samples
+    for option, value, limit in (
+        ("max_samples", samples, settings.samples_limit),
+        ("top_k", options.top_k, settings.top_k_limit),
+    ):
+        if value > limit:
+            raise InvalidOption((option, f"must be at most {limit} here, got {value}"))
+    if options.rule == "vote" and options.method != "cdf":
+        raise InvalidOption(("method", f"rule vote has the method cdf only, got {options.method}"))
+    for option in ("target_radius", "deadline_ms"):
+        if getattr(options, option) is not None and options.method not in ANYTIME:
+            raise InvalidOption(
+                (option, f"method {options.method} holds for one number of samples: ask for cdf")
+            )
+    many = options.target_radius is None and samples > TARGET_HORIZON
+    terms = Terms(
+        sigma=smoothed.sigma,
+        alpha=options.alpha or settings.alpha,
+        guarantee=options.guarantee,
+        method=options.method,
+        horizon=None if many else min(samples, TARGET_HORIZON),
+        target=options.target_radius,
+        blur=smoothed.blur,
+    )
+    min_gain = settings.min_gain if options.min_gain is None else options.min_gain
+    # One point of the grid, one query: its noise, its samples and its answers.
+    return Query(on_grid(image, smoothed.sigma), options, terms, samples, min_gain)

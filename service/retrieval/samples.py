@@ -1,0 +1,159 @@
+"""The Monte Carlo samples of queries, wherever they come from, and drawn once for all who ask for the same.
+
+Queries with the same pixels share one `QuerySamples` while any of them is under way: one draws, the others
+wait for it, and if it leaves before it is done, the next goes on where it stopped.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models import QueueFull, SmoothedModel, Stop
+from models.noise import CHUNK
+from models.sampling.queue import Stream
+from models.sampling.smoothing import chunks
+from service.cache.samples import SampleCache
+from service.errors import ModelFailure, Overloaded
+from service.metrics import Metrics
+
+# Chunks drawn at a time.
+SLICE = 32
+
+
+class QuerySamples:
+    """Those that the cache holds first, then new ones, which the cache is given by `keep`."""
+
+    def __init__(self, cache: SampleCache, smoothed: SmoothedModel, metrics: Metrics, stream: Stream) -> None:
+        self._cache, self._metrics, self._engine, self._stream = cache, metrics, smoothed.engine, stream
+        self._changed = threading.Condition()
+        self._loading = threading.Lock()
+        self._loaded = self._busy = False
+        self._buffer = np.empty((0, smoothed.model.dimension), np.float32)
+        self._there = self._kept = 0
+
+    @property
+    def there(self) -> int:
+        """How many samples there are without drawing any."""
+        self._load()
+        return self._there
+
+    def first(self, count: int, stop: Stop) -> NDArray[np.float32]:
+        """The first `count` samples (count, d); fewer, in whole chunks, when it is time to `stop`.
+
+        They are drawn in slices, so that who needs fewer does not wait for who needs more. Raises
+        `ModelFailure` when one is not finite.
+        """
+        self._load()
+        with stop.waking(self._wake):
+            while True:
+                with self._changed:
+                    if self._there >= count or stop.reached:
+                        return self._buffer[: min(count, self._there)]
+                    if self._busy:
+                        self._changed.wait(stop.remaining)
+                        continue
+                    self._busy = True
+                drawn = self._buffer[:0]
+                try:
+                    start = self._there // CHUNK
+                    drawn = self._draw(self._stream, start, min(chunks(count), start + SLICE), stop)
+                finally:
+                    with self._changed:
+                        self._busy = False
+                        self._append(drawn, count)
+                        self._changed.notify_all()
+
+    def chunk(self, stop: Stop) -> NDArray[np.float32]:
+        """The first CHUNK samples, without waiting for another who draws many: if need be, drawn again."""
+        with self._changed:
+            another = self._busy and not self._there
+        if not another:
+            return self.first(CHUNK, stop)
+        anew = replace(self._stream, served=0)  # a stream that has had nothing yet is next
+        return self._draw(anew, 0, 1, stop)
+
+    def keep(self) -> None:
+        """Give the cache what it does not have yet."""
+        with self._changed:
+            if self._busy or self._there <= self._kept:
+                return
+            self._kept, known = self._there, self._buffer[: self._there]
+        self._cache.set(self._stream.digest, known)
+
+    def _load(self) -> None:
+        """Ask the cache, once; not under the lock of what is woken when a client leaves."""
+        with self._loading:
+            if not self._loaded:
+                self._buffer = self._cache.get(self._stream.digest)
+                self._there = self._kept = len(self._buffer)
+                self._loaded = True
+
+    def _append(self, drawn: NDArray[np.float32], count: int) -> None:
+        """Behind those that are there; what was returned before stays as it is."""
+        total = self._there + len(drawn)
+        if total > len(self._buffer):
+            buffer = np.empty((max(CHUNK * chunks(count), total), self._buffer.shape[1]), np.float32)
+            buffer[: self._there] = self._buffer[: self._there]
+            self._buffer = buffer
+        self._buffer[self._there : total] = drawn
+        self._there = total
+
+    def _draw(self, stream: Stream, first: int, last: int, stop: Stop) -> NDArray[np.float32]:
+        drawn = self._engine.draw(stream, first, last, stop)
+        self._metrics.samples.inc(len(drawn))
+        if not np.isfinite(drawn).all():
+            raise ModelFailure("the model returned an embedding that is not finite for this image")
+        return drawn
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+
+class SamplesInUse:
+    """One `QuerySamples` for each input that is being asked for."""
+
+    def __init__(self, cache: SampleCache, smoothed: SmoothedModel, metrics: Metrics) -> None:
+        self._cache, self._smoothed, self._metrics = cache, smoothed, metrics
+        self._lock = threading.Lock()
+        self._entries: dict[bytes, tuple[QuerySamples, int]] = {}
+
+    @contextmanager
+    def of(self, image: NDArray[np.float32]) -> Iterator[QuerySamples]:
+        """The samples of `image` (C, H, W), shared with whoever asks for them now."""
+        stream = self._smoothed.engine.stream(image)
+        digest = stream.digest
+        with self._lock:
+            samples, users = self._entries.get(digest) or (self._new(stream), 0)
+            self._entries[digest] = (samples, users + 1)
+        try:
+            yield samples
+        finally:
+            with self._lock:
+                samples, users = self._entries[digest]
+                if users == 1:
+                    del self._entries[digest]
+                else:
+                    self._entries[digest] = (samples, users - 1)
+
+    def _new(self, stream: Stream) -> QuerySamples:
+        return QuerySamples(self._cache, self._smoothed, self._metrics, stream)
+
+    @contextmanager
+    def room_for(self, samples: int) -> Iterator[None]:
+        """Room in the engine's line; raises `Overloaded`, with the time after which to come back."""
+        engine = self._smoothed.engine
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(engine.promised(samples))
+            except QueueFull as full:
+                raise Overloaded(
+                    f"{full.backlog} samples are to be drawn already: try again later, or ask for fewer"
+                    " with max_samples",
+                    retry_after=max(1, round(engine.backlog_seconds)),
+                ) from full
+            yield

@@ -1,0 +1,163 @@
+"""The line before the network: who is next, what fits in, and how one leaves."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models import CHUNK, QueueFull
+from models.sampling.queue import OLDEST_EVERY, Draw, SampleQueue, Stream
+
+
+def request(chunks: int, served: int = 0, first: int = 0) -> Draw:
+    """A request for `chunks` chunks of a stream that has been served `served` of them before."""
+    stream = Stream(b"", np.zeros((1, 1, 1), np.float32), "query", served)
+    return Draw(stream, first, first + chunks, np.empty((chunks, CHUNK, 1), np.float32))
+
+
+def drained(line: SampleQueue, batch: int = 1) -> list[tuple[Draw, int]]:
+    """Everything that waits, in the order in which it is handed out."""
+    found: list[tuple[Draw, int]] = []
+    while line.waiting:
+        found += line.take(batch)
+    return found
+
+
+def test_chunks_of_one_request_come_in_order() -> None:
+    line, asked = SampleQueue(10**6), request(5, first=7)
+    line.put(asked)
+
+    assert drained(line) == [(asked, number) for number in range(7, 12)]
+
+
+def test_a_batch_holds_chunks_of_many_requests() -> None:
+    line, many = SampleQueue(10**6), [request(3) for _ in range(4)]
+    for one in many:
+        line.put(one)
+
+    assert {taken for taken, _ in line.take(4)} == set(many)
+
+
+def test_who_has_had_least_is_next() -> None:
+    line, long, short = SampleQueue(10**6), request(1000), request(2)
+    line.put(long)
+    for _ in range(100):
+        line.take(1)
+    line.put(short)
+
+    order = [line.take(1)[0][0] for _ in range(4)]
+
+    # At most one chunk in OLDEST_EVERY goes to whoever came first.
+    assert order.count(short) == 2
+
+
+def test_a_query_that_comes_back_for_more_is_not_new() -> None:
+    line, again, new = SampleQueue(10**6), request(2, served=50), request(2)
+    line.put(again)
+    line.put(new)
+
+    assert [taken for taken, _ in drained(line)] == [new, new, again, again]
+
+
+def test_a_long_request_goes_on_however_many_short_ones_come() -> None:
+    line, long = SampleQueue(10**9), request(10_000, served=10**6)
+    line.put(long)
+    taken = 0
+    for _ in range(1000):
+        line.put(request(1))
+        taken += line.take(1)[0][0] is long
+
+    assert taken == pytest.approx(1000 / OLDEST_EVERY, abs=1)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    sizes=st.lists(st.tuples(st.integers(1, 12), st.integers(0, 20)), min_size=1, max_size=12),
+    batch=st.integers(1, 9),
+)
+def test_every_chunk_is_handed_out_once(sizes: list[tuple[int, int]], batch: int) -> None:
+    line, asked = SampleQueue(10**9), [request(chunks, served) for chunks, served in sizes]
+    for one in asked:
+        line.put(one)
+    waiting = line.waiting
+
+    found = drained(line, batch)
+
+    assert waiting == CHUNK * sum(chunks for chunks, _ in sizes)
+    assert sorted((asked.index(one), number) for one, number in found) == [
+        (position, number) for position, (chunks, _) in enumerate(sizes) for number in range(chunks)
+    ]
+
+
+def test_who_leaves_is_gone_at_once() -> None:
+    line, leaving, staying = SampleQueue(10**6), request(50), request(3)
+    line.put(leaving)
+    line.put(staying)
+
+    line.drop(leaving)
+    line.drop(request(1))  # one that never joined
+
+    assert line.waiting == 3 * CHUNK
+    assert [taken for taken, _ in drained(line)] == [staying] * 3
+
+
+def test_room_is_kept_for_what_is_promised_and_no_more() -> None:
+    line = SampleQueue(1000)
+    line.promise(900)
+    with pytest.raises(QueueFull) as refused:
+        line.promise(101)
+    line.promise(100)
+    line.release(900)
+    line.promise(900)
+
+    assert refused.value.backlog == 900
+    assert line.promised == 1000
+
+
+def test_an_empty_line_takes_a_query_larger_than_itself() -> None:
+    line = SampleQueue(10)
+    line.promise(1000)
+    with pytest.raises(QueueFull):
+        line.promise(1)
+
+
+def test_taking_waits_for_something_to_take() -> None:
+    line, found = SampleQueue(10**6), []
+    worker = threading.Thread(target=lambda: found.extend(line.take(1)))
+    worker.start()
+    time.sleep(0.05)
+    assert not found
+
+    line.put(request(1))
+    worker.join(10)
+
+    assert len(found) == 1
+
+
+def test_closing_fails_who_waits_and_lets_the_workers_go() -> None:
+    line, asked, found = SampleQueue(10**6), request(3), [("not", "returned")]
+    line.put(asked)
+    line.close()
+
+    found[:] = line.take(1)  # type: ignore[assignment]
+
+    assert found == []
+    assert asked.finished.is_set()
+    assert isinstance(asked.error, RuntimeError)
+    with pytest.raises(RuntimeError, match="shutting down"):
+        line.put(request(1))
+
+
+def test_what_is_there_without_a_gap() -> None:
+    asked, samples = request(4, first=2), np.ones((CHUNK, 1), np.float32)
+    found = []
+    for chunk in (3, 2, 5, 4):
+        found.append((asked.whole, asked.finished.is_set()))
+        asked.deliver(chunk, chunk * samples)
+
+    assert found == [(0, False), (0, False), (2, False), (2, False)]
+    assert (asked.whole, asked.finished.is_set()) == (4, True)
+    assert np.array_equal(asked.samples[:, 0, 0], [2, 3, 4, 5])
