@@ -11,7 +11,7 @@ from certify.rounding import round_down
 from certify.rounds import DECISIVE, DOUBLING, QUARTER, TARGET_HORIZON, rounds, settled
 from certify.selection import selection_size
 from certify.space import EmbeddingSpace
-from certify.terms import ANYTIME, GUARANTEES, METHODS, Guarantee, Method, Rule, Terms
+from certify.terms import ANYTIME, GUARANTEES, LARGEST_HORIZON, METHODS, Guarantee, Method, Rule, Terms
 from certify.votes import certify_votes
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "DECISIVE",
     "DOUBLING",
     "GUARANTEES",
+    "LARGEST_HORIZON",
     "METHODS",
     "QUARTER",
     "TARGET_HORIZON",

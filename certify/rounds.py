@@ -17,7 +17,8 @@ HOPELESS = 0.9
 HOPELESS_AFTER, DECISIVE = 512, 1024
 # An expected radius below this share of σ is none.
 FAINT = 0.05
-# Bets for a target are made to win within so many samples: most that can be decided at all are by then.
+# Bets for a target are made to win within so many samples, whatever max_samples: most that can be decided at
+# all are by then.
 TARGET_HORIZON = 1000
 
 

@@ -53,13 +53,15 @@ def checked(
             raise InvalidOption(
                 (option, f"method {options.method} holds for one number of samples: ask for cdf")
             )
-    many = options.target_radius is None and samples > TARGET_HORIZON
+    # Not max_samples: every one of them is then a reading of one and the same test, and whoever asks with
+    # many and keeps the largest radius has gained nothing (docs/certificate.md).
+    horizon = None if options.target_radius is None else TARGET_HORIZON
     terms = Terms(
         sigma=smoothed.sigma,
         alpha=options.alpha or settings.alpha,
         guarantee=options.guarantee,
         method=options.method,
-        horizon=None if many else min(samples, TARGET_HORIZON),
+        horizon=horizon,
         target=options.target_radius,
         blur=smoothed.blur,
     )

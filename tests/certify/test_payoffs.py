@@ -15,7 +15,7 @@ from certify.betting import SMALLEST
 from certify.cdf import CDF
 from certify.histogram import BINS, linear_binning
 from certify.mean import MEAN
-from certify.payoffs import LARGEST, ROUNDING, Bound, Payoffs
+from certify.payoffs import LARGEST, ROUNDING, SLOPE_ROUNDING, Bound, Payoffs
 from tests.certify.worlds import seeded
 
 Array = NDArray[np.float64]
@@ -191,7 +191,8 @@ def test_rounding_is_taken_off_once(
 ) -> None:
     payoffs = chosen(bound, law(lower, upper, expected), 1e-3, aim)
     taken = payoffs.level(rho) - payoffs.constant(rho)
-    assert taken[0] == pytest.approx(ROUNDING * (1 + upper - lower), rel=1e-3)
+    slope = np.diff(payoffs.gains[0]).max() * BINS / (upper - lower)
+    assert taken[0] == pytest.approx((ROUNDING + SLOPE_ROUNDING * slope) * (1 + upper - lower), rel=1e-3)
 
 
 def three(bound: Bound) -> Payoffs:
