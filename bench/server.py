@@ -1,4 +1,4 @@
-"""A real server for benchmarks and tests: a process that is started, waited for, and ended with its children."""
+"""A real server for benchmarks and tests: a process that is started, waited for, ended with its children."""
 
 import os
 import re
