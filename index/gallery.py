@@ -2,21 +2,27 @@
 
 import threading
 from collections.abc import Sequence
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from index.failures import GalleryError
 from index.snapshot import Snapshot
-from index.store import GalleryError, GalleryStore, NewItem
+from index.store import GalleryStore, NewItem
 
 
 class Gallery:
     """A gallery file seen through one embedding model.
 
     `model` names the embedding (model digest, σ, samples an item): vectors of different models never mix.
-    `label_weight`: how much of an item's distance is its label's (`index.blending`).
+    `label_weight`: how much of an item's distance is its label's (`index.blending`). `damaged`: ids of items
+    that the newest snapshot leaves out, because what the file holds of them is not what was stored.
     """
+
+    damaged: tuple[str, ...]
+    _unembedded: tuple[str, ...]
 
     def __init__(self, path: Path, model: str, dimension: int, label_weight: float = 0.0) -> None:
         self.store = GalleryStore(path)
@@ -31,7 +37,13 @@ class Gallery:
         self.store.close()
 
     def _load(self) -> Snapshot:
-        return Snapshot(*self.store.load(self._model), self._dimension, self._label_weight)
+        loaded = self.store.load(self._model)
+        fits = [v.shape == (self._dimension,) and bool(np.isfinite(v).all()) for v in loaded.vectors]
+        items = list(compress(loaded.items, fits))
+        odd = [item.id for item, fit in zip(loaded.items, fits, strict=True) if not fit]
+        self.damaged, self._unembedded = loaded.damaged, (*loaded.unembedded, *odd)
+        vectors = list(compress(loaded.vectors, fits))
+        return Snapshot(loaded.version, items, vectors, self._dimension, self._label_weight)
 
     def snapshot(self) -> Snapshot:
         """The newest version, also when another process wrote it. Readers keep theirs: it never changes."""
@@ -42,8 +54,9 @@ class Gallery:
         return self._snapshot
 
     def missing(self) -> list[str]:
-        """Ids of the items that this model has not embedded yet: they are not searched until it has."""
-        return self.store.without_vector(self._model)
+        """Ids of items without a sound vector by this model: they are not searched until it embeds them."""
+        self.snapshot()
+        return list(self._unembedded)
 
     def add(self, items: Sequence[NewItem]) -> int:
         """Add or replace items; durable when it returns the new version. `GalleryError` on a bad vector."""

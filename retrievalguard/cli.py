@@ -18,6 +18,7 @@ from rich.progress import track
 from retrievalguard import __version__, research
 
 if TYPE_CHECKING:
+    from index import GalleryStore
     from service.gallery.findings import Source
     from service.gallery.intake import AddReport
     from service.retriever import Retriever
@@ -49,6 +50,20 @@ def _options(
     ] = False,
 ) -> None:
     pass
+
+
+@contextmanager
+def _store() -> "Iterator[GalleryStore]":
+    """The gallery file alone, without a model."""
+    settings = _settings()
+
+    from index import GalleryStore
+
+    store = GalleryStore(settings.data_dir / "gallery.sqlite3")
+    try:
+        yield store
+    finally:
+        store.close()
 
 
 @contextmanager
@@ -194,6 +209,31 @@ def gallery_list() -> None:
     with _retriever() as retriever:
         for item in retriever.gallery.snapshot().items:
             print(f"{item.id}\t{item.label}")
+
+
+@gallery_app.command("export")
+def gallery_export(
+    archive: Annotated[Path, typer.Argument(help="The file to write.", dir_okay=False)],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite a file that is there.")] = False,
+) -> None:
+    """Write the whole gallery to one file: a backup, also while a server is running."""
+    from index import export_gallery
+
+    with _store() as store:
+        count = export_gallery(store, archive, overwrite=overwrite)
+    console.print(f"{archive}: {count} items", markup=False)
+
+
+@gallery_app.command("import")
+def gallery_import(
+    archive: Annotated[Path, typer.Argument(help="A file that `gallery export` wrote.", exists=True)],
+) -> None:
+    """Read an export into an empty gallery: all of it, or nothing."""
+    from index import import_gallery
+
+    with _store() as store:
+        count = import_gallery(store, archive)
+    console.print(f"{store.path}: {count} items", markup=False)
 
 
 @gallery_app.command("delete")

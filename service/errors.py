@@ -16,6 +16,7 @@ Problem                     the root: status, stable type, title, and a detail t
 ├── ModelFailure            500  the network returned something that is not a finite vector
 └── Unavailable                  not now; Retry-After says when to come back
     ├── Overloaded          503  too many queries, or samples, are to be computed already
+    ├── GalleryFailure      503  the gallery file cannot be read, or an item in it is damaged
     └── NotReady            503  the model or the gallery does not work
 """
 
@@ -130,6 +131,12 @@ class Overloaded(Unavailable):
     """Too many queries, or samples, are to be computed already."""
 
     status, slug, title = 503, "overloaded", "Overloaded"
+
+
+class GalleryFailure(Unavailable):
+    """The gallery file cannot be read, or an item in it is not what was stored."""
+
+    status, slug, title = 503, "gallery-failure", "Gallery failure"
 
 
 class NotReady(Unavailable):

@@ -46,6 +46,10 @@ class Metrics:
             ["reason"], registry=self.registry,
         )  # fmt: skip
         self.gallery_size = Gauge("retrievalguard_gallery_items", "Items searched.", registry=self.registry)
+        self.gallery_damaged = Gauge(
+            "retrievalguard_gallery_damaged_items", "Items left out, as their rows are not what was stored.",
+            registry=self.registry,
+        )  # fmt: skip
         self.gallery_version = Gauge(
             "retrievalguard_gallery_version", "Gallery version.", registry=self.registry
         )

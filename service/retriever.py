@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certify import EmbeddingSpace, Method, Rule, Terms
-from index import Gallery, Snapshot
+from index import Gallery, Snapshot, StoreFailure
 from models import EmbeddingModel, SmoothedModel, Stop, calibrated
 from service.cache.answers import AnswerCache
 from service.cache.redis_store import RedisStore
 from service.cache.samples import SampleCache
 from service.cache.sealed import CacheStore, Event
-from service.cache.sqlite_store import EmbeddedStore
-from service.errors import GalleryEmpty
+from service.cache.sqlite_store import embedded_store
+from service.errors import GalleryEmpty, GalleryFailure
 from service.gallery.intake import Intake
 from service.images import decode_image
 from service.metrics import Metrics
@@ -113,7 +113,7 @@ class Retriever:
                 ttl_seconds=settings.cache_ttl_seconds,
             )
         else:
-            store = EmbeddedStore(
+            store = embedded_store(
                 settings.data_dir / "cache.sqlite3",
                 max_bytes=settings.cache_max_bytes,
                 ttl_seconds=settings.cache_ttl_seconds,
@@ -129,9 +129,13 @@ class Retriever:
         self._store.close()
 
     def snapshot(self) -> Snapshot:
-        """The newest gallery version."""
-        snapshot = self.gallery.snapshot()
+        """The newest gallery version; raises `GalleryFailure`."""
+        try:
+            snapshot = self.gallery.snapshot()
+        except StoreFailure as error:
+            raise GalleryFailure(str(error), retry_after=5) from error
         self.metrics.gallery_size.set(len(snapshot))
+        self.metrics.gallery_damaged.set(len(self.gallery.damaged))
         self.metrics.gallery_version.set(snapshot.version)
         return snapshot
 

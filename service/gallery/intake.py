@@ -1,6 +1,7 @@
 """From sources to stored items: decode, embed, add. The one way into the gallery."""
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -8,12 +9,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from index import Gallery, GalleryError, Item, NewItem
+from index import Gallery, Item, ItemDamaged, ItemMissing, NewItem
 from models import SmoothedModel
 from service.errors import Problem
 from service.gallery.check import shown
 from service.gallery.findings import Findings, Refusal, Source
 from service.images import media_type
+
+log = logging.getLogger("retrievalguard")
 
 # Items in one transaction: a crash loses at most these, and a progress bar moves.
 BATCH = 64
@@ -117,24 +120,31 @@ class Intake:
         )
 
     def embed_missing(self, progress: Callable[[Iterable[str]], Iterable[str]]) -> None:
-        """Give items that this model has not embedded yet their vectors; `progress` wraps their ids."""
-        missing = self._gallery.missing()
-        if missing:
-            self._gallery.set_vectors(
-                {
-                    id_: self._smoothed.mean(self._decode(self._gallery.store.image(id_)[0]), self._samples)
-                    for id_ in progress(missing)
-                }
-            )
+        """Give items that this model has not embedded yet their vectors; `progress` wraps their ids.
+
+        Those whose image is damaged, or is not read any more, stay out of every answer, and the log says so.
+        """
+        missing, vectors = self._gallery.missing(), dict[str, NDArray[np.float32]]()
+        for id_ in progress(missing) if missing else ():
+            try:
+                image = self._decode(self._gallery.store.image(id_)[0])
+            except (ItemDamaged, Problem) as error:
+                log.error("item %r is left out of every answer: %s", id_, error)
+            else:
+                vectors[id_] = self._smoothed.mean(image, self._samples)
+        if vectors:
+            self._gallery.set_vectors(vectors)
 
     def _change(self, item: Item, content: bytes) -> Change:
         """What storing this item with this image would be."""
         store = self._gallery.store
         try:
-            there = store.item(item.id)
-        except GalleryError:
+            same = store.item(item.id) == item and store.image(item.id)[0] == content
+        except ItemMissing:
             return "added"
-        return "unchanged" if there == item and store.image(item.id)[0] == content else "replaced"
+        except ItemDamaged:
+            same = False
+        return "unchanged" if same else "replaced"
 
     def _prune(self, findings: Findings, prefix: str) -> int:
         kept = {source.item.id for source in findings.sources}

@@ -1,7 +1,5 @@
 """Health and metrics, for orchestrators and Prometheus."""
 
-import sqlite3
-
 from fastapi import APIRouter, Response
 
 from service.errors import NotReady, Problem
@@ -23,7 +21,7 @@ def readyz(retriever: Service) -> Health:
     """The model and a search work: both are run."""
     try:
         return Health(status="ok", checks=retriever.check())
-    except (Problem, sqlite3.Error, RuntimeError, OSError) as error:
+    except (Problem, RuntimeError, OSError) as error:
         raise NotReady(f"the service cannot answer queries: {error}", retry_after=5) from error
 
 

@@ -41,8 +41,8 @@ def ids(retriever: Retriever) -> list[str]:
 
 def test_every_entry_is_counted_once(retriever: Retriever, tmp_path: Path) -> None:
     files = {
-        "3/a.png": digit(0), "3/b.png": digit(0)[:30], "5/c.png": digit(1), "5/notes.txt": b"x", "top.png": digit(2),
-        "5/.DS_Store": b"x", "5/d.gif": b"GIF89a",
+        "3/a.png": digit(0), "3/b.png": digit(0)[:30], "5/c.png": digit(1), "5/notes.txt": b"x",
+        "top.png": digit(2), "5/.DS_Store": b"x", "5/d.gif": b"GIF89a",
     }  # fmt: skip
     found = sources(str(folder_of(tmp_path, files)))
     report = retriever.intake.add(found)
