@@ -84,7 +84,12 @@ def _open(settings: "Settings | None" = None) -> "Retriever":
 
 
 def _embedding(ids: Iterable[str]) -> Iterable[str]:
-    return track(list(ids), "embedding the gallery with this model", console=console)
+    found = list(ids)
+    if found:
+        log.info("embedding %d items of the gallery with this model", len(found))
+    return track(
+        found, "embedding the gallery with this model", console=console, disable=not console.is_terminal
+    )
 
 
 @app.command()
@@ -183,7 +188,7 @@ def gallery_add(
 
 
 def _adding(found: "Iterable[Source]") -> "Iterable[Source]":
-    return track(found, "adding to the gallery", console=console)
+    return track(found, "adding to the gallery", console=console, disable=not console.is_terminal)
 
 
 def _refused(source: "Source", error: Exception) -> None:

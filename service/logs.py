@@ -36,7 +36,8 @@ def configuration(log_format: LogFormat) -> dict[str, Any]:
         "disable_existing_loggers": False,
         "formatters": {"line": {"()": formatter}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-        "root": {"level": "INFO", "handlers": ["stderr"]},
+        "loggers": {name: {"level": "INFO"} for name in ("retrievalguard", "uvicorn")},
+        "root": {"level": "WARNING", "handlers": ["stderr"]},
     }
 
 

@@ -133,14 +133,14 @@ class RedisStore:
         if self._closed:  # connections in use are cut: that is no failure of Redis
             return
         said = " ".join(str(error).split()) or "no answer in time"
-        for secret in self._secrets:
-            said = said.replace(secret, "***")
+        if any(secret in said for secret in self._secrets):
+            said = type(error).__name__
         outage.failed(said[:REASON_LIMIT])
 
 
-def _secrets(url: str) -> list[str]:
-    """User name and password of a `REDIS_URL`, as they are written and as they are sent; longest first."""
+def _secrets(url: str) -> set[str]:
+    """The password of a `REDIS_URL`, as it is written and as it is sent; a user name alone may be one as well."""
     parts = urlsplit(url)
     query = parse_qs(parts.query)
-    written = [parts.username, parts.password, *query.get("username", []), *query.get("password", [])]
-    return sorted({form for text in written if text for form in (text, unquote(text))}, key=len, reverse=True)
+    written = [*query.get("password", []), parts.password or parts.username or ""]
+    return {form for text in written if text for form in (text, unquote(text))}
