@@ -139,7 +139,7 @@ class RedisStore:
 
 
 def _secrets(url: str) -> set[str]:
-    """The password of a `REDIS_URL`, as it is written and as it is sent; a user name alone may be one as well."""
+    """The password of a `REDIS_URL`, written and sent; or a user name that stands alone: it may be one."""
     parts = urlsplit(url)
     query = parse_qs(parts.query)
     written = [*query.get("password", []), parts.password or parts.username or ""]
