@@ -19,7 +19,7 @@ WRONG = {
     "redis://host:0": "port",
     "redis://host:": "port",
     "redis://one:1,two:2": "port",
-    "redis://::1:6379": "IPv6",
+    "redis://fe80::1:6379": "port",
     "redis://${HOST}:6379": "filled in",
     "redis://host:6379/notanumber": "database",
     "redis://host/-1": "database",
