@@ -241,9 +241,10 @@ def _told(error: Exception) -> str:
     """What to tell of an error that a user can mend: the file first, if it is about one."""
     if isinstance(error, MemoryError):
         return "there is not enough memory: end other programs, or use smaller limits (docs/operations.md)"
-    if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
-        return f"{name}: {error.strerror}"
+    if isinstance(error, OSError) and error.strerror:
+        name = error.filename
+        name = os.fsdecode(name) if isinstance(name, bytes) else name
+        return error.strerror if name is None else f"{name}: {error.strerror}"
     return str(error)
 
 

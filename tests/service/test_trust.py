@@ -1,4 +1,4 @@
-"""A whole life of the service connects to nothing that its settings do not name, and writes into its data folder."""
+"""A whole life of the service: no connection that settings do not name, no file outside the data folder."""
 
 import json
 import os
