@@ -4,6 +4,8 @@ What a command needs is imported when it runs: `--help` loads neither torch nor 
 """
 
 import logging
+import logging.config
+import os
 import signal
 import sys
 from collections.abc import Iterable, Iterator
@@ -15,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from retrievalguard import __version__, research
+from retrievalguard import __version__, interrupts, preflight, research, streams
 
 if TYPE_CHECKING:
     from index import GalleryStore
@@ -67,8 +69,8 @@ def _store() -> "Iterator[GalleryStore]":
 
 
 @contextmanager
-def _retriever() -> "Iterator[Retriever]":
-    retriever = _open()
+def _retriever(settings: "Settings | None" = None) -> "Iterator[Retriever]":
+    retriever = _open(settings)
     try:
         yield retriever
     finally:
@@ -76,24 +78,34 @@ def _retriever() -> "Iterator[Retriever]":
 
 
 def _settings() -> "Settings":
+    """Those of the environment, checked as far as that takes no torch: a mistake is told at once."""
     from service.settings import Settings
 
-    return Settings.from_environment()
+    settings = Settings.from_environment()
+    preflight.check_data_folder(settings.data_dir)
+    preflight.check_model(settings.model)
+    return settings
 
 
-def _open() -> "Retriever":
-    """A retriever that has this process to itself."""
-    settings = _settings()  # before torch is loaded: a mistake is told at once
+def _open(settings: "Settings | None" = None) -> "Retriever":
+    """A retriever that has this process to itself; `settings`: those of the environment."""
+    settings = settings or _settings()
 
     from service.process import own_process
     from service.retriever import Retriever
 
+    interrupts.raise_again()
     own_process()
     return Retriever.open(settings, progress=_embedding)
 
 
 def _embedding(ids: Iterable[str]) -> Iterable[str]:
-    return track(list(ids), "embedding the gallery with this model", console=console)
+    found = list(ids)
+    if found:
+        log.info("embedding %d items of the gallery with this model", len(found))
+    return track(
+        found, "embedding the gallery with this model", console=console, disable=not console.is_terminal
+    )
 
 
 @app.command()
@@ -103,29 +115,39 @@ def serve(
     ] = False,
 ) -> None:
     """Serve the REST API; settings come from the environment (docs/operations.md)."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    retriever = _open()
-    settings = retriever.settings
+    settings = _settings()
+    _log_to_stderr(settings)
+    sockets = preflight.listening(settings.host, settings.port)
+    retriever = _open(settings)
 
-    import uvicorn
-
-    from service.gallery.sources import sources
+    from service.gallery.sources import sources as images_of
     from service.http.app import create_app
+    from service.http.server import run
 
     if demo and retriever.gallery.store.version() == 0:
         log.info("first start: embedding the digits for the demo gallery")
-        found = sources("digits")
+        found = images_of("digits")
         # All or none: a start that is cut short starts again.
         retriever.intake.add(found, batch=len(found.sources), progress=_adding)
     # uvicorn raises the signal again when it has shut down: by then there is nothing left to do.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    uvicorn.run(
-        create_app(retriever),
-        host=settings.host,
-        port=settings.port,
-        log_level="info",
-        timeout_graceful_shutdown=settings.shutdown_grace_seconds,
-    )
+    run(create_app(retriever), settings, sockets)
+
+
+def _log_to_stderr(settings: "Settings") -> None:
+    """One format for every line, and a word on what was ignored."""
+    from service import logs
+    from service.settings import service_links
+
+    logging.config.dictConfig(logs.configuration(logs.format_for(settings.log_format, sys.stderr)))
+    logging.captureWarnings(True)
+    links = service_links(os.environ)
+    if links:
+        log.info(
+            "ignored, as an orchestrator sets them and they are no settings: %s; the port is %d",
+            ", ".join(links),
+            settings.port,
+        )
 
 
 @app.command()
@@ -142,6 +164,9 @@ def retrieve(
     deadline_ms: int | None = None,
 ) -> None:
     """Answer one query in-process and print what POST /retrieve would."""
+    content = image.read_bytes()
+    settings = _settings()
+
     from service.retrieval.options import parse_options
 
     options = parse_options(
@@ -157,8 +182,8 @@ def retrieve(
             "deadline_ms": deadline_ms,
         }
     )
-    with _retriever() as retriever:
-        print(retriever.retrieve(image.read_bytes(), options).model_dump_json(indent=2))
+    with _retriever(settings) as retriever:
+        print(retriever.retrieve(content, options).model_dump_json(indent=2))
 
 
 @gallery_app.command("add")
@@ -183,7 +208,7 @@ def gallery_add(
     settings = _settings()
     rules = ItemRules(settings.max_name_length, settings.max_metadata_bytes)
     found = sources(*source, rules=rules, prefix=prefix)
-    with _retriever() as retriever:
+    with _retriever(settings) as retriever:
         report = retriever.intake.add(found, replace=replace, prune=prune, prefix=prefix, progress=_adding)
         _tell(report)
         console.print(f"the gallery has {len(retriever.gallery.snapshot())} items")
@@ -192,7 +217,7 @@ def gallery_add(
 
 
 def _adding(found: "Iterable[Source]") -> "Iterable[Source]":
-    return track(found, "adding to the gallery", console=console)
+    return track(found, "adding to the gallery", console=console, disable=not console.is_terminal)
 
 
 def _tell(report: "AddReport") -> None:
@@ -247,29 +272,58 @@ def gallery_delete(
 
 
 def main() -> None:
-    """Run the command line; errors that a user can mend are one line, not a traceback."""
+    """Run the command line; errors that a user can mend are one line, not a traceback.
+
+    Ends the process with one of the statuses of docs/operations.md.
+    """
+    status = 0
     try:
+        streams.complete()
         app(standalone_mode=True)
+    except KeyboardInterrupt:
+        interrupts.leave()
+    except SystemExit as end:  # how typer ends, always
+        status = end.code if isinstance(end.code, int) else 0
     except Exception as error:
-        status = _status(error)
-        if status is None:
+        found = _status(error)
+        if found is None:
             raise
-        console.print(str(error), style="red", markup=False)
-        sys.exit(status)
+        console.print(streams.readable(_told(error)), style="red", markup=False)
+        status = found
+    if status == interrupts.STATUS:
+        interrupts.leave()
+    sys.exit(streams.flushed(status))
+
+
+def _told(error: Exception) -> str:
+    """What to tell of an error that a user can mend: the file first, if it is about one."""
+    if isinstance(error, MemoryError):
+        return "there is not enough memory: end other programs, or use smaller limits (docs/operations.md)"
+    if isinstance(error, OSError) and error.strerror:
+        name = error.filename
+        name = os.fsdecode(name) if isinstance(name, bytes) else name
+        return error.strerror if name is None else f"{name}: {error.strerror}"
+    return str(error)
+
+
+# The errors that a user can mend, by the modules that define them: one that is not loaded has raised none.
+_USAGE = {"service.settings": "SettingsError", "service.secret": "SecretError"}
+_FAILURES = {
+    "index": "GalleryError",
+    "models": "ModelError",
+    "models.passes.calibration": "VariantError",
+    "service.errors": "Problem",
+    "service.gallery.findings": "ImportFailure",
+}
 
 
 def _status(error: Exception) -> int | None:
     """With what to exit after an error that a user can mend; None for one that nobody expected."""
-    from service.secret import SecretError
-    from service.settings import SettingsError
-
-    if isinstance(error, SettingsError | SecretError):
+    if isinstance(error, _loaded(_USAGE)):
         return 2
-
-    from index import GalleryError
-    from models import ModelError, VariantError
-    from service.errors import Problem
-    from service.gallery.findings import ImportFailure
-
-    known = (Problem, ModelError, VariantError, GalleryError, ImportFailure, OSError)
+    known = (*_loaded(_FAILURES), preflight.CheckError, OSError, MemoryError)
     return 1 if isinstance(error, known) else None
+
+
+def _loaded(homes: dict[str, str]) -> tuple[type[Exception], ...]:
+    return tuple(getattr(sys.modules[home], name) for home, name in homes.items() if home in sys.modules)

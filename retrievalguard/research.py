@@ -13,6 +13,8 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, TextColumn, track
 
+from retrievalguard import interrupts, preflight
+
 if TYPE_CHECKING:
     from models.datasets import ImageSet, Part
     from service.settings import Settings
@@ -30,10 +32,12 @@ def train(
     name: Annotated[str | None, typer.Option(help="The model's name; default: of the folder.")] = None,
 ) -> None:
     """Train an embedding network; the same command gives the same weights."""
+    preflight.check_output_folder(output, "--output")
     images = _dataset(data)
     with _extra():
         from models.training import Recipe
         from models.training import train as train_model
+    interrupts.raise_again()
 
     recipe = Recipe(sigma=sigma) if epochs is None else Recipe(sigma=sigma, epochs=epochs)
     command = f"retrievalguard train --data {data} --sigma {sigma!r}"
@@ -70,11 +74,16 @@ def evaluate(
     plot: Annotated[Path | None, typer.Option(help="Write the plot here: .png, .svg or .pdf.")] = None,
 ) -> None:
     """Certified Recall@1 of held-out queries, the same samples for every method."""
+    if json_file:
+        preflight.check_output(json_file, "--json")
+    if plot:
+        preflight.check_output(plot, "--plot", preflight.PLOTS)
     settings = _settings()
     _dataset(data)
     with _extra():
         from evaluation import certified_recall
         from evaluation import plot as plots
+    interrupts.raise_again()
 
     unknown = [name for name in method if name not in certified_recall.ROWS]
     if unknown:
@@ -119,6 +128,7 @@ def attack(
 
     from evaluation.attack import attack as run
 
+    interrupts.raise_again()
     report = run(
         data,
         settings,
@@ -135,6 +145,7 @@ def _settings() -> "Settings":
     from service.settings import Settings
 
     settings = Settings.from_environment()
+    preflight.check_model(settings.model)
 
     from service.process import own_process
 
