@@ -4,7 +4,6 @@ What a command needs is imported when it runs: `--help` loads neither torch nor 
 """
 
 import logging
-import signal
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -86,25 +85,16 @@ def serve(
     retriever = _open()
     settings = retriever.settings
 
-    import uvicorn
-
     from service.gallery.sources import sources
     from service.http.app import create_app
+    from service.http.server import serve as serve_http
 
     if demo and retriever.gallery.store.version() == 0:
         log.info("first start: embedding the digits for the demo gallery")
         found = sources("digits")
         # All or none: a start that is cut short starts again.
         retriever.intake.add(found, batch=len(found), progress=_adding, refused=_refused)
-    # uvicorn raises the signal again when it has shut down: by then there is nothing left to do.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    uvicorn.run(
-        create_app(retriever),
-        host=settings.host,
-        port=settings.port,
-        log_level="info",
-        timeout_graceful_shutdown=settings.shutdown_grace_seconds,
-    )
+    serve_http(create_app(retriever), settings)
 
 
 @app.command()

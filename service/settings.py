@@ -6,12 +6,30 @@ from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "RETRIEVALGUARD_"
 REDIS_SCHEMES = ("redis", "rediss", "unix")
 Positive = Annotated[int, Field(gt=0)]
+
+
+def _names(value: object) -> object:
+    """The names in comma-separated text."""
+    return (
+        tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
+    )
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 
 
 class SettingsError(Exception):
@@ -25,6 +43,9 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    allowed_hosts: Names = ()
+    cors_origins: Names = ()
+    root_path: Annotated[str, Field(pattern=r"^(/[\w.~-]+)*$")] = ""
     data_dir: Path = Path("data")
     model: str = "digits-cnn"
     sigma: Annotated[float, Field(gt=0)] | None = None
@@ -40,7 +61,12 @@ class Settings(BaseSettings):
     label_weight: Annotated[float, Field(ge=0, lt=1)] = 0.5
     gallery_samples: Positive = 1_024
 
+    max_connections: Positive = 1_024
+    idle_timeout_seconds: Positive = 15
     max_body_bytes: Positive = 10 * 2**20
+    max_bodies_bytes: Positive = 256 * 2**20
+    body_timeout_seconds: Positive = 30
+    parsing_threads: Positive = 1
     max_image_pixels: Positive = 25_000_000
     min_image_side: Positive = 8
     threads: Positive | None = None
@@ -64,6 +90,10 @@ class Settings(BaseSettings):
     def _within_limits(self) -> Self:
         if self.samples > self.samples_limit:
             raise ValueError(f"SAMPLES ({self.samples}) is over SAMPLES_LIMIT ({self.samples_limit})")
+        if self.max_body_bytes > self.max_bodies_bytes:
+            raise ValueError(
+                f"MAX_BODY_BYTES ({self.max_body_bytes}) is over MAX_BODIES_BYTES ({self.max_bodies_bytes})"
+            )
         return self
 
     @classmethod

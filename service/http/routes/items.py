@@ -23,7 +23,7 @@ def _known_item() -> Iterator[None]:
         raise ItemNotFound(f"{error}: see GET /gallery and `retrievalguard gallery list`") from error
 
 
-@router.get("/gallery/items/{item_id:path}/image", response_class=Response, responses=documented(404))
+@router.get("/gallery/images/{item_id:path}", response_class=Response, responses=documented(404))
 def item_image(item_id: str, retriever: Service) -> Response:
     """The image of an item, byte for byte as it was added."""
     with _known_item():
