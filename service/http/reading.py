@@ -84,8 +84,17 @@ class Parsing:
         """What `parse` returns or raises."""
         return await to_thread.run_sync(parse, limiter=self._limiter, abandon_on_cancel=True)
 
-    def check_json(self, body: bytes) -> None:
-        """Raises `BodyTooLarge` if `body` may hold more values than a query; costs a scan, not a parse."""
+    async def run_json(self, parse: Callable[[bytes], Parsed], body: bytes) -> Parsed:
+        """What `parse` makes of `body`; raises `BodyTooLarge` if that may hold more values than a query."""
+
+        def checked() -> Parsed:
+            self._check(body)
+            return parse(body)
+
+        return await self.run(checked)
+
+    def _check(self, body: bytes) -> None:
+        """Costs a scan, not a parse."""
         values = body.count(b",") + body.count(b"[") + body.count(b"{")
         if values > self._most_values:
             raise BodyTooLarge(

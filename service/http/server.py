@@ -28,7 +28,7 @@ log = logging.getLogger("retrievalguard")
 
 
 def serve(app: FastAPI, settings: Settings, sockets: list[socket.socket] | None = None) -> None:
-    """Serve `app`, which `create_app` made, until SIGTERM or SIGINT; a second one does not wait for what runs.
+    """Serve `app`, made by `create_app`, until SIGTERM or SIGINT; a second one does not wait for what runs.
 
     Sets how many files the process may open. Raises `SettingsError` if these are too few.
     """
