@@ -87,14 +87,14 @@ def serve(
 
     from service.gallery.sources import sources
     from service.http.app import create_app
-    from service.http.server import serve as serve_http
+    from service.http.server import run
 
     if demo and retriever.gallery.store.version() == 0:
         log.info("first start: embedding the digits for the demo gallery")
         found = sources("digits")
         # All or none: a start that is cut short starts again.
         retriever.intake.add(found, batch=len(found), progress=_adding, refused=_refused)
-    serve_http(create_app(retriever), settings)
+    run(create_app(retriever), settings)
 
 
 @app.command()

@@ -49,7 +49,7 @@ async def read_query(request: Request, max_bytes: int) -> QueryBody:
     elif kind == "multipart/form-data":
         image, given = await parsing.run(partial(_multipart, request.headers, body))
     elif kind == "application/json":
-        image, pixels, given = await parsing.run_json(_json, body)
+        image, pixels, given = await parsing.run(partial(_json, body), json=body)
     else:
         raise UnsupportedMediaType(
             f"cannot read {kind or 'a body without Content-Type'}: send image/png, image/jpeg or image/webp,"

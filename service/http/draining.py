@@ -2,7 +2,7 @@
 
 1. At once: /readyz and all new requests are answered with 503; the service still listens, so that whoever
    sends requests hears of it.
-2. After most of the grace: queries answer with what is certified so far.
+2. After half of the grace: queries answer with what is certified so far.
 3. At its end: what still runs is cut off, with 503 if its answer has not begun.
 """
 
@@ -18,7 +18,7 @@ from models import Stop
 from service.errors import ShuttingDown
 
 # Queries may go on for this share of the grace; the rest is for certifying and sending what there is.
-UNHURRIED = 0.75
+UNHURRIED = 0.5
 # How long to wait for those that are cut off: threads of other routes are waited for.
 LAST_WORDS_TICKS, TICK_SECONDS = 50, 0.02
 
@@ -66,7 +66,7 @@ class Draining:
 
     @contextmanager
     def hurrying(self, stop: Stop) -> Iterator[None]:
-        """Have `stop` be reached when most of the grace is over."""
+        """Have `stop` be reached when half of the grace is over."""
         self._stops.add(stop)
         if self._hurried:
             stop.hurry()

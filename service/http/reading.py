@@ -80,24 +80,19 @@ class Parsing:
         self._input_shape = input_shape
         self._most_values = prod(input_shape) + OTHER_VALUES
 
-    async def run(self, parse: Callable[[], Parsed]) -> Parsed:
-        """What `parse` returns or raises."""
-        return await to_thread.run_sync(parse, limiter=self._limiter, abandon_on_cancel=True)
+    async def run(self, parse: Callable[[], Parsed], json: bytes = b"") -> Parsed:
+        """What `parse` returns or raises. `json`: the body, if it is JSON.
 
-    async def run_json(self, parse: Callable[[bytes], Parsed], body: bytes) -> Parsed:
-        """What `parse` makes of `body`; raises `BodyTooLarge` if that may hold more values than a query."""
+        Raises `BodyTooLarge` if that may hold more values than a query; this costs a scan, not a parse.
+        """
 
         def checked() -> Parsed:
-            self._check(body)
-            return parse(body)
+            values = json.count(b",") + json.count(b"[") + json.count(b"{")
+            if values > self._most_values:
+                raise BodyTooLarge(
+                    f"the JSON body holds about {values} values: one query has `pixels` of the shape"
+                    f" {self._input_shape}, or an `image`, and options"
+                )
+            return parse()
 
-        return await self.run(checked)
-
-    def _check(self, body: bytes) -> None:
-        """Costs a scan, not a parse."""
-        values = body.count(b",") + body.count(b"[") + body.count(b"{")
-        if values > self._most_values:
-            raise BodyTooLarge(
-                f"the JSON body holds about {values} values: one query has `pixels` of the shape"
-                f" {self._input_shape}, or an `image`, and options"
-            )
+        return await to_thread.run_sync(checked, limiter=self._limiter, abandon_on_cancel=True)

@@ -27,7 +27,7 @@ LAST_WORDS = 1
 log = logging.getLogger("retrievalguard")
 
 
-def serve(app: FastAPI, settings: Settings, sockets: list[socket.socket] | None = None) -> None:
+def run(app: FastAPI, settings: Settings, sockets: list[socket.socket] | None = None) -> None:
     """Serve `app`, made by `create_app`, until SIGTERM or SIGINT; a second one does not wait for what runs.
 
     Sets how many files the process may open. Raises `SettingsError` if these are too few.

@@ -18,6 +18,8 @@ from tests.service.raw import exchange, head, many, received
 
 # How much longer than its grace a process may live: it closes its databases and unloads torch.
 MARGIN = 6
+# Half of it is for certifying what there is, on a machine that does other things as well.
+GRACE = 8
 STREAM = {"content-type": "image/png", "accept": "text/event-stream"}
 
 
@@ -72,7 +74,7 @@ def test_running_queries_are_answered_nothing_new_is_taken_and_the_process_exits
     assert "Traceback" not in server.log.read_text()
 
 
-@pytest.mark.parametrize("server", [2], indirect=True)
+@pytest.mark.parametrize("server", [GRACE], indirect=True)
 def test_queries_that_outlast_the_grace_answer_with_what_is_certified_so_far(
     server: Server, demo_retriever: Retriever
 ) -> None:
@@ -89,7 +91,7 @@ def test_queries_that_outlast_the_grace_answer_with_what_is_certified_so_far(
         *rounds, (name, last) = events(stream.result())
         none = fixed.result()
         assert server.process.wait(20) == 0
-    assert time.perf_counter() - started < 2 + MARGIN
+    assert time.perf_counter() - started < GRACE + MARGIN
     assert (name, bool(rounds)) == ("answer", True)
     for row, body in [*enumerate(response.json() for response in responses), (4, last)]:
         certificate = body["certificate"]
