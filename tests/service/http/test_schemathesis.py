@@ -1,4 +1,4 @@
-"""What schemathesis makes of the OpenAPI document with all of its checks: no request is answered with a 500."""
+"""What schemathesis makes of the OpenAPI document, with all of its checks: nothing is answered with a 500."""
 
 import re
 import subprocess
