@@ -43,9 +43,9 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    allowed_hosts: Names = ()
-    cors_origins: Names = ()
-    root_path: Annotated[str, Field(pattern=r"^(/[\w.~-]+)*$")] = ""
+    allowed_hosts: Names | None = None
+    cors_origins: Names | None = None
+    root_path: Annotated[str, Field(pattern=r"^(/[\w.~-]+)+$")] | None = None
     data_dir: Path = Path("data")
     model: str = "digits-cnn"
     sigma: Annotated[float, Field(gt=0)] | None = None

@@ -17,6 +17,7 @@ from service.http.limits import Limits
 from service.http.observe import Observe
 from service.http.probes import Latest
 from service.http.reading import Bodies, Parsing
+from service.http.root import RootPath
 from service.http.routes import gallery, items, model, page, retrieve, status
 from service.retriever import Retriever
 
@@ -36,7 +37,6 @@ def create_app(retriever: Retriever) -> FastAPI:
         version=version("retrievalguard"),
         summary="The nearest neighbour of an image, and the radius within which it cannot change.",
         lifespan=lifespan,
-        root_path=settings.root_path,
     )
     state = app.state
     state.retriever = retriever
@@ -55,6 +55,8 @@ def create_app(retriever: Retriever) -> FastAPI:
     app.add_middleware(Hosts, allowed=allowed_hosts(settings))
     app.add_middleware(Head)
     app.add_middleware(Observe, metrics=retriever.metrics)
+    if settings.root_path:
+        app.add_middleware(RootPath, root=settings.root_path)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -97,7 +97,7 @@ def _multipart(headers: Headers, body: bytes) -> tuple[bytes, dict[str, Any]]:
 
     try:
         return asyncio.run(parsed())
-    except (MultiPartException, KeyError) as error:
+    except (MultiPartException, LookupError, ValueError) as error:
         raise MalformedBody(f"the multipart body cannot be read: {error}") from error
 
 

@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 
 
 def route_path(scope: Scope) -> str:
-    """The path of a request below the root path, with or without which a proxy may have sent it."""
+    """The path of a request below the root path."""
     path: str = scope["path"]
     root: str = scope.get("root_path", "")
     return path[len(root) :] if root and path.startswith(f"{root}/") else path

@@ -9,13 +9,14 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from models.datasets import DATASETS
 from service.http.app import create_app
 from service.http.hosts import allowed_hosts
 from service.retriever import Retriever
 from service.settings import Settings
 from tests.service.processes import Server
 
-ITEM = "digits-0000"
+ITEM = DATASETS["digits"]("gallery").ids[0]
 
 
 def asked(app: FastAPI, method: str, path: str, **options: Any) -> httpx.Response:
@@ -124,7 +125,7 @@ def test_hosts_of_the_settings_take_the_place_of_the_default(app: FastAPI) -> No
 def test_by_default_the_hosts_are_those_of_loopback_where_it_listens_there(
     host: str, given: tuple[str, ...], allowed: tuple[str, ...]
 ) -> None:
-    assert allowed_hosts(Settings(host=host, allowed_hosts=given)) == allowed
+    assert allowed_hosts(Settings(host=host, allowed_hosts=given or None)) == allowed
 
 
 def test_names_in_the_environment_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +191,7 @@ def test_without_a_proxy_the_root_leads_to_the_documentation(demo_server: Server
     assert response.url.path == "/docs"
 
 
-@pytest.mark.parametrize("path", ["guard", "/guard/", "/", "/a//b", "https://a.example"])
+@pytest.mark.parametrize("path", ["guard", "/guard/", "/", "/a//b", "https://a.example", "/a b"])
 def test_a_root_path_that_is_none_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match="root_path"):
         Settings(root_path=path)
