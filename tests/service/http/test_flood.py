@@ -94,7 +94,6 @@ def test_health_and_queries_are_answered_while_bodies_that_cost_much_are_refused
     statuses, lives, query = flooded(demo_server, head(len(body), media) + body)
     assert statuses <= {400, 413, 415, 422}
     p95 = np.quantile(lives, 0.95)
-    print(f"{name}: {len(lives)} times /livez, p95 {p95 * 1000:.0f} ms; a query {query:.2f} s")
     assert p95 < LIVE
     assert query < ANSWERED
 
