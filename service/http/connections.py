@@ -73,7 +73,7 @@ class Connection(H11Protocol):
             first = next(iter(self._idle))
             del self._idle[first]
             if not first.at_work:
-                first.transport.abort()
+                first.transport.close()
                 return True
         return len(self.connections) <= self._most + SPARE
 

@@ -13,8 +13,8 @@ from service.errors import NotReady
 PROBES = ("/livez", "/readyz", "/metrics")
 # How long a probe waits for a check that it began, before it takes the result of the one before, in seconds.
 PATIENCE = 0.05
-# A result that is older tells nothing any more, in seconds.
-STALE = 30.0
+# A result that is older tells nothing any more, and who asks then has to wait for a new one, in seconds.
+STALE, PATIENCE_WITHOUT = 30.0, 5.0
 
 Result = TypeVar("Result")
 
@@ -34,7 +34,8 @@ def is_probe(scope: Scope) -> bool:
 class Latest(Generic[Result]):
     """The latest result of `check`, which runs in a thread of its own: at most one at a time.
 
-    Each request begins a check, unless one is under way, and waits for it no longer than `PATIENCE`.
+    Each request begins a check, unless one is under way, and waits for it no longer than `PATIENCE`; if there
+    is no result that tells anything, `PATIENCE_WITHOUT`.
     """
 
     def __init__(self, check: Callable[[], Result]) -> None:
@@ -44,21 +45,25 @@ class Latest(Generic[Result]):
         self._latest: asyncio.Task[Result] | None = None
         self._begun = self._latest_begun = 0.0
 
-    async def refresh(self) -> None:
-        """Begin a check, and wait for it a moment; how it ends is told by `get`."""
+    async def refresh(self, patience: float = PATIENCE) -> None:
+        """Begin a check, and wait for it so many seconds; how it ends is told by `get`."""
         if self._running is None:
             self._begun = asyncio.get_running_loop().time()
             self._running = asyncio.create_task(to_thread.run_sync(self._check, limiter=self._thread))
             self._running.add_done_callback(self._ended)
-        await asyncio.wait({self._running}, timeout=PATIENCE)
+        await asyncio.wait({self._running}, timeout=patience)
 
     async def get(self) -> Result:
         """The latest result; raises what the check raised, or `NotReady` if none has ended for `STALE`."""
-        await self.refresh()
-        age = asyncio.get_running_loop().time() - self._latest_begun
-        if self._latest is None or age > STALE:
+        await self.refresh(PATIENCE_WITHOUT if self._recent() is None else PATIENCE)
+        recent = self._recent()
+        if recent is None:
             raise NotReady("the latest check has not ended yet: the service is overloaded", retry_after=1)
-        return self._latest.result()
+        return recent.result()
+
+    def _recent(self) -> "asyncio.Task[Result] | None":
+        age = asyncio.get_running_loop().time() - self._latest_begun
+        return self._latest if age <= STALE else None
 
     def _ended(self, check: "asyncio.Task[Result]") -> None:
         self._running = None

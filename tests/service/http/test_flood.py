@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 
@@ -18,7 +19,7 @@ from tests.service.raw import Answer, alive, connect, exchange, head, is_closed,
 # Generous for a machine that does other things as well; docs/log.md has what was measured.
 LIVE, ANSWERED = 0.5, 5.0
 KEYS, REQUESTS = 100_000, 45
-CONNECTIONS, IDLE, BODY_TIMEOUT, BODIES = 40, 2, 3, 12 * 2**20
+CONNECTIONS, IDLE, BODY_TIMEOUT, BODIES = 40, 4, 3, 12 * 2**20
 URN = "urn:retrievalguard:problem:"
 
 
@@ -157,11 +158,12 @@ def send_until_closed(connection: socket.socket, drip: bytes) -> None:
 
 def test_connections_that_ask_nothing_make_room_for_others(narrow: Server) -> None:
     with many(narrow.url, 3 * CONNECTIONS) as connections:
-        assert narrow.client.get("/livez").status_code == 200
-        assert answer(narrow.client, digit(0))
-        assert sum(is_closed(connection) for connection in connections) >= 2 * CONNECTIONS
+        alive(narrow.url)
         assert not is_closed(connections[-1])
-        wait_for(lambda: all(is_closed(connection) for connection in connections), 3 * IDLE)
+        with httpx.Client(base_url=narrow.url) as client:
+            assert answer(client, digit(0))
+        wait_for(lambda: sum(is_closed(connection) for connection in connections) >= 2 * CONNECTIONS, 10)
+        wait_for(lambda: all(is_closed(connection) for connection in connections), 10)
 
 
 @pytest.mark.parametrize("drip", [b"G", b"x: y\r\n"])
@@ -192,9 +194,10 @@ def test_running_out_of_files_is_told_once_and_ends_when_there_are_some_again(na
     before = len(narrow.log.read_text())
     process = narrow.process.pid
     usual = resource.prlimit(process, resource.RLIMIT_NOFILE)
-    opened = max(int(path.name) for path in Path(f"/proc/{process}/fd").iterdir())
+    opened = {int(path.name) for path in Path(f"/proc/{process}/fd").iterdir()}
+    three_more = [number for number in range(max(opened) + 4) if number not in opened][2] + 1
     try:
-        resource.prlimit(process, resource.RLIMIT_NOFILE, (opened + 3, usual[1]))
+        resource.prlimit(process, resource.RLIMIT_NOFILE, (three_more, usual[1]))
         with many(narrow.url, 30):
             time.sleep(2.5)  # asyncio tries again every second
     finally:

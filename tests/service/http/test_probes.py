@@ -62,7 +62,8 @@ def test_while_a_check_runs_the_result_of_the_one_before_is_told() -> None:
 
 def test_without_a_result_it_is_not_ready() -> None:
     end = threading.Event()
-    told = asked(Latest(lambda: end.wait(10)), between=end.set)
+    with mock.patch.object(probes, "PATIENCE_WITHOUT", 0.1):
+        told = asked(Latest(lambda: end.wait(10)), between=end.set)
     assert isinstance(told[0], NotReady)
 
 
@@ -75,7 +76,7 @@ def test_a_result_that_is_too_old_is_none() -> None:
             end.wait(10)
         return 1
 
-    with mock.patch.object(probes, "STALE", 0.02):
+    with mock.patch.multiple(probes, STALE=0.02, PATIENCE_WITHOUT=0.1):
         told = asked(Latest(check), between=lambda: time.sleep(0.05))
         end.set()
     assert told[0] == 1

@@ -45,13 +45,13 @@ def draining(server: Server) -> bool:
     return "shutting down" in server.log.read_text()
 
 
-@pytest.mark.parametrize("server", [30], indirect=True)
+@pytest.mark.parametrize("server", [60], indirect=True)
 def test_running_queries_are_answered_nothing_new_is_taken_and_the_process_exits_0(
     server: Server, demo_retriever: Retriever
 ) -> None:
-    options = RetrieveOptions(max_samples=50_000, min_gain=0)
+    options = RetrieveOptions(max_samples=20_000, min_gain=0)
     with ThreadPoolExecutor(3) as pool:
-        running = [pool.submit(ask, server, row, 50_000) for row in range(3)]
+        running = [pool.submit(ask, server, row, 20_000) for row in range(3)]
         wait_for(lambda: at_work(server, 3))
         server.process.terminate()
         wait_for(lambda: draining(server))
