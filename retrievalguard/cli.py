@@ -6,7 +6,6 @@ What a command needs is imported when it runs: `--help` loads neither torch nor 
 import logging
 import logging.config
 import os
-import signal
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -129,8 +128,6 @@ def serve(
         found = images_of("digits")
         # All or none: a start that is cut short starts again.
         retriever.intake.add(found, batch=len(found.sources), progress=_adding)
-    # uvicorn raises the signal again when it has shut down: by then there is nothing left to do.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     run(create_app(retriever), settings, sockets)
 
 

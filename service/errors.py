@@ -2,7 +2,9 @@
 
 Problem                     the root: status, stable type, title, and a detail that says what to do next
 ├── MalformedBody           400  the body is not what its media type says
+├── HostNotAllowed          400  the Host header names a host that is not served here
 ├── ItemNotFound            404  no gallery item with this id
+├── RequestTimeout          408  the body was not there in time
 ├── GalleryEmpty            409  a query, and nothing to compare it with
 ├── BodyTooLarge            413  more bytes than the limit
 ├── ImageTooLarge           413  more pixels than the limit
@@ -15,8 +17,9 @@ Problem                     the root: status, stable type, title, and a detail t
 ├── InvalidOption           422  an option is unknown, given twice, or out of range
 ├── ModelFailure            500  the network returned something that is not a finite vector
 └── Unavailable                  not now; Retry-After says when to come back
-    ├── Overloaded          503  too many queries, or samples, are to be computed already
+    ├── Overloaded          503  too many requests, bytes, queries or samples are under way already
     ├── GalleryFailure      503  the gallery file cannot be read, or an item in it is damaged
+    ├── ShuttingDown        503  the service ends
     └── NotReady            503  the model or the gallery does not work
 """
 
@@ -40,6 +43,18 @@ class MalformedBody(Problem):
     """The body is not what its media type says."""
 
     status, slug, title = 400, "malformed-body", "Malformed body"
+
+
+class HostNotAllowed(Problem):
+    """The Host header is not one of `RETRIEVALGUARD_ALLOWED_HOSTS`."""
+
+    status, slug, title = 400, "host-not-allowed", "Host not allowed"
+
+
+class RequestTimeout(Problem):
+    """The body was not there within `RETRIEVALGUARD_BODY_TIMEOUT_SECONDS`."""
+
+    status, slug, title = 408, "request-timeout", "Request timeout"
 
 
 class ItemNotFound(Problem):
@@ -128,7 +143,7 @@ class Unavailable(Problem):
 
 
 class Overloaded(Unavailable):
-    """Too many queries, or samples, are to be computed already."""
+    """Too many requests, bytes of bodies, queries or samples are under way already."""
 
     status, slug, title = 503, "overloaded", "Overloaded"
 
@@ -137,6 +152,12 @@ class GalleryFailure(Unavailable):
     """The gallery file cannot be read, or an item in it is not what was stored."""
 
     status, slug, title = 503, "gallery-failure", "Gallery failure"
+
+
+class ShuttingDown(Unavailable):
+    """The service ends: nothing new is taken, and what runs has had its time."""
+
+    status, slug, title = 503, "shutting-down", "Shutting down"
 
 
 class NotReady(Unavailable):

@@ -1,5 +1,6 @@
 """The retriever: from an image to its nearest neighbour and certificate. Knows nothing of HTTP."""
 
+import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Self
@@ -66,6 +67,8 @@ class Retriever:
             padded=settings.label_weight > 0,
         )
         self._store = store
+        # Small files may be large images: more at once than there are workers would only fill the memory.
+        self._decoders = threading.BoundedSemaphore(self.smoothed.engine.workers)
 
         def count(event: Event) -> None:
             metrics.cache_failures.labels(event).inc()
@@ -141,12 +144,13 @@ class Retriever:
 
     def decode(self, content: bytes) -> NDArray[np.float32]:
         """The input tensor (C, H, W) of an image file; raises the image problems of `service.errors`."""
-        return decode_image(
-            content,
-            self.model.input_shape,
-            max_pixels=self.settings.max_image_pixels,
-            min_side=self.settings.min_image_side,
-        )
+        with self._decoders:
+            return decode_image(
+                content,
+                self.model.input_shape,
+                max_pixels=self.settings.max_image_pixels,
+                min_side=self.settings.min_image_side,
+            )
 
     def check(self) -> dict[str, str]:
         """Run the model and a search, for /readyz; raises what they raise."""

@@ -7,9 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.redis_url import fault
 
@@ -43,6 +51,16 @@ def _whole(least: int, most: int) -> FieldInfo:
     return bounds
 
 
+def _names(value: object) -> object:
+    """The names in comma-separated text."""
+    return (
+        tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
+    )
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
+
+
 class SettingsError(Exception):
     """The environment cannot be used; the message names the variable to mend."""
 
@@ -62,6 +80,9 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: Annotated[int, _whole(0, 65_535)] = DEFAULT_PORT
+    allowed_hosts: Names | None = None
+    cors_origins: Names | None = None
+    root_path: Annotated[str, Field(pattern=r"^(/[\w.~-]+)+$")] | None = None
     data_dir: Path = Path("data")
     log_format: Literal["auto", "text", "json"] = "auto"
     model: str = "digits-cnn"
@@ -80,7 +101,12 @@ class Settings(BaseSettings):
 
     max_name_length: Annotated[int, _whole(1, 10_000)] = 512
     max_metadata_bytes: Annotated[int, _whole(2, 2**24)] = 65_536
+    max_connections: Annotated[int, _whole(1, 100_000)] = 1_024
+    idle_timeout_seconds: Annotated[int, _whole(1, 86_400)] = 15
     max_body_bytes: Annotated[int, _whole(1, 2**31)] = 10 * 2**20
+    max_bodies_bytes: Annotated[int, _whole(1, 2**40)] = 256 * 2**20
+    body_timeout_seconds: Annotated[int, _whole(1, 86_400)] = 30
+    parsing_threads: Annotated[int, _whole(1, 64)] = 1
     max_image_pixels: Annotated[int, _whole(1, 1_000_000_000)] = 25_000_000
     min_image_side: Annotated[int, _whole(1, 65_535)] = 8
     threads: Annotated[int, _whole(1, 4_096)] | None = None
@@ -117,6 +143,10 @@ class Settings(BaseSettings):
     def _within_limits(self) -> Self:
         if self.samples > self.samples_limit:
             raise ValueError(f"SAMPLES ({self.samples}) is over SAMPLES_LIMIT ({self.samples_limit})")
+        if self.max_body_bytes > self.max_bodies_bytes:
+            raise ValueError(
+                f"MAX_BODY_BYTES ({self.max_body_bytes}) is over MAX_BODIES_BYTES ({self.max_bodies_bytes})"
+            )
         return self
 
     @classmethod

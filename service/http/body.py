@@ -1,15 +1,16 @@
 """The forms in which a query may arrive: a raw image, multipart with a part `image`, or JSON."""
 
+import asyncio
 import base64
 import binascii
 import json
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from fastapi import Request
-from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
@@ -39,15 +40,16 @@ async def read_query(request: Request, max_bytes: int) -> QueryBody:
     if request.headers.get("content-encoding", "identity") != "identity":
         raise UnsupportedMediaType("compressed bodies are not read: send the image as it is")
     body = await _read(request, max_bytes)
+    parsing = request.app.state.parsing
     image: bytes | None = None
     pixels: Any = None
     given: dict[str, Any] = {}
     if kind in MEDIA_TYPES.values():
         image = body
     elif kind == "multipart/form-data":
-        image, given = await _multipart(request, body)
+        image, given = await parsing.run(partial(_multipart, request.headers, body))
     elif kind == "application/json":
-        image, pixels, given = await run_in_threadpool(_json, body)
+        image, pixels, given = await parsing.run(partial(_json, body), json=body)
     else:
         raise UnsupportedMediaType(
             f"cannot read {kind or 'a body without Content-Type'}: send image/png, image/jpeg or image/webp,"
@@ -74,24 +76,29 @@ async def _read(request: Request, max_bytes: int) -> bytes:
     return bytes(body)
 
 
-async def _multipart(request: Request, body: bytes) -> tuple[bytes, dict[str, Any]]:
+def _multipart(headers: Headers, body: bytes) -> tuple[bytes, dict[str, Any]]:
     async def stream() -> AsyncGenerator[bytes, None]:
         yield body
 
+    async def parsed() -> tuple[bytes, dict[str, Any]]:
+        parser = MultiPartParser(
+            headers, stream(), max_files=1, max_fields=MAX_FIELDS, max_part_size=len(body) + 1
+        )
+        parser.spool_max_size = len(body) + 1  # never to a file: the body is in memory anyway
+        form: FormData = await parser.parse()
+        try:
+            image = form.get("image")
+            if not isinstance(image, UploadFile):
+                raise MalformedBody("multipart/form-data needs a file part named `image`")
+            fields = [(name, value) for name, value in form.multi_items() if name != "image"]
+            return await image.read(), dict(_once(fields))
+        finally:
+            await form.close()
+
     try:
-        form: FormData = await MultiPartParser(
-            request.headers, stream(), max_files=1, max_fields=MAX_FIELDS, max_part_size=len(body) + 1
-        ).parse()
-    except (MultiPartException, KeyError) as error:
+        return asyncio.run(parsed())
+    except (MultiPartException, LookupError, ValueError) as error:
         raise MalformedBody(f"the multipart body cannot be read: {error}") from error
-    try:
-        image = form.get("image")
-        if not isinstance(image, UploadFile):
-            raise MalformedBody("multipart/form-data needs a file part named `image`")
-        fields = [(name, value) for name, value in form.multi_items() if name != "image"]
-        return await image.read(), dict(_once(fields))
-    finally:
-        await form.close()
 
 
 def _json(body: bytes) -> tuple[bytes | None, Any, dict[str, Any]]:

@@ -45,6 +45,12 @@ def plain_response(status: int, detail: str, headers: dict[str, str] | None = No
     return JSONResponse(plain_document(status, detail), status, headers, media_type=MEDIA_TYPE)
 
 
+def problem_response(problem: Problem) -> JSONResponse:
+    """The answer to a request that `problem` ended."""
+    headers = {"Retry-After": str(problem.retry_after)} if isinstance(problem, Unavailable) else None
+    return JSONResponse(document(problem), problem.status, headers, media_type=MEDIA_TYPE)
+
+
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The problems of a route, for its OpenAPI description."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemBody"}}}
@@ -62,8 +68,7 @@ def install(app: FastAPI) -> None:
 async def _problem(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, Problem):
         raise error
-    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, Unavailable) else None
-    return JSONResponse(document(error), error.status, headers, media_type=MEDIA_TYPE)
+    return problem_response(error)
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:

@@ -77,11 +77,15 @@ class Server:
 
 
 @contextmanager
-def serving(data: Path, *arguments: str, **settings: object) -> Iterator[Server]:
-    """A server on the folder `data`, ready; ended at the end if it still runs."""
+def serving(data: Path, *arguments: str, files: int | None = None, **settings: object) -> Iterator[Server]:
+    """A server on the folder `data`, ready; ended at the end if it still runs.
+
+    files  how many it may open, if fewer than usual
+    """
     data.mkdir(parents=True, exist_ok=True)
     log = data / "server.log"
-    command = [EXECUTABLE, "serve", *arguments]
+    limit = [] if files is None else ["prlimit", f"--nofile={files}:{files}"]
+    command = [*limit, EXECUTABLE, "serve", *arguments]
     with (
         launched(command, environment(data, **settings), log) as (process, url),
         httpx.Client(base_url=url, timeout=60) as client,

@@ -25,7 +25,7 @@ def _known_item() -> Iterator[None]:
         raise GalleryFailure(str(error), retry_after=5) from error
 
 
-@router.get("/gallery/items/{item_id:path}/image", response_class=Response, responses=documented(404, 503))
+@router.get("/gallery/images/{item_id:path}", response_class=Response, responses=documented(404, 503))
 def item_image(item_id: str, retriever: Service) -> Response:
     """The image of an item, byte for byte as it was added."""
     with _known_item():
