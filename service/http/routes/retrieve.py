@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from service.http.accept import prefers_stream
 from service.http.body import read_query
 from service.http.dependencies import Service
 from service.http.problems import documented
@@ -69,6 +70,6 @@ async def retrieve(request: Request, retriever: Service) -> Response:
         )
         return retriever.retrieve(image, query.options, stop=stop, on_round=on_round)
 
-    if "text/event-stream" in request.headers.get("accept", ""):
+    if prefers_stream(request.headers.getlist("accept")):
         return await streamed(request, stop, answer, limiter)
     return await plain(request, stop, answer, limiter)
