@@ -8,7 +8,7 @@ from anyio import CapacityLimiter
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from service.http import problems
+from service.http import openapi, problems
 from service.http.observe import Observe
 from service.http.routes import gallery, items, model, page, retrieve, status
 from service.retriever import Retriever
@@ -27,6 +27,7 @@ def create_app(retriever: Retriever) -> FastAPI:
         version=version("retrievalguard"),
         summary="The nearest neighbour of an image, and the radius within which it cannot change.",
         lifespan=lifespan,
+        generate_unique_id_function=openapi.operation_id,
     )
     app.state.retriever = retriever
     # One thread more than may be admitted: it is the one that is told to come back later. Other routes have
@@ -36,4 +37,5 @@ def create_app(retriever: Retriever) -> FastAPI:
         app.include_router(routes.router)
     app.add_middleware(Observe, metrics=retriever.metrics)
     problems.install(app)
+    openapi.install(app)
     return app

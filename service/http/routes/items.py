@@ -8,8 +8,10 @@ from fastapi import APIRouter, Response
 from index import GalleryError
 from service.errors import ItemNotFound
 from service.http.dependencies import Service
+from service.http.forms import BINARY
 from service.http.problems import documented
 from service.http.schemas import ItemBody
+from service.images import MEDIA_TYPES
 
 router = APIRouter()
 
@@ -23,7 +25,12 @@ def _known_item() -> Iterator[None]:
         raise ItemNotFound(f"{error}: see GET /gallery and `retrievalguard gallery list`") from error
 
 
-@router.get("/gallery/items/{item_id:path}/image", response_class=Response, responses=documented(404))
+@router.get(
+    "/gallery/items/{item_id:path}/image",
+    response_class=Response,
+    responses=documented(404)
+    | {200: {"content": {media: {"schema": BINARY} for media in MEDIA_TYPES.values()}}},
+)
 def item_image(item_id: str, retriever: Service) -> Response:
     """The image of an item, byte for byte as it was added."""
     with _known_item():

@@ -3,6 +3,7 @@
 import sqlite3
 
 from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
 
 from service.errors import NotReady, Problem
 from service.http.dependencies import Service
@@ -27,7 +28,7 @@ def readyz(retriever: Service) -> Health:
         raise NotReady(f"the service cannot answer queries: {error}", retry_after=5) from error
 
 
-@router.get("/metrics", response_class=Response)
+@router.get("/metrics", response_class=PlainTextResponse)
 def metrics(retriever: Service) -> Response:
     """Prometheus metrics; docs/operations.md lists them."""
     retriever.snapshot()
