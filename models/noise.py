@@ -36,7 +36,7 @@ def grid_step(sigma: float) -> float:
     return 2.0 ** (max(math.ceil(math.log2(sigma)), 0) - 20)
 
 
-def on_grid(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+def on_grid(image: NDArray[np.floating], sigma: float) -> NDArray[np.float32]:
     """The `image` with every pixel moved to the grid, by at most half a step."""
     step = grid_step(sigma)
     moved: NDArray[np.float64] = np.rint(image.astype(np.float64) / step) * step

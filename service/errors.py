@@ -13,7 +13,7 @@ Problem                     the root: status, stable type, title, and a detail t
 ├── ImageDamaged            422  an image file that cannot be decoded to its end
 ├── ImageTooSmall           422  fewer pixels than the limit
 ├── ImageAnimated           422  more than one frame
-├── PixelsInvalid           422  `pixels` has the wrong shape, is not finite, or leaves [0, 1]
+├── PixelsInvalid           422  the wrong shape or type, not finite, or outside [0, 1]
 ├── InvalidOption           422  an option is unknown, given twice, or out of range
 ├── ModelFailure            500  the network returned something that is not a finite vector
 └── Unavailable                  not now; Retry-After says when to come back
@@ -112,7 +112,7 @@ class ImageAnimated(Problem):
 
 
 class PixelsInvalid(Problem):
-    """`pixels` has the wrong shape, is not finite, or leaves [0, 1]."""
+    """An input tensor of the wrong shape or type, not finite, or outside [0, 1]."""
 
     status, slug, title = 422, "pixels-invalid", "Invalid pixels"
 
@@ -123,9 +123,13 @@ class InvalidOption(Problem):
     status, slug, title = 422, "invalid-option", "Invalid option"
 
     def __init__(self, *errors: tuple[str, str]) -> None:
-        # The client's own name comes back, cut: an answer is not to be as long as what was sent.
-        named = [{"option": option[:64], "message": message} for option, message in errors]
+        named = [{"option": _cut(option), "message": message} for option, message in errors]
         super().__init__("; ".join(f"{e['option']}: {e['message']}" for e in named), errors=named)
+
+
+def _cut(name: str) -> str:
+    """A client's own name as it goes back: cut, so that the answer is short, and always Unicode."""
+    return name[:64].encode("utf-8", "replace").decode()
 
 
 class ModelFailure(Problem):

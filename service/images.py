@@ -51,6 +51,13 @@ def decode_image(
     return clipped
 
 
+def looks_like_an_image(content: bytes) -> bool:
+    """Whether the first bytes are those of a PNG, JPEG or WebP file, whole or not."""
+    return content.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")) or (
+        content[:4] == b"RIFF" and content[8:12] == b"WEBP"
+    )
+
+
 def media_type(content: bytes) -> str:
     """The media type of an image file, from its bytes; `NotAnImage` for anything else."""
     found = _identify(content).format or ""
@@ -94,26 +101,55 @@ def _planes(image: Image.Image, channels: int) -> list[Image.Image]:
     return [band.convert("F") for band in bands]
 
 
-def pixels_tensor(pixels: Any, shape: tuple[int, int, int]) -> NDArray[np.float32]:
-    """The model input given as nested lists of numbers: exactly C x H x W of them, finite, in [0, 1]."""
-    wanted = "x".join(map(str, shape))
-    malformed = f"pixels must be nested lists of {wanted} numbers, all rows of one length"
+def pixels_tensor(pixels: Any, shape: tuple[int, int, int]) -> NDArray[np.float64]:
+    """The model input given as nested lists of numbers: exactly C x H x W of them, finite, in [0, 1].
+
+    Nothing is rounded: which point of the noise's grid is nearest is decided on the numbers as they came.
+    """
+    malformed = f"pixels must be nested lists of {_written(shape)} numbers, all rows of one length"
     try:
         given = np.array(pixels, dtype=object)
         if not all(type(value) in (int, float, list) for value in given.reshape(-1)):
             raise PixelsInvalid(malformed)  # numpy would read text and booleans as numbers
         tensor = given.astype(np.float64)
-    except (ValueError, TypeError, OverflowError) as error:
+    except OverflowError as error:
+        raise PixelsInvalid(_NOT_FINITE) from error
+    except (ValueError, TypeError) as error:
         raise PixelsInvalid(malformed) from error
-    if tensor.shape != shape:
-        found = "x".join(map(str, tensor.shape)) or "a single number"
-        raise PixelsInvalid(f"pixels must have shape {wanted} (see GET /model), got {found}")
+    return input_tensor(tensor, shape)
+
+
+_NOT_FINITE = "pixels must be finite numbers, got NaN, infinity, or one beyond all floats"
+
+
+def input_tensor(pixels: object, shape: tuple[int, int, int]) -> NDArray[np.float64]:
+    """A copy of the model input that a caller brings: a numpy array (C, H, W) of floats in [0, 1].
+
+    Raises `PixelsInvalid`, which says what to do, for anything else.
+    """
+    if not isinstance(pixels, np.ndarray) or isinstance(pixels, np.ma.MaskedArray):
+        raise PixelsInvalid(
+            f"an image is the bytes of a file or a numpy array, got {type(pixels).__name__}: read the file,"
+            " Path(...).read_bytes(), or convert with numpy.asarray"
+        )
+    if pixels.dtype.kind != "f" or pixels.itemsize not in (4, 8):
+        raise PixelsInvalid(
+            f"pixels must be float32 or float64 in [0, 1], got {pixels.dtype}: divide 8-bit values by 255"
+        )
+    if pixels.shape != shape:
+        found = _written(pixels.shape) or "a single number"
+        raise PixelsInvalid(f"pixels must have shape {_written(shape)} (see GET /model), got {found}")
+    tensor = pixels.astype(np.float64)  # a copy: what is checked is what is certified
     if not np.isfinite(tensor).all():
-        raise PixelsInvalid("pixels must be finite numbers, got NaN or infinity")
+        raise PixelsInvalid(_NOT_FINITE)
     if tensor.min() < 0 or tensor.max() > 1:
         low, high = tensor.min(), tensor.max()
         raise PixelsInvalid(f"pixels must lie in [0, 1], got {low:g} to {high:g}: divide 8-bit values by 255")
-    return tensor.astype(np.float32)
+    return tensor
+
+
+def _written(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:

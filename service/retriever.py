@@ -181,7 +181,7 @@ class Retriever:
 
     def retrieve(
         self,
-        image: NDArray[np.float32] | bytes,
+        image: NDArray[np.floating] | bytes,
         options: RetrieveOptions | None = None,
         *,
         stop: Stop | None = None,
@@ -189,10 +189,11 @@ class Retriever:
     ) -> RetrieveResponse:
         """The nearest neighbour of `image` with its certificate.
 
-        `image` is an image file, or the input tensor itself: (C, H, W) float32 in [0, 1]. `on_round` is told
-        of every round of samples. `stop` may be cancelled from another thread; its deadline is the caller's
-        (default: that of `options`, from now). Raises `service.errors.Problem`: an image that cannot be read,
-        an option over its limit, an empty gallery, or too much to do already; `Abandoned` if cancelled.
+        `image` is an image file, or the input tensor itself: (C, H, W) float32 or float64 in [0, 1].
+        `on_round` is told of every round of samples. `stop` may be cancelled from another thread; its
+        deadline is the caller's (default: that of `options`, from now). Raises `service.errors.Problem`: an
+        image that cannot be read, an option over its limit, an empty gallery, or too much to do already;
+        `Abandoned` if cancelled.
         """
         started = time.perf_counter()
         options = options or RetrieveOptions()

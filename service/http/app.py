@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 
-from service.http import problems
+from service.http import openapi, problems
 from service.http.draining import Draining
 from service.http.head import Head
 from service.http.hosts import Hosts, allowed_hosts
@@ -37,6 +37,7 @@ def create_app(retriever: Retriever) -> FastAPI:
         version=version("retrievalguard"),
         summary="The nearest neighbour of an image, and the radius within which it cannot change.",
         lifespan=lifespan,
+        generate_unique_id_function=openapi.operation_id,
     )
     state = app.state
     state.retriever = retriever
@@ -66,4 +67,5 @@ def create_app(retriever: Retriever) -> FastAPI:
             expose_headers=["X-Request-Id", "Retry-After"],
         )
     problems.install(app)
+    openapi.install(app)
     return app

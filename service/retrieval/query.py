@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from certify import ANYTIME, TARGET_HORIZON, Terms
 from models import SmoothedModel
 from models.noise import on_grid
-from service.errors import InvalidOption, PixelsInvalid
+from service.errors import InvalidOption
+from service.images import input_tensor
 from service.retrieval.options import RetrieveOptions
 from service.settings import Settings
 
@@ -28,24 +29,21 @@ class Query:
 
 
 def checked(
-    image: NDArray[np.float32], options: RetrieveOptions, settings: Settings, smoothed: SmoothedModel
+    image: NDArray[np.floating], options: RetrieveOptions, settings: Settings, smoothed: SmoothedModel
 ) -> Query:
     """The query.
 
     Raises `PixelsInvalid`, or `InvalidOption`: it names an option over its limit, or two that do not go
     together.
     """
-    if image.shape != smoothed.model.input_shape or not np.isfinite(image).all():
-        raise PixelsInvalid(
-            f"an input tensor has the shape {smoothed.model.input_shape} and finite values, got {image.shape}"
-        )
+    pixels = input_tensor(image, smoothed.model.input_shape)
     samples = options.max_samples or settings.samples
     for option, value, limit in (
         ("max_samples", samples, settings.samples_limit),
         ("top_k", options.top_k, settings.top_k_limit),
     ):
         if value > limit:
-            raise InvalidOption((option, f"must be at most {limit} here, got {value}"))
+            raise InvalidOption((option, f"must be at most {limit} here"))
     if options.rule == "vote" and options.method != "cdf":
         raise InvalidOption(("method", f"rule vote has the method cdf only, got {options.method}"))
     for option in ("target_radius", "deadline_ms"):
@@ -65,4 +63,4 @@ def checked(
     )
     min_gain = settings.min_gain if options.min_gain is None else options.min_gain
     # One point of the grid, one query: its noise, its samples and its answers.
-    return Query(on_grid(image, smoothed.sigma), options, terms, samples, min_gain)
+    return Query(on_grid(pixels, smoothed.sigma), options, terms, samples, min_gain)

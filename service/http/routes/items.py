@@ -8,8 +8,10 @@ from fastapi import APIRouter, Response
 from index import GalleryError, ItemMissing
 from service.errors import GalleryFailure, ItemNotFound
 from service.http.dependencies import Service
+from service.http.forms import BINARY
 from service.http.problems import documented
 from service.http.schemas import ItemBody
+from service.images import MEDIA_TYPES
 
 router = APIRouter()
 
@@ -25,7 +27,12 @@ def _known_item() -> Iterator[None]:
         raise GalleryFailure(str(error), retry_after=5) from error
 
 
-@router.get("/gallery/images/{item_id:path}", response_class=Response, responses=documented(404, 503))
+@router.get(
+    "/gallery/images/{item_id:path}",
+    response_class=Response,
+    responses=documented(404, 503)
+    | {200: {"content": {media: {"schema": BINARY} for media in MEDIA_TYPES.values()}}},
+)
 def item_image(item_id: str, retriever: Service) -> Response:
     """The image of an item, byte for byte as it was added."""
     with _known_item():

@@ -2,6 +2,7 @@
 
 from anyio import to_thread
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
 
 from service.errors import NotReady, Problem
 from service.http.dependencies import Service
@@ -28,7 +29,7 @@ async def readyz(request: Request) -> Health:
         raise NotReady(f"the service cannot answer queries: {error}", retry_after=5) from error
 
 
-@router.get("/metrics", response_class=Response)
+@router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(request: Request, retriever: Service) -> Response:
     """Prometheus metrics; docs/operations.md lists them."""
     await request.app.state.gallery.refresh()  # what its newest version is; not more than a moment

@@ -323,7 +323,7 @@ def test_the_pixel_tensor_need_not_lie_on_the_8_bit_grid(
 ) -> None:
     pixels = np.random.default_rng(0).random((1, 8, 8))
     body = client.post("/retrieve", json={"pixels": pixels.tolist()}).json()
-    assert claims(body) == in_process(demo_retriever, pixels.astype(np.float32))
+    assert claims(body) == in_process(demo_retriever, pixels)
 
 
 def test_a_repeated_query_does_not_draw_other_samples(client: httpx.Client) -> None:

@@ -6,7 +6,6 @@ import sqlite3
 import uuid
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
 import httpx
@@ -21,7 +20,7 @@ from service.images import png
 from service.metrics import Metrics
 from service.retriever import Retriever
 from tests.service.processes import SAMPLES, Server, run_cli, serving, wait_for
-from tests.service.queries import Json, answer, digit, folder_of, picture, post, saved
+from tests.service.queries import answer, digit, folder_of, picture, post, saved
 
 GALLERY = DATASETS["digits"]("gallery")
 
@@ -208,17 +207,6 @@ def test_a_route_that_a_client_makes_up_makes_no_metric(demo_server: Server) -> 
 
 # --- documentation
 
-ROUTES = {
-    ("post", "/retrieve"),
-    ("get", "/gallery"),
-    ("get", "/gallery/items/{item_id}"),
-    ("get", "/gallery/images/{item_id}"),
-    ("get", "/model"),
-    ("get", "/livez"),
-    ("get", "/readyz"),
-    ("get", "/metrics"),
-}
-
 
 class Assets(HTMLParser):
     """What a page makes a browser load, and the text of its scripts and styles."""
@@ -250,60 +238,6 @@ def test_the_documentation_needs_no_other_host(demo_server: Server, page: str) -
         asset = demo_server.client.get(url)
         assert asset.status_code == 200
         assert asset.content
-
-
-def test_openapi_documents_every_route_and_nothing_else(client: httpx.Client) -> None:
-    schema = client.get("/openapi.json").json()
-    documented = {(method, path) for path, methods in schema["paths"].items() for method in methods}
-    assert documented == ROUTES
-    for path, methods in schema["paths"].items():
-        for method, operation in methods.items():
-            assert operation["description"], f"{method} {path} has no description"
-            assert "200" in operation["responses"]
-
-
-def references(value: Any) -> list[str]:
-    if isinstance(value, dict):
-        own = [value["$ref"]] if "$ref" in value else []
-        return own + [found for inner in value.values() for found in references(inner)]
-    return [found for inner in value for found in references(inner)] if isinstance(value, list) else []
-
-
-def test_every_reference_of_openapi_leads_somewhere(client: httpx.Client) -> None:
-    schema = client.get("/openapi.json").json()
-    assert references(schema)
-    for reference in references(schema):
-        found: Any = schema
-        for step in reference.removeprefix("#/").split("/"):
-            found = found[step]
-
-
-def test_every_error_that_openapi_documents_is_a_problem(client: httpx.Client) -> None:
-    paths = client.get("/openapi.json").json()["paths"]
-    for path, methods in paths.items():
-        for method, operation in methods.items():
-            errors = {s: r for s, r in operation["responses"].items() if int(s) >= 400}
-            for status, response in errors.items():
-                assert list(response["content"]) == ["application/problem+json"], f"{method} {path} {status}"
-    assert paths["/retrieve"]["post"]["responses"].keys() >= {"400", "409", "413", "415", "422", "503"}
-    assert "404" in paths["/gallery/items/{item_id}"]["get"]["responses"]
-    assert "404" in paths["/gallery/images/{item_id}"]["get"]["responses"]
-    assert "503" in paths["/readyz"]["get"]["responses"]
-
-
-def test_openapi_documents_every_body_form_and_option_of_a_query(client: httpx.Client) -> None:
-    operation: Json = client.get("/openapi.json").json()["paths"]["/retrieve"]["post"]
-    forms = operation["requestBody"]["content"]
-    images = {"image/png", "image/jpeg", "image/webp"}
-    assert forms.keys() == images | {"multipart/form-data", "application/json"}
-    options = {"top_k", "guarantee", "rule", "method", "alpha", "target_radius", "max_samples"} | {
-        "min_gain", "deadline_ms",
-    }  # fmt: skip
-    assert {parameter["name"] for parameter in operation["parameters"]} == options
-    for form in ("multipart/form-data", "application/json"):
-        assert forms[form]["schema"]["properties"].keys() - {"image", "pixels"} == options
-    for name in options:
-        assert forms["application/json"]["schema"]["properties"][name]["description"]
 
 
 # --- the id of a request
