@@ -152,6 +152,8 @@ def gallery_add(
     found = sources(source)
     with _retriever() as retriever:
         refused = retriever.intake.add(found, progress=_adding, refused=_refused)
+        if retriever.losses["gallery"].statement:
+            console.print(retriever.losses["gallery"].statement, style="yellow", markup=False)
         console.print(f"the gallery has {len(retriever.gallery.snapshot())} items")
     if refused:
         raise typer.Exit(1)

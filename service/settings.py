@@ -43,6 +43,7 @@ class Settings(BaseSettings):
     max_body_bytes: Positive = 10 * 2**20
     max_image_pixels: Positive = 25_000_000
     min_image_side: Positive = 8
+    shrink_warning: Annotated[float, Field(ge=1, le=1e6)] = 10
     threads: Positive | None = None
     max_queries: Positive = 256
     max_queued_samples: Positive = 4_000_000
