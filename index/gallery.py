@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.snapshot import Snapshot
-from index.store import GalleryError, GalleryStore, NewItem
+from index.store import GalleryError, GalleryStore, Item, NewItem
 
 
 class Gallery:
@@ -40,6 +40,11 @@ class Gallery:
                 if self._snapshot.version != self.store.version():
                     self._snapshot = self._load()
         return self._snapshot
+
+    def plain(self) -> tuple[list[Item], list[NDArray[np.float32]]]:
+        """Items and their vectors before blending, from one version: for galleries that leave some out."""
+        _, items, vectors = self.store.load(self._model)
+        return items, vectors
 
     def missing(self) -> list[str]:
         """Ids of the items that this model has not embedded yet: they are not searched until it has."""
