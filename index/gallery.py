@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import compress
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from index.failures import GalleryError
 from index.snapshot import Snapshot
-from index.store import GalleryStore, NewItem
+from index.store import GalleryStore, Item, Loaded, NewItem
 
 
 class Gallery:
@@ -37,13 +38,21 @@ class Gallery:
         self.store.close()
 
     def _load(self) -> Snapshot:
+        loaded = self._loaded()
+        self.damaged, self._unembedded = loaded.damaged, loaded.unembedded
+        return Snapshot(loaded.version, loaded.items, loaded.vectors, self._dimension, self._label_weight)
+
+    def _loaded(self) -> Loaded:
+        """The newest version; vectors that are not of this dimension, or not finite, count as none."""
         loaded = self.store.load(self._model)
         fits = [v.shape == (self._dimension,) and bool(np.isfinite(v).all()) for v in loaded.vectors]
-        items = list(compress(loaded.items, fits))
         odd = [item.id for item, fit in zip(loaded.items, fits, strict=True) if not fit]
-        self.damaged, self._unembedded = loaded.damaged, (*loaded.unembedded, *odd)
-        vectors = list(compress(loaded.vectors, fits))
-        return Snapshot(loaded.version, items, vectors, self._dimension, self._label_weight)
+        return replace(
+            loaded,
+            items=list(compress(loaded.items, fits)),
+            vectors=list(compress(loaded.vectors, fits)),
+            unembedded=(*loaded.unembedded, *odd),
+        )
 
     def snapshot(self) -> Snapshot:
         """The newest version, also when another process wrote it. Readers keep theirs: it never changes."""
@@ -52,6 +61,11 @@ class Gallery:
                 if self._snapshot.version != self.store.version():
                     self._snapshot = self._load()
         return self._snapshot
+
+    def plain(self) -> tuple[list[Item], list[NDArray[np.float32]]]:
+        """Items and their vectors before blending, from one version: for galleries that leave some out."""
+        loaded = self._loaded()
+        return loaded.items, loaded.vectors
 
     def missing(self) -> list[str]:
         """Ids of items without a sound vector by this model: they are not searched until it embeds them."""

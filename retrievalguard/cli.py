@@ -208,6 +208,8 @@ def gallery_add(
     with _retriever(settings) as retriever:
         report = retriever.intake.add(found, replace=replace, prune=prune, prefix=prefix, progress=_adding)
         _tell(report)
+        if retriever.losses["gallery"].statement:
+            console.print(retriever.losses["gallery"].statement, style="yellow", markup=False)
         console.print(f"the gallery has {len(retriever.gallery.snapshot())} items")
     if report.refused:
         raise typer.Exit(1)

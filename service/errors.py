@@ -13,6 +13,7 @@ Problem                     the root: status, stable type, title, and a detail t
 ├── ImageDamaged            422  an image file that cannot be decoded to its end
 ├── ImageTooSmall           422  fewer pixels than the limit
 ├── ImageAnimated           422  more than one frame
+├── ImageBlank              422  nothing is left of a picture when its transparency is laid over black
 ├── PixelsInvalid           422  the wrong shape or type, not finite, or outside [0, 1]
 ├── InvalidOption           422  an option is unknown, given twice, or out of range
 ├── ModelFailure            500  the network returned something that is not a finite vector
@@ -109,6 +110,12 @@ class ImageAnimated(Problem):
     """More than one frame: which one is the query?"""
 
     status, slug, title = 422, "image-animated", "Animated image"
+
+
+class ImageBlank(Problem):
+    """Nothing is left of a picture when its transparency is laid over black."""
+
+    status, slug, title = 422, "image-blank", "Nothing to see"
 
 
 class PixelsInvalid(Problem):

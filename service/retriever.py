@@ -1,5 +1,6 @@
 """The retriever: from an image to its nearest neighbour and certificate. Knows nothing of HTTP."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from certify import EmbeddingSpace, Method, Rule, Terms
 from index import Gallery, Snapshot, StoreFailure
-from models import EmbeddingModel, SmoothedModel, Stop, calibrated
+from models import EmbeddingModel, Purpose, SmoothedModel, Stop, calibrated
 from service.cache.answers import AnswerCache
 from service.cache.redis_store import RedisStore
 from service.cache.samples import SampleCache
@@ -18,7 +19,8 @@ from service.cache.sealed import CacheStore, Event
 from service.cache.sqlite_store import embedded_store
 from service.errors import GalleryEmpty, GalleryFailure
 from service.gallery.intake import Intake
-from service.images import decode_image
+from service.images import read_image
+from service.losses import Losses, Reason
 from service.metrics import Metrics
 from service.retrieval.answer import RetrieveResponse
 from service.retrieval.answering import Answering, OnRound, Question
@@ -31,6 +33,8 @@ from service.secret import noise_secret
 from service.settings import Settings
 from service.traffic.admission import Admission
 from service.traffic.turns import Turns
+
+log = logging.getLogger("retrievalguard")
 
 # A sample may be off by so much (l2) from h at its noisy input: float32 sums in another order where it stood
 # elsewhere in its batch. In batches as they are calibrated no difference was seen; across CPU kernels, 3e-6.
@@ -91,7 +95,9 @@ class Retriever:
         self.gallery = Gallery(
             settings.data_dir / "gallery.sqlite3", embedding, model.dimension, settings.label_weight
         )
-        self.intake = Intake(self.gallery, self.smoothed, self.decode, settings.gallery_samples)
+        purposes: tuple[Purpose, ...] = ("query", "gallery")
+        self.losses = {purpose: self._tally(purpose) for purpose in purposes}
+        self.intake = Intake(self.gallery, self.smoothed, self._decode_item, settings.gallery_samples)
         self.intake.embed_missing(progress)
 
     @classmethod
@@ -144,13 +150,29 @@ class Retriever:
 
     def decode(self, content: bytes) -> NDArray[np.float32]:
         """The input tensor (C, H, W) of an image file; raises the image problems of `service.errors`."""
+        return self._decode(content, "query")
+
+    def _decode_item(self, content: bytes) -> NDArray[np.float32]:
+        return self._decode(content, "gallery")
+
+    def _decode(self, content: bytes, purpose: Purpose) -> NDArray[np.float32]:
         with self._decoders:
-            return decode_image(
+            picture = read_image(
                 content,
                 self.model.input_shape,
                 max_pixels=self.settings.max_image_pixels,
                 min_side=self.settings.min_image_side,
             )
+        losses = self.losses[purpose]
+        if losses.add(picture) and purpose == "query":  # of items, who adds them tells the sum
+            log.warning("the first query that the model was not trained for: %s", losses.statement)
+        return picture.tensor
+
+    def _tally(self, purpose: Purpose) -> Losses:
+        def count(reason: Reason) -> None:
+            self.metrics.outside_domain.labels(purpose, reason).inc()
+
+        return Losses(self.model.manifest, self.settings.shrink_warning, count)
 
     def check(self) -> dict[str, str]:
         """Run the model and a search, for /readyz; raises what they raise."""

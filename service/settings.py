@@ -109,6 +109,7 @@ class Settings(BaseSettings):
     parsing_threads: Annotated[int, _whole(1, 64)] = 1
     max_image_pixels: Annotated[int, _whole(1, 1_000_000_000)] = 25_000_000
     min_image_side: Annotated[int, _whole(1, 65_535)] = 8
+    shrink_warning: Annotated[float, Field(ge=1, le=1e6)] = 10
     threads: Annotated[int, _whole(1, 4_096)] | None = None
     max_queries: Annotated[int, _whole(1, 100_000)] = 256
     max_queued_samples: Annotated[int, _whole(1, 10**12)] = 4_000_000

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from certify import Guarantee, Method, Rule
-from models import Measured
+from models import Domain, Measured
 
 
 class ItemBody(BaseModel):
@@ -45,7 +45,7 @@ class ForwardPassBody(BaseModel):
 
 
 class ModelBody(BaseModel):
-    """The model that is served."""
+    """The model that is served; `warnings` tell what images lose on their way to it."""
 
     name: str
     digest: str
@@ -55,6 +55,8 @@ class ModelBody(BaseModel):
     radius_unit: str
     forward_pass: ForwardPassBody
     defaults: Defaults
+    trained_on: Domain
+    warnings: list[str]
 
 
 class Health(BaseModel):

@@ -23,12 +23,13 @@ WATCHED += ("os.posix_spawn", "os.fork", "os.exec")
 
 LIFE = f"""
 import json, os, sys
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 seen = []
 
 def watch(event, arguments):
     if event in {WATCHED!r}:
         seen.append([event, repr(arguments[1 if event == "socket.connect" else 0])])
-    elif event == "open" and isinstance(arguments[0], str) and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+    elif event == "open" and isinstance(arguments[0], str) and arguments[2] & WRITING:
         seen.append(["write", os.path.abspath(arguments[0])])
     elif event == "os.mkdir":
         seen.append(["write", os.path.abspath(arguments[0])])

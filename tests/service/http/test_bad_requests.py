@@ -105,7 +105,7 @@ def streamed(size: int) -> Iterator[bytes]:
 OVER = 10 * 2**20 + 65_536
 IMAGES = {
     "text": Bad(415, "not-an-image", "PNG, JPEG or WebP", raw(b"hello, I am no image")),
-    "a PNG signature and no more": Bad(415, "not-an-image", "", raw(digit(0)[:8])),
+    "a PNG signature and no more": Bad(422, "image-damaged", "again", raw(digit(0)[:8])),
     "PNG cut off": Bad(422, "image-damaged", "again", raw(saved(NOISE, "PNG")[:-2000])),
     "JPEG cut off": Bad(422, "image-damaged", "again", raw(saved(NOISE, "JPEG")[:-900], "image/jpeg")),
     "WebP cut off": Bad(422, "image-damaged", "again", raw(saved(NOISE, "WEBP")[:-900], "image/webp")),
