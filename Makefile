@@ -32,7 +32,7 @@ serve: install  ## the demo: the digits gallery on http://127.0.0.1:8000
 	$(BIN)/retrievalguard serve --demo
 
 test: $(VENV)/.installed-dev  ## the whole suite, with a real server and a real Redis
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadgroup
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from models.datasets import DATASETS, ImageSet
-from service.gallery.sources import Source, sources
+from service.gallery.sources import sources
 from service.retriever import Retriever
 from service.settings import Settings
 
@@ -23,14 +23,10 @@ def workbench(data: str, settings: Settings) -> Iterator[Retriever]:
         fixed = {"data_dir": Path(folder), "secret": SECRET, "redis_url": None}
         retriever = Retriever.open(Settings.model_validate(settings.model_dump() | fixed))
         try:
-            retriever.intake.add(sources(data), refused=_fail)
+            retriever.intake.add(sources(data))
             yield retriever
         finally:
             retriever.close()
-
-
-def _fail(source: Source, error: Exception) -> None:
-    raise error
 
 
 def held_out(data: str, count: int) -> ImageSet:

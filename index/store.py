@@ -136,6 +136,11 @@ class GalleryStore:
         id_, label, metadata = self._one("SELECT id, label, metadata FROM items WHERE id = ?", id_)
         return Item(id_, label, json.loads(metadata))
 
+    def ids(self) -> list[str]:
+        """All ids, in the order in which they were added."""
+        with self._lock:
+            return [row[0] for row in self._db.execute("SELECT id FROM items ORDER BY row")]
+
     def image(self, id_: str) -> tuple[bytes, str]:
         """The image file of an item as it was added, and its media type; `GalleryError` if not there."""
         content, media_type = self._one("SELECT image, media_type FROM items WHERE id = ?", id_)

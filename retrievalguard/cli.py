@@ -18,8 +18,10 @@ from rich.progress import track
 from retrievalguard import __version__, research
 
 if TYPE_CHECKING:
-    from service.gallery.sources import Source
+    from service.gallery.findings import Source
+    from service.gallery.intake import AddReport
     from service.retriever import Retriever
+    from service.settings import Settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -58,11 +60,15 @@ def _retriever() -> "Iterator[Retriever]":
         retriever.close()
 
 
-def _open() -> "Retriever":
-    """A retriever that has this process to itself."""
+def _settings() -> "Settings":
     from service.settings import Settings
 
-    settings = Settings.from_environment()  # before torch is loaded: a mistake is told at once
+    return Settings.from_environment()
+
+
+def _open() -> "Retriever":
+    """A retriever that has this process to itself."""
+    settings = _settings()  # before torch is loaded: a mistake is told at once
 
     from service.process import own_process
     from service.retriever import Retriever
@@ -95,7 +101,7 @@ def serve(
         log.info("first start: embedding the digits for the demo gallery")
         found = sources("digits")
         # All or none: a start that is cut short starts again.
-        retriever.intake.add(found, batch=len(found), progress=_adding, refused=_refused)
+        retriever.intake.add(found, batch=len(found.sources), progress=_adding)
     # uvicorn raises the signal again when it has shut down: by then there is nothing left to do.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(
@@ -143,17 +149,30 @@ def retrieve(
 @gallery_app.command("add")
 def gallery_add(
     source: Annotated[
-        str, typer.Argument(help="A folder per label, a .csv or .jsonl of path,label,metadata, or `digits`.")
+        list[str],
+        typer.Argument(help="A folder per label, a .csv or .jsonl of path,label,metadata, or `digits`."),
     ],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace items that are there with another image or label.")
+    ] = False,
+    prefix: Annotated[str, typer.Option(help="Put this before every id.")] = "",
+    prune: Annotated[
+        bool,
+        typer.Option("--prune", help="Delete items (whose id begins with the prefix) that the source lacks."),
+    ] = False,
 ) -> None:
-    """Add images. What is there already, unchanged, is left alone; images that cannot be read are named."""
+    """Add images, and say what became of each: added, replaced, unchanged, refused or skipped."""
+    from service.gallery.check import ItemRules
     from service.gallery.sources import sources
 
-    found = sources(source)
+    settings = _settings()
+    rules = ItemRules(settings.max_name_length, settings.max_metadata_bytes)
+    found = sources(*source, rules=rules, prefix=prefix)
     with _retriever() as retriever:
-        refused = retriever.intake.add(found, progress=_adding, refused=_refused)
+        report = retriever.intake.add(found, replace=replace, prune=prune, prefix=prefix, progress=_adding)
+        _tell(report)
         console.print(f"the gallery has {len(retriever.gallery.snapshot())} items")
-    if refused:
+    if report.refused:
         raise typer.Exit(1)
 
 
@@ -161,8 +180,12 @@ def _adding(found: "Iterable[Source]") -> "Iterable[Source]":
     return track(found, "adding to the gallery", console=console)
 
 
-def _refused(source: "Source", error: Exception) -> None:
-    console.print(f"not added: {source.item.id}: {error}", style="red", markup=False)
+def _tell(report: "AddReport") -> None:
+    for refusal in report.refused:
+        console.print(f"refused: {refusal.place}: {refusal.reason}", style="red", markup=False)
+    for warning in report.warnings:
+        console.print(f"warning: {warning}", style="yellow", markup=False)
+    console.print(str(report), markup=False)
 
 
 @gallery_app.command("list")
@@ -206,7 +229,7 @@ def _status(error: Exception) -> int | None:
     from index import GalleryError
     from models import ModelError, VariantError
     from service.errors import Problem
-    from service.gallery.sources import ImportFailure
+    from service.gallery.findings import ImportFailure
 
     known = (Problem, ModelError, VariantError, GalleryError, ImportFailure, OSError)
     return 1 if isinstance(error, known) else None

@@ -40,6 +40,8 @@ class Settings(BaseSettings):
     label_weight: Annotated[float, Field(ge=0, lt=1)] = 0.5
     gallery_samples: Positive = 1_024
 
+    max_name_length: Positive = 512
+    max_metadata_bytes: Positive = 65_536
     max_body_bytes: Positive = 10 * 2**20
     max_image_pixels: Positive = 25_000_000
     min_image_side: Positive = 8

@@ -226,8 +226,10 @@ OPEN = """
 import pathlib
 from retrievalguard import Retriever, Settings
 from service.gallery.sources import sources
+import dataclasses
+found = sources("digits")
 retriever = Retriever.open(Settings(data_dir=pathlib.Path({data!r}), samples=256, gallery_samples=128))
-retriever.intake.add(sources("digits")[:8], refused=print)
+retriever.intake.add(dataclasses.replace(found, sources=found.sources[:8]))
 retriever.retrieve(numpy.zeros(retriever.model.input_shape, numpy.float32))
 retriever.close()
 """
