@@ -89,9 +89,7 @@ def test_the_gallery_without_an_item_is_the_one_from_which_it_was_deleted(
 
 def test_recall_is_what_it_must_be_where_that_is_known(tmp_path: Path) -> None:
     """Two labels of two alike, and one item that has no mate: four of five can be right, and are."""
-    files = {
-        f"{label}/{seed}.png": noisy_digit(row_of(label), seed) for label in ("0", "1") for seed in range(2)
-    }
+    files = {f"{label}/{seed}.png": noisy_digit(row_of(label), seed) for label in "01" for seed in range(2)}
     settings = filled(tmp_path, files | {"4/0.png": noisy_digit(row_of("4"), 0)})
     report = leave_one_out(settings, PLAN, queries=100)
     assert report["recall_at_1"] == {"base": 0.8, "smoothed": 0.8, "vote": 0.8}
