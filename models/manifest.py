@@ -104,7 +104,8 @@ class Manifest(_Strict):
     def digest(self, arithmetic: str = "float32") -> str:
         """`sha256:...` of all that decides the value of h: not the name, σ or the way of training.
 
-        The `arithmetic` is part of it (`models.passes.variants`): another precision is another function.
+        The `arithmetic` is part of it: another precision, other kernels or other code are another function.
+        `models.passes.variants.Variant.digest` says which; without it this names a model, not what runs.
         """
         fields = self.model_dump_json(include={"architecture", "input_shape", "normalization", "weights"})
         named = f"retrievalguard model 1 {arithmetic} {fields}"

@@ -37,7 +37,11 @@ def grid_step(sigma: float) -> float:
 
 
 def on_grid(image: NDArray[np.floating], sigma: float) -> NDArray[np.float32]:
-    """The `image` with every pixel moved to the grid, by at most half a step."""
+    """The `image`, float32 or float64, with every pixel moved to the grid: by at most half a step.
+
+    Exactly so for pixels in [0, 1], as dividing by a power of two is exact. A float64 image must come as it
+    is: rounded to float32 first, its pixels would move by up to .53 steps.
+    """
     step = grid_step(sigma)
     moved: NDArray[np.float64] = np.rint(image.astype(np.float64) / step) * step
     return moved.astype(np.float32)

@@ -68,7 +68,9 @@ def main(*, upgrade: bool) -> None:
 
 def pins(files: Iterable[Path]) -> str:
     """What the files pin, a line NAME==VERSION for each package; of two builds of a version, the one of PyPI."""
-    found = {name: version.partition("+")[0] for file in files for name, version in PIN.findall(file.read_text())}
+    found = {
+        name: version.partition("+")[0] for file in files for name, version in PIN.findall(file.read_text())
+    }
     return "".join(f"{name}=={version}\n" for name, version in found.items())
 
 
@@ -91,7 +93,15 @@ def fetched(requirement: str, folder: Path) -> Path:
     """The folder, with the wheel of the requirement that pip found."""
     run(
         *("-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--dest", folder),
-        *("--only-binary", ":all:", "--python-version", "3.11", "--platform", "manylinux_2_28_x86_64", requirement),
+        *(
+            "--only-binary",
+            ":all:",
+            "--python-version",
+            "3.11",
+            "--platform",
+            "manylinux_2_28_x86_64",
+            requirement,
+        ),
     )
     return folder
 

@@ -211,7 +211,7 @@ class Retriever:
     ) -> RetrieveResponse:
         """The nearest neighbour of `image` with its certificate.
 
-        `image` is an image file, or the input tensor itself: (C, H, W) float32 or float64 in [0, 1].
+        `image` is an image file, or the input tensor itself: (C, H, W) in [0, 1], float32 or float64.
         `on_round` is told of every round of samples. `stop` may be cancelled from another thread; its
         deadline is the caller's (default: that of `options`, from now). Raises `service.errors.Problem`: an
         image that cannot be read, an option over its limit, an empty gallery, or too much to do already;

@@ -57,7 +57,7 @@ def arithmetic(precision: Precision, ranges: Sequence[float]) -> str:
     needed = {"float32": "FP32", "bfloat16": "BF16", "int8": "INT8"}[precision]
     if needed not in capabilities:
         raise VariantUnavailable(f"this processor has no instructions for {precision}")
-    name = f"{precision} openvino {version} {processor()}"
+    name = f"{precision} openvino {version} numpy {np.__version__} {processor()}"
     if precision == "int8":
         # What is not int8 runs in the smaller type that the processor has.
         name += f" {_rest(capabilities)} {' '.join(map(repr, ranges))}"

@@ -1,7 +1,8 @@
 """Forward passes: the ways to run one network, each an h of its own.
 
-Another order of additions, or another precision, is another function. So the name of the arithmetic is part
-of the model digest: what is served, what embedded the gallery and what is certified are one and the same h.
+Another order of additions, or another precision, is another function. So the arithmetic (versions and
+processor included) and the code of the network, its passes and the noise are part of the model digest: what
+is served, what embedded the gallery and what is certified are one and the same h.
 """
 
 import copy
@@ -14,10 +15,11 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from models.code import embedding_code
 from models.model import EmbeddingModel
 from models.networks.convolutional import ConvolutionalEmbedding, normalized
 from models.passes import openvino
-from models.passes.processor import processor
+from models.passes.kernels import torch_kernels
 
 Images = NDArray[np.float32]
 # Images (B, C, H, W) to embeddings (B, d), for one fixed B, on one thread, by one caller at a time.
@@ -38,8 +40,12 @@ class Variant:
     build: Callable[[EmbeddingModel, int], ForwardPass]
 
     def digest(self, model: EmbeddingModel) -> str:
-        """`sha256:...` of all that decides the value of this h."""
-        return model.manifest.digest(self.arithmetic(model))
+        """`sha256:...` of all that decides the value of this h, and of its samples but for σ and secret.
+
+        The code that draws samples is part of it too, so that all that is keyed by the digest (noise, cached
+        samples, gallery vectors, the calibration) is of this version of the program.
+        """
+        return model.manifest.digest(f"{self.arithmetic(model)} code {embedding_code()}")
 
 
 def fold_batch_norm(network: ConvolutionalEmbedding) -> ConvolutionalEmbedding:
@@ -82,8 +88,8 @@ def _torch_bfloat16(model: EmbeddingModel, batch: int) -> ForwardPass:
     return _in_torch(folded, torch.contiguous_format)
 
 
-def _torch_bfloat16_arithmetic(model: EmbeddingModel) -> str:
-    return f"bfloat16 torch {torch.__version__} {processor()}"
+def _torch_arithmetic(name: str) -> Callable[[EmbeddingModel], str]:
+    return lambda model: f"{name} {torch_kernels()}"
 
 
 def _in_openvino(precision: openvino.Precision) -> Callable[[EmbeddingModel, int], ForwardPass]:
@@ -100,10 +106,10 @@ def _in_openvino_arithmetic(precision: openvino.Precision) -> Callable[[Embeddin
 
 # From the nearest to the textbook to the farthest.
 VARIANTS = (
-    Variant("eager", lambda model: "float32", _eager),
-    Variant("folded", lambda model: "float32 folded", _folded),
-    Variant("channels-last", lambda model: "float32 folded channels-last", _channels_last),
-    Variant("torch-bfloat16", _torch_bfloat16_arithmetic, _torch_bfloat16),
+    Variant("eager", _torch_arithmetic("float32"), _eager),
+    Variant("folded", _torch_arithmetic("float32 folded"), _folded),
+    Variant("channels-last", _torch_arithmetic("float32 folded channels-last"), _channels_last),
+    Variant("torch-bfloat16", _torch_arithmetic("bfloat16 folded"), _torch_bfloat16),
     *(
         Variant(f"openvino-{precision}", _in_openvino_arithmetic(precision), _in_openvino(precision))
         for precision in openvino.PRECISIONS

@@ -81,8 +81,10 @@ class Engine:
         """About how long all that is promised would take, if all of it were drawn."""
         return self._queue.promised * self._seconds_a_sample / self.workers
 
-    def stream(self, image: NDArray[np.float32], purpose: Purpose = "query") -> Stream:
+    def stream(self, image: NDArray[np.floating], purpose: Purpose = "query") -> Stream:
         """The stream of samples of `image` (C, H, W), put on the grid: one point of it, one stream.
+
+        An image that is on the grid stays as it is.
 
         Raises `ValueError` on an image of another shape.
         """

@@ -55,7 +55,7 @@ class SmoothedModel:
     def blur(self) -> float:
         """How much nearer two inputs may be (l2) than the grid points at which they are sampled.
 
-        Each is moved by at most half a step in every pixel.
+        Each is moved by at most half a step in every pixel, be it given in float32 or in float64.
         """
         return grid_step(self.sigma) * math.sqrt(math.prod(self.model.input_shape))
 
@@ -64,7 +64,7 @@ class SmoothedModel:
         self.engine.close()
 
     def sample(
-        self, image: NDArray[np.float32], first: int, last: int, purpose: Purpose = "query"
+        self, image: NDArray[np.floating], first: int, last: int, purpose: Purpose = "query"
     ) -> NDArray[np.float32]:
         """Samples ((last - first) * CHUNK, d) of chunks `first` to `last` - 1 for `image` (C, H, W).
 
@@ -72,7 +72,7 @@ class SmoothedModel:
         """
         return self.engine.draw(self.engine.stream(image, purpose), first, last)
 
-    def first(self, image: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    def first(self, image: NDArray[np.floating], count: int) -> NDArray[np.float32]:
         """The first `count` samples (count, d) of a query with the pixels `image` (C, H, W)."""
         return self.sample(image, 0, chunks(count))[:count]
 
@@ -87,7 +87,7 @@ class SmoothedModel:
         """A pass of this object's own: those of the engine belong to its workers."""
         return self.calibration.build(self.model)
 
-    def mean(self, image: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    def mean(self, image: NDArray[np.floating], count: int) -> NDArray[np.float32]:
         """The gallery vector (d,) of `image`: the mean of `count` samples, rounded up to whole chunks."""
         samples = self.sample(image, 0, chunks(count), "gallery")
         mean: NDArray[np.float64] = samples.mean(axis=0, dtype=np.float64)

@@ -16,7 +16,7 @@ from service.settings import Settings
 
 @dataclass(frozen=True)
 class Query:
-    """The input tensor (C, H, W), what was asked of it, and the most samples it may cost.
+    """The input tensor (C, H, W) on the grid, what was asked of it, and the most samples it may cost.
 
     `min_gain`: a share by which many more samples have to be expected to raise the radius.
     """
@@ -31,7 +31,7 @@ class Query:
 def checked(
     image: NDArray[np.floating], options: RetrieveOptions, settings: Settings, smoothed: SmoothedModel
 ) -> Query:
-    """The query.
+    """The query; `image` (C, H, W) in float32 or float64, as it was given.
 
     Raises `PixelsInvalid`, or `InvalidOption`: it names an option over its limit, or two that do not go
     together.

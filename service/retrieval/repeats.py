@@ -21,14 +21,9 @@ from service.retrieval.answering import Answering, Question
 from service.retrieval.looks import check_wanted
 from service.traffic.single_flight import SingleFlight
 
+LIBRARIES = (f"numpy {numpy.__version__}", f"scipy {scipy.__version__}", f"faiss {FAISS_VERSION}")
 # A certificate from before a mistake was mended must not be served as one of today's.
-CODE = code_digest(
-    certify,
-    index,
-    models,
-    service,
-    libraries=(f"numpy {numpy.__version__}", f"scipy {scipy.__version__}", f"faiss {FAISS_VERSION}"),
-)
+CODE = code_digest(certify, index, models, service, libraries=LIBRARIES)
 
 
 def answer_key(

@@ -5,6 +5,7 @@ And it lies with the pixels on a grid on which float32 adds exactly: the sum tel
 
 import itertools
 import struct
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -276,6 +277,33 @@ def test_a_pixel_moves_to_the_grid_by_at_most_half_a_step(pixels: list[float], s
     assert np.array_equal(moved / step, np.rint(moved / step))
     assert ((moved >= 0) & (moved <= 1)).all()
     assert np.array_equal(on_grid(moved, sigma), moved)
+
+
+@given(
+    pixels=st.lists(st.floats(0, 1), min_size=1, max_size=30),
+    sigma=st.sampled_from(SIGMAS),
+)
+@seeded
+def test_a_pixel_given_in_float64_moves_by_at_most_half_a_step_too(pixels: list[float], sigma: float) -> None:
+    image, step = np.array(pixels), grid_step(sigma)
+
+    moved = on_grid(image, sigma)
+
+    assert moved.dtype == np.float32
+    for pixel, point in zip(pixels, moved.tolist(), strict=True):
+        assert abs(Fraction(point) - Fraction(pixel)) <= Fraction(step) / 2
+
+
+def test_rounded_to_float32_first_it_would_move_farther() -> None:
+    """The control: beside 1/2, float32 is as fine as 2^-24, a sixteenth of a step."""
+    step = grid_step(0.25)
+    image = np.array([(2**19 + 1.5) * step - step / 40])  # below the middle by less than float32 can tell
+
+    def move(given: NDArray[np.floating]) -> float:
+        return float(np.abs(on_grid(given, 0.25).astype(np.float64) - image)[0] / step)
+
+    assert move(image) == pytest.approx(0.475)
+    assert move(image.astype(np.float32)) == pytest.approx(0.525)
 
 
 def test_8_bit_pixels_stay_apart_on_the_grid() -> None:

@@ -142,6 +142,51 @@ def test_a_batch_in_which_rows_come_out_otherwise_is_not_taken(shipped: Embeddin
     assert "best of 1" in why
 
 
+def test_a_batch_in_which_the_place_within_a_chunk_matters_is_not_taken(shipped: EmbeddingModel) -> None:
+    images = calibrating._noisy_images(shipped, SIGMA)
+
+    def build(model: EmbeddingModel, batch: int) -> "calibrating.ForwardPass":
+        def forward(given: Images) -> NDArray[np.float32]:
+            found: NDArray[np.float32] = given.reshape(len(given), -1).copy()
+            if batch > CHUNK:  # otherwise in the first rows of each chunk, as alone
+                found.reshape(-1, CHUNK, found.shape[1])[:, :7] += np.float32(1e-6)
+            else:
+                found[:7] += np.float32(1e-6)
+            return found
+
+        return forward
+
+    batch, _ = calibrating._batch(shipped, Variant("odd", lambda model: "odd", build), images)
+    assert batch == 1
+
+
+def test_a_variant_in_which_the_place_within_a_chunk_matters_is_refused(
+    shipped: EmbeddingModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def build(model: EmbeddingModel, batch: int) -> "calibrating.ForwardPass":
+        def forward(given: Images) -> NDArray[np.float32]:
+            found = model(given)
+            found[-1] += np.float32(1e-6)  # a row left over from groups of more
+            return found
+
+        return forward
+
+    odd = Variant("odd", lambda model: "odd", build)
+    monkeypatch.setitem(BY_NAME, "odd", odd)
+    monkeypatch.setattr(calibrating, "VARIANTS", (VARIANTS[0], odd))
+    found = calibrate(shipped, SIGMA)
+    assert found.variant == "eager"
+    assert [one.unavailable for one in found.measured] == [
+        None,
+        "a row comes out otherwise in another place of its batch",
+    ]
+    with pytest.raises(VariantError, match="odd cannot run here: a row comes out otherwise"):
+        calibrated(shipped, SIGMA, "odd", tmp_path / "calibration.json")
+    monkeypatch.setattr(calibrating, "VARIANTS", (odd,))
+    with pytest.raises(VariantError, match=r"no way to run the network .* odd: a row comes out otherwise"):
+        calibrate(shipped, SIGMA)
+
+
 def test_a_fixed_choice_measures_nothing(shipped: EmbeddingModel) -> None:
     fixed = Calibration.fixed(shipped, "folded", 4)
 

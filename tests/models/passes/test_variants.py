@@ -1,6 +1,7 @@
 """Forward passes: each computes the network, near enough, and each is an h with a digest of its own."""
 
 import copy
+import os
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from models import CHUNK, EmbeddingModel
 from models.datasets import digits
+from models.passes import kernels
 from models.passes.openvino import VariantUnavailable
 from models.passes.variants import BY_NAME, VARIANTS, Variant, fold_batch_norm
 from tests.models.folders import model_of
@@ -120,7 +122,62 @@ def test_every_variant_has_a_digest_of_its_own(shipped: EmbeddingModel) -> None:
 
     assert len(runnable_here) >= 4  # torch's run everywhere
     assert len(set(runnable_here)) == len(runnable_here)
-    assert runnable_here[0] == shipped.manifest.digest()
+    assert shipped.manifest.digest() not in runnable_here  # that names a model, not what runs
+
+
+TORCH = ("eager", "folded", "channels-last", "torch-bfloat16")
+
+
+@pytest.mark.parametrize("name", TORCH)
+def test_the_digest_names_what_decides_torch_s_kernels(
+    name: str, shipped: EmbeddingModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another order of additions moved float32 samples by up to 1e-4, ten times the slack."""
+    variant = BY_NAME[name]
+    digests = {variant.digest(shipped)}
+
+    def changed(target: object, attribute: str, value: object) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(target, attribute, value)
+            digests.add(variant.digest(shipped))
+
+    changed(torch, "__version__", "2.99.0")
+    changed(np, "__version__", "2.99.0")
+    changed(kernels, "processor", lambda: "x86_64 another processor avx512f")
+    changed(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    changed(torch, "get_float32_matmul_precision", lambda: "medium")
+    changed(torch.backends.mkldnn, "is_available", lambda: False)
+    for variable in ("ONEDNN_MAX_CPU_ISA", "MKL_CBWR"):
+        with monkeypatch.context() as patch:
+            patch.setenv(variable, "AVX2")
+            digests.add(variant.digest(shipped))
+    assert len(digests) == 9
+    assert variant.digest(shipped) == variant.digest(shipped)
+
+
+def test_other_kernels_in_the_same_process_family_have_another_digest(shipped: EmbeddingModel) -> None:
+    """torch told to do without vector instructions, for real: it says so, and it computes otherwise."""
+    script = """
+from models import EmbeddingModel
+from models.passes.variants import BY_NAME
+model = EmbeddingModel.load("digits-cnn")
+print(BY_NAME["eager"].digest(model))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True,
+        env=os.environ | {"ATEN_CPU_CAPABILITY": "default"},
+    )  # fmt: skip
+    assert done.stdout.strip() != BY_NAME["eager"].digest(shipped)
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_the_digest_names_the_code_behind_samples(
+    name: str, shipped: EmbeddingModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variant = runnable(BY_NAME[name], shipped)
+    before = variant.digest(shipped)
+    monkeypatch.setattr("models.passes.variants.embedding_code", lambda: "of another version")
+    assert variant.digest(shipped) != before
 
 
 def test_the_ranges_of_int8_are_part_of_its_digest(shipped: EmbeddingModel) -> None:
@@ -157,6 +214,7 @@ def refuse(*arguments, **named):
 socket.socket.connect = socket.getaddrinfo = socket.create_connection = refuse
 import numpy as np
 from models import CHUNK, EmbeddingModel
+from models.passes import kernels
 from models.passes.openvino import VariantUnavailable
 from models.passes.variants import VARIANTS
 model, ran = EmbeddingModel.load("digits-cnn"), 0

@@ -15,6 +15,7 @@ from models import CHUNK, EmbeddingModel, KeyedNoise, SmoothedModel
 from models.datasets import digits
 from models.networks.convolutional import ConvolutionalEmbedding
 from models.noise import grid_step, input_digest, on_grid
+from models.passes.variants import BY_NAME
 from models.sampling.smoothing import chunks
 from service.retriever import SAMPLE_SLACK
 from tests.models import elsewhere as other_process
@@ -143,7 +144,7 @@ def test_noise_is_added_to_the_pixels_and_never_clipped(images: Images) -> None:
 def test_the_network_sees_the_exact_sum_of_pixels_and_noise_on_their_grid(sigma: float) -> None:
     image = np.random.default_rng(6).random((1, 8, 8), np.float32)
     step, noise = grid_step(sigma), np.empty((CHUNK, 1, 8, 8), np.float32)
-    digest = EmbeddingModel.load("digits-cnn").manifest.digest()
+    digest = BY_NAME["eager"].digest(EmbeddingModel.load("digits-cnn"))
 
     seen = inputs_of_the_network(image, sigma, 2)
 
@@ -181,9 +182,13 @@ def test_no_two_images_are_farther_apart_on_the_grid_than_they_were_and_blur(
         ((steps + 0.5 + 0.01 * signs) * step, (steps + 0.5 - 0.01 * signs) * step),
     ]
     worst = 0.0
-    for one, other in pairs:
-        first, second = one.astype(np.float32), other.astype(np.float32)
-        before = np.linalg.norm((first.astype(np.float64) - second).reshape(200, -1), axis=1)
+    as_given = [
+        (one.astype(kind), other.astype(kind)) for one, other in pairs for kind in (np.float32, np.float64)
+    ]
+    for first, second in as_given:
+        before = np.linalg.norm(
+            (first.astype(np.float64) - second.astype(np.float64)).reshape(200, -1), axis=1
+        )
         moved = on_grid(first, sigma).astype(np.float64) - on_grid(second, sigma)
         after = np.linalg.norm(moved.reshape(200, -1), axis=1)
         assert (after <= before + engine.blur).all()
