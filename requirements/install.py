@@ -20,6 +20,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 LOCKS = Path(__file__).resolve().parent
 PYPROJECT = LOCKS.parent / "pyproject.toml"
@@ -71,7 +72,7 @@ def offered(requirement: str) -> bool:
     return version in re.split(r"[\s,()]+", pip("index", "versions", name, capture=True).stdout)
 
 
-def ranges(pyproject: dict[str, dict], extras: Iterable[str]) -> list[str]:
+def ranges(pyproject: dict[str, Any], extras: Iterable[str]) -> list[str]:
     """What pyproject.toml asks for: to build the project, to run it, and for the extras."""
     optional = pyproject["project"]["optional-dependencies"]
     asked = [*pyproject["build-system"]["requires"], *pyproject["project"]["dependencies"]]
