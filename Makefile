@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 EXTRA ?= cpu
 BENCH ?= engine
 
-LOCKS := $(wildcard requirements/*)
+LOCKS := $(wildcard requirements/*.txt) requirements/install.py
 PIP_PROJECT := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 
 .PHONY: install serve test lint lock bench load evaluate soundness mutants train test-docker clean
@@ -15,12 +15,12 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml $(LOCKS) | $(BIN)/python
-	$(BIN)/python requirements/install.py $(EXTRA)
+	$(BIN)/python requirements/install.py --quiet $(EXTRA)
 	$(PIP_PROJECT)
 	touch $@
 
 $(VENV)/.installed-dev: pyproject.toml $(LOCKS) | $(BIN)/python
-	$(BIN)/python requirements/install.py $(EXTRA) research dev
+	$(BIN)/python requirements/install.py --quiet $(EXTRA) research dev
 	$(PIP_PROJECT)
 	touch $@ $(VENV)/.installed
 

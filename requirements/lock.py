@@ -1,6 +1,10 @@
-"""Write the locks beside this file from the ranges in pyproject.toml: `make lock`, with newer versions `make lock UPGRADE=1`.
+"""Write the locks beside this file from the ranges in pyproject.toml.
 
-A lock holds every package that an extra needs, at one version and with the hashes of its files, for CPython 3.11 on Linux:
+    make lock            what pyproject.toml now asks for; a pin that still fits stays
+    make lock UPGRADE=1  the newest versions in the ranges
+
+A lock holds every package that an extra needs, at one version and with the hashes of its files, for CPython
+3.11 on Linux:
 
     cpu.txt       the service on a processor, with the build of torch that has no CUDA
     cpu-pypi.txt  the same with the build of torch that PyPI holds, for a pip that is told of no other index
@@ -8,9 +12,10 @@ A lock holds every package that an extra needs, at one version and with the hash
     research.txt  what the extra adds to one of the three
     dev.txt       what the extra adds to one of the three
 
-All come from one resolution of everything, so any of them go together. A pin stays until a range or UPGRADE=1 moves it.
-uv resolves, but does not look where pip does. So pip fetches the CPU build of torch, from an index or folder that its
-own configuration names (PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS). No lock names an index.
+All come from one resolution of everything, so any of them go together; but not cpu with gpu, which hold two
+builds of FAISS. uv resolves, but does not look where pip does. So pip fetches the CPU build of torch, from
+an index or folder that its own configuration names (PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS). No lock names an
+index.
 """
 
 import re
@@ -19,6 +24,7 @@ import sys
 import tempfile
 import tomllib
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 LOCKS = Path(__file__).resolve().parent
@@ -38,7 +44,7 @@ def main(*, upgrade: bool) -> None:
         folder = Path(name)
         preferred = "" if upgrade else pins(LOCKS.glob("*.txt"))
         everything = folder / "everything.txt"
-        everything.write_text(resolve([*service, *sum(extras.values(), [])], folder, preferred))
+        everything.write_text(resolve([*service, *chain(*extras.values())], folder, preferred))
         same = ("--constraints", everything)
 
         torch = "torch==" + dict(PIN.findall(everything.read_text()))["torch"]
@@ -67,7 +73,7 @@ def main(*, upgrade: bool) -> None:
 
 
 def pins(files: Iterable[Path]) -> str:
-    """What the files pin, a line NAME==VERSION for each package; of two builds of a version, the one of PyPI."""
+    """What the files pin, a line NAME==VERSION for each package, without the +BUILD of a version."""
     found = {
         name: version.partition("+")[0] for file in files for name, version in PIN.findall(file.read_text())
     }
@@ -75,7 +81,7 @@ def pins(files: Iterable[Path]) -> str:
 
 
 def resolve(requirements: Iterable[str], folder: Path, preferred: str, *options: str | Path) -> str:
-    """Pins with hashes for all that the requirements need. Of versions that would do, `preferred` ones come first."""
+    """Pins with hashes for all that the requirements need; of versions that do, the `preferred` ones."""
     lock = folder / "lock.txt"
     lock.write_text(preferred)  # uv prefers what the file that it writes already pins
     run(
