@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import resource
+import signal
 import socket
 import time
 from collections.abc import Sequence
@@ -32,7 +33,7 @@ def run(app: FastAPI, settings: Settings, sockets: Sequence[socket.socket]) -> N
     """Serve `app`, made by `create_app`, until SIGTERM or SIGINT; a second one does not wait for what runs.
 
     `sockets` are bound; the log is the caller's (`service.logs`). Sets how many files the process may open.
-    Raises `SettingsError` if these are too few.
+    Raises `SettingsError` if these are too few, and KeyboardInterrupt at the end that SIGINT began.
     """
     most, backlog = _room(settings.max_connections)
     config = uvicorn.Config(
@@ -45,7 +46,10 @@ def run(app: FastAPI, settings: Settings, sockets: Sequence[socket.socket]) -> N
         timeout_keep_alive=settings.idle_timeout_seconds,
         timeout_graceful_shutdown=LAST_WORDS,
     )
-    _Server(config, app.state.draining).run(list(sockets))
+    server = _Server(config, app.state.draining)
+    server.run(list(sockets))
+    if server.interrupted:
+        raise KeyboardInterrupt
 
 
 def _room(wanted: int) -> tuple[int, int]:
@@ -83,6 +87,7 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, draining: Draining) -> None:
         super().__init__(config)
         self._draining = draining
+        self.interrupted = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and say where; have the loop tell of what it cannot do less often than it fails to."""
@@ -93,6 +98,7 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal begins the draining, the second ends it."""
+        self.interrupted |= sig == signal.SIGINT
         if self._draining.begun:
             self.should_exit = True
         else:
