@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from index.schema import NotAGallery
+
+class NotAGallery(Exception):
+    """The file is another program's, or of a newer version of this one; it was not touched."""
 
 
 class GalleryError(Exception):
@@ -48,7 +50,7 @@ _WAYS_OUT = {
 
 @contextmanager
 def told(path: Path) -> Iterator[None]:
-    """Turn what SQLite raises into a `StoreFailure` that names the file and the way out."""
+    """Turn what SQLite or the file system raises into a `StoreFailure`: the file, and the way out."""
     try:
         yield
     except NotAGallery as error:
@@ -59,3 +61,5 @@ def told(path: Path) -> Iterator[None]:
             (way for code, way in _WAYS_OUT.items() if name.startswith(code)), f"cannot be used: {error}"
         )
         raise StoreFailure(f"{path} {way}") from error
+    except OSError as error:
+        raise StoreFailure(f"{path} cannot be used ({error.strerror or error})") from error

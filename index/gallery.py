@@ -1,17 +1,16 @@
 """The gallery in use: the store, and the snapshot of its newest version."""
 
 import threading
-from collections.abc import Sequence
-from dataclasses import replace
-from itertools import compress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.failures import GalleryError
+from index.items import Item, NewItem
 from index.snapshot import Snapshot
-from index.store import GalleryStore, Item, Loaded, NewItem
+from index.store import GalleryStore
 
 
 class Gallery:
@@ -19,7 +18,8 @@ class Gallery:
 
     `model` names the embedding (model digest, σ, samples an item): vectors of different models never mix.
     `label_weight`: how much of an item's distance is its label's (`index.blending`). `damaged`: ids of items
-    that the newest snapshot leaves out, because what the file holds of them is not what was stored.
+    that the newest snapshot leaves out, because what the file holds of them, or of their vectors, is not what
+    was stored.
     """
 
     damaged: tuple[str, ...]
@@ -31,28 +31,20 @@ class Gallery:
         self._dimension = dimension
         self._label_weight = label_weight
         self._lock = threading.Lock()
-        self._snapshot = self._load()
+        try:
+            self._snapshot = self._load()
+        except BaseException:
+            self.store.close()
+            raise
 
     def close(self) -> None:
         """Close the file."""
         self.store.close()
 
     def _load(self) -> Snapshot:
-        loaded = self._loaded()
+        loaded = self.store.load(self._model, self._dimension)
         self.damaged, self._unembedded = loaded.damaged, loaded.unembedded
         return Snapshot(loaded.version, loaded.items, loaded.vectors, self._dimension, self._label_weight)
-
-    def _loaded(self) -> Loaded:
-        """The newest version; vectors that are not of this dimension, or not finite, count as none."""
-        loaded = self.store.load(self._model)
-        fits = [v.shape == (self._dimension,) and bool(np.isfinite(v).all()) for v in loaded.vectors]
-        odd = [item.id for item, fit in zip(loaded.items, fits, strict=True) if not fit]
-        return replace(
-            loaded,
-            items=list(compress(loaded.items, fits)),
-            vectors=list(compress(loaded.vectors, fits)),
-            unembedded=(*loaded.unembedded, *odd),
-        )
 
     def snapshot(self) -> Snapshot:
         """The newest version, also when another process wrote it. Readers keep theirs: it never changes."""
@@ -64,7 +56,7 @@ class Gallery:
 
     def plain(self) -> tuple[list[Item], list[NDArray[np.float32]]]:
         """Items and their vectors before blending, from one version: for galleries that leave some out."""
-        loaded = self._loaded()
+        loaded = self.store.load(self._model, self._dimension)
         return loaded.items, loaded.vectors
 
     def missing(self) -> list[str]:
@@ -78,11 +70,16 @@ class Gallery:
             self._check(new.vector)
         return self.store.add(items, self._model)
 
-    def set_vectors(self, vectors: dict[str, NDArray[np.float32]]) -> int:
-        """Give items that are there this model's vectors; returns the new version."""
+    def set_vectors(
+        self, vectors: dict[str, NDArray[np.float32]], images: Mapping[str, bytes] | None = None
+    ) -> int:
+        """Give items that are there this model's vectors; returns the new version.
+
+        `images`: the `image_checksum` that each is of; an item that has another image by now is passed over.
+        """
         for vector in vectors.values():
             self._check(vector)
-        return self.store.set_vectors(vectors, self._model)
+        return self.store.set_vectors(vectors, self._model, images)
 
     def _check(self, vector: NDArray[np.float32]) -> None:
         if vector.shape != (self._dimension,):

@@ -1,74 +1,34 @@
 """The layout of a gallery file, and the numbered steps from every older one.
 
 `PRAGMA user_version` is the number of steps that a file has taken, `PRAGMA application_id` says that it is a
-gallery at all. All steps of an upgrade are one transaction.
+gallery at all. All steps of an upgrade are one transaction. A new file takes all of them too, so that files
+of one version have one layout, letter by letter.
 """
 
-import hashlib
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import cache
+
+from index.checksums import image_checksum, item_checksum, vector_checksum
+from index.failures import NotAGallery
+from index.items import MEDIA_TYPES, Texts, read_strictly
 
 # "RGgl": in the header of the file, where `file` and other programs look.
 APPLICATION_ID = 0x5247676C
 
-_TABLES = "SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'"
-
 Step = Callable[[sqlite3.Connection], None]
-
-
-class NotAGallery(Exception):
-    """The file is another program's, or of a newer version of this one; it was not touched."""
-
-
-def sha256(content: bytes) -> bytes:
-    """The digest under which an image is known."""
-    return hashlib.sha256(content).digest()
-
-
-def row_checksum(texts: Sequence[bytes], image_sha256: bytes) -> bytes:
-    """What an item row is checked against when it is read: its `texts` (id, label, metadata, media type) in
-    UTF-8, and its image by digest.
-    """
-    return _checksum(b"item", *texts, image_sha256)
-
-
-def vector_checksum(row: int, model: bytes, vector: bytes) -> bytes:
-    """What a vector is checked against: its item, its model and its numbers."""
-    return _checksum(b"vector", str(row).encode(), model, vector)
-
-
-def sound_row(texts: Sequence[object], image_sha256: object, checksum: object) -> bool:
-    """Whether an item row, its texts read as bytes, is what was stored."""
-    try:
-        return _checksum(b"item", *texts, image_sha256) == checksum  # type: ignore[arg-type]
-    except TypeError:  # a number where a text should be
-        return False
-
-
-def sound_vector(row: int, model: bytes, vector: object, checksum: object) -> bool:
-    """Whether a vector is what was stored for this item by this model."""
-    return isinstance(vector, bytes) and vector_checksum(row, model, vector) == checksum
+# Type, name, table and SQL of a table, index, view or trigger.
+Part = tuple[str, ...]
 
 
 def upgrade(db: sqlite3.Connection) -> None:
     """Bring the file to the newest layout; an empty one gets it. Raises `NotAGallery`, or `sqlite3.Error`."""
     if _version(db) == len(STEPS) and _application(db) == APPLICATION_ID:
         return
+    _steps_taken(db)  # before a lock is asked for: a file that is not ours is only read
     db.execute("BEGIN IMMEDIATE")
     try:
-        version = _version(db)
-        tables = {
-            row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'")
-        }
-        if version > len(STEPS) and _application(db) == APPLICATION_ID:
-            raise NotAGallery(
-                f"was written by a newer version of this program (layout {version}): upgrade it"
-            )
-        named = _application(db) == APPLICATION_ID
-        first = version == 0 and _application(db) == 0 and tables <= {"gallery", "items", "vectors"}
-        if not named and not first:
-            raise NotAGallery("is a database of another program: choose another data folder")
-        for step in STEPS[version:]:
+        for step in STEPS[_steps_taken(db) :]:
             step(db)
         db.execute(f"PRAGMA user_version = {len(STEPS)}")
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -79,45 +39,95 @@ def upgrade(db: sqlite3.Connection) -> None:
         raise
 
 
+def parts(db: sqlite3.Connection) -> frozenset[Part]:
+    """All that a file is made of, whatever the line breaks in its SQL."""
+    rows = db.execute("SELECT type, name, tbl_name, COALESCE(sql, '') FROM sqlite_master").fetchall()
+    return frozenset(tuple(" ".join(_text(field).split()) for field in row) for row in rows)
+
+
+@cache
+def parts_of(steps: int) -> frozenset[Part]:
+    """The `parts` of a file that has taken so many steps, and nothing else."""
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        for step in STEPS[:steps]:
+            step(db)
+        return parts(db)
+    finally:
+        db.close()
+
+
+def _steps_taken(db: sqlite3.Connection) -> int:
+    """How many steps a file has taken. Raises `NotAGallery`."""
+    version, application = _version(db), _application(db)
+    if (version, application) == (0, 0):
+        found = {part for part in parts(db) if not part[1].startswith("sqlite_")}
+        if not found:
+            return 0
+        if {part for part in parts_of(1) if not part[1].startswith("sqlite_")} <= found:
+            return 1  # version 0.1 wrote no number
+    if application != APPLICATION_ID:
+        raise NotAGallery("is a database of another program: choose another data folder")
+    if version > len(STEPS):
+        raise NotAGallery(f"was written by a newer version of this program (layout {version}): upgrade it")
+    return version
+
+
 def _first(db: sqlite3.Connection) -> None:
-    """The layout of version 0.1, which wrote no number: it may be there already."""
-    for statement in (
-        "CREATE TABLE IF NOT EXISTS gallery (version INTEGER NOT NULL)",
-        "INSERT INTO gallery SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM gallery)",
-        "CREATE TABLE IF NOT EXISTS items ("
-        "row INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, label TEXT NOT NULL,"
-        " metadata TEXT NOT NULL, image BLOB NOT NULL, media_type TEXT NOT NULL)",
-        "CREATE TABLE IF NOT EXISTS vectors ("
-        "row INTEGER NOT NULL REFERENCES items (row) ON DELETE CASCADE, model TEXT NOT NULL,"
-        " vector BLOB NOT NULL, PRIMARY KEY (row, model)) WITHOUT ROWID",
-    ):
+    """The layout of version 0.1, as that wrote it: its files are known by this text."""
+    for statement in _FIRST.split(";"):
         db.execute(statement)
+
+
+_FIRST = """
+CREATE TABLE IF NOT EXISTS gallery (version INTEGER NOT NULL);
+INSERT INTO gallery SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM gallery);
+CREATE TABLE IF NOT EXISTS items (
+    row INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, label TEXT NOT NULL,
+    metadata TEXT NOT NULL, image BLOB NOT NULL, media_type TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS vectors (
+    row INTEGER NOT NULL REFERENCES items (row) ON DELETE CASCADE, model TEXT NOT NULL, vector BLOB NOT NULL,
+    PRIMARY KEY (row, model)) WITHOUT ROWID;
+"""
 
 
 def _checksums(db: sqlite3.Connection) -> None:
-    """A checksum for each row, and the digest of each image: what was changed behind our back is noticed."""
-    db.create_function("sha256", 1, sha256, deterministic=True)
-    db.create_function("row_checksum", 5, lambda *row: row_checksum(row[:4], row[4]), deterministic=True)
-    db.create_function("vector_checksum", 3, vector_checksum, deterministic=True)
-    for statement in (
-        "ALTER TABLE items ADD COLUMN image_sha256 BLOB NOT NULL DEFAULT x''",
-        "ALTER TABLE items ADD COLUMN checksum BLOB NOT NULL DEFAULT x''",
-        "ALTER TABLE vectors ADD COLUMN checksum BLOB NOT NULL DEFAULT x''",
-        "UPDATE items SET image_sha256 = sha256(CAST(image AS BLOB))",
-        "UPDATE items SET checksum = row_checksum(CAST(id AS BLOB), CAST(label AS BLOB),"
-        " CAST(metadata AS BLOB), CAST(media_type AS BLOB), image_sha256)",
-        "UPDATE vectors SET checksum = vector_checksum(row, CAST(model AS BLOB), CAST(vector AS BLOB))",
-    ):
-        db.execute(statement)
+    """A checksum for each item, image and vector: what was changed behind our back is noticed.
+
+    They are beside the items: to get at what is behind an image in a row, SQLite has to read the image. An
+    item that cannot be sent back to a client gets none: it stays in the file, and is left out of answers.
+    """
+    db.execute(
+        "CREATE TABLE checksums (row INTEGER PRIMARY KEY REFERENCES items (row) ON DELETE CASCADE,"
+        " image BLOB NOT NULL, item BLOB NOT NULL)"
+    )
+    db.execute("ALTER TABLE vectors ADD COLUMN checksum BLOB NOT NULL DEFAULT x''")
+    rows = db.execute(
+        "SELECT row, CAST(id AS BLOB), CAST(label AS BLOB), CAST(metadata AS BLOB),"
+        " CAST(media_type AS BLOB), CAST(image AS BLOB) FROM items"
+    )
+    for row, id_, label, metadata, media_type, content in rows:
+        texts = Texts(id_, label, metadata)
+        if read_strictly(texts) is None or media_type.decode(errors="replace") not in MEDIA_TYPES:
+            continue
+        image = image_checksum(media_type, content)
+        db.execute("INSERT INTO checksums VALUES (?, ?, ?)", (row, image, item_checksum(texts, image)))
+        vectors = db.execute(
+            "SELECT CAST(model AS BLOB), CAST(vector AS BLOB) FROM vectors WHERE row = ?", (row,)
+        )
+        for model, vector in vectors.fetchall():
+            db.execute(
+                "UPDATE vectors SET checksum = ? WHERE row = ? AND CAST(model AS BLOB) = ?",
+                (vector_checksum(id_, image, model, vector), row, model),
+            )
 
 
 # Never change one that was released: add another.
 STEPS: tuple[Step, ...] = (_first, _checksums)
 
 
-def _checksum(*fields: bytes) -> bytes:
-    """16 bytes of sha256 over the fields, each behind its length."""
-    return hashlib.sha256(b"".join([b"%d:%b" % (len(field), field) for field in fields])).digest()[:16]
+def _text(field: str | bytes) -> str:
+    return field if isinstance(field, str) else field.decode(errors="replace")
 
 
 def _version(db: sqlite3.Connection) -> int:

@@ -1,49 +1,35 @@
 """The durable gallery: one SQLite file with images, labels, metadata and, for each model, vectors."""
 
-import json
 import logging
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.failures import GalleryError, ItemDamaged, ItemMissing, told
-from index.schema import row_checksum, sha256, sound_row, sound_vector, upgrade, vector_checksum
+from index.files import private_database
+from index.items import Item, NewItem, read
+from index.rows import legible, put_item, put_vector, stored_image, stored_texts, stored_vector
+from index.schema import upgrade
 
 log = logging.getLogger("retrievalguard")
 
-
-@dataclass(frozen=True)
-class Item:
-    """One gallery item without its image. `label` is what the label guarantee is about."""
-
-    id: str
-    label: str
-    metadata: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class NewItem:
-    """An item to store: the image file as it came, and its embedding (d,) by the model of the gallery."""
-
-    item: Item
-    image: bytes
-    media_type: str
-    vector: NDArray[np.float32]
+# Ids that one line of the log names; it counts the others.
+NAMED = 10
 
 
 @dataclass(frozen=True)
 class Loaded:
     """One version of the gallery, as one model sees it, in the order of addition.
 
-    damaged      ids of items whose row is not what was stored: they are left out
-    unembedded   ids of items whose vector is missing, or is not what was stored
+    damaged      ids of items that are left out, because they or their vectors are not what was stored
+    unembedded   ids of sound items whose vector is missing, or is not what was stored
     """
 
     version: int
@@ -63,17 +49,19 @@ class GalleryStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = threading.Lock()
         with told(path):
-            path.touch(mode=0o600)  # SQLite gives its side files the mode of the file
+            private_database(path)
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
-            upgrade(self._db)
-            # Text as it is: what is no UTF-8 is told by its checksum, or by the check of texts.
-            self._db.text_factory = bytes
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._db.execute("PRAGMA foreign_keys=ON")
+            try:
+                self._db.text_factory = bytes
+                upgrade(self._db)
+                self._db.execute("PRAGMA journal_mode=WAL")
+                self._db.execute("PRAGMA synchronous=FULL")
+                self._db.execute("PRAGMA foreign_keys=ON")
+            except BaseException:
+                self._db.close()
+                raise
 
     def close(self) -> None:
         """Close the file; what was returned from is durable already."""
@@ -108,44 +96,42 @@ class GalleryStore:
         """Store `items` with their vectors by `model`, all or none, and return the new version.
 
         An id that is there already is replaced. Returns when the file is synced. Raises `GalleryError` on
-        a vector that is not finite.
+        a vector that is not finite, or an item that could not be sent back to a client.
         """
         for new in items:
             _check_finite(new.item.id, new.vector)
         with self.transaction() as db:
             for new in items:
-                db.execute("DELETE FROM items WHERE id = ?", (new.item.id,))
-                texts = (new.item.id, new.item.label, _metadata_text(new.item), new.media_type)
-                digest = sha256(new.image)
-                checksum = row_checksum([text.encode() for text in texts], digest)
-                row = db.execute(
-                    "INSERT INTO items (id, label, metadata, media_type, image, image_sha256, checksum)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (*texts, new.image, digest, checksum),
-                ).lastrowid
-                _put_vector(db, int(row or 0), model, new.vector)
+                row, image = put_item(db, new.item, new.image, new.media_type)
+                put_vector(db, row, new.item.id, image, model, _to_bytes(new.vector))
             return self._bump(db)
 
     def delete(self, ids: Sequence[str]) -> int:
         """Delete items, all or none, and return the new version; `ItemMissing` if one is not there."""
         with self.transaction() as db:
             for id_ in ids:
-                if db.execute("DELETE FROM items WHERE id = ?", (id_,)).rowcount == 0:
+                if db.execute("DELETE FROM items WHERE id = ?", (_text(id_),)).rowcount == 0:
                     raise ItemMissing(id_)
             return self._bump(db)
 
-    def set_vectors(self, vectors: Mapping[str, NDArray[np.float32]], model: str) -> int:
+    def set_vectors(
+        self,
+        vectors: Mapping[str, NDArray[np.float32]],
+        model: str,
+        images: Mapping[str, bytes] | None = None,
+    ) -> int:
         """Store vectors by `model` for items that are there, all or none, and return the new version.
 
-        Raises `GalleryError` on a vector that is not finite.
+        `images`: the `image_checksum` that each vector is of. An item that has another image by now is passed
+        over. Raises `GalleryError` on a vector that is not finite.
         """
         for id_, vector in vectors.items():
             _check_finite(id_, vector)
         with self.transaction() as db:
             for id_, vector in vectors.items():
-                found = db.execute("SELECT row FROM items WHERE id = ?", (id_,)).fetchone()
-                if found is not None:  # else it was deleted meanwhile
-                    _put_vector(db, int(found[0]), model, vector)
+                row, image = db.execute(_SELECT_IMAGE_CHECKSUM, (_text(id_),)).fetchone() or (0, None)
+                if image is not None and (images is None or images[id_] == image):
+                    put_vector(db, row, id_, image, model, _to_bytes(vector))
             return self._bump(db)
 
     @staticmethod
@@ -154,27 +140,30 @@ class GalleryStore:
 
     def item(self, id_: str) -> Item:
         """One item. Raises `ItemMissing`, or `ItemDamaged`: it is not what was stored."""
-        row = self._one(_SELECT_ITEM, id_)
-        return _sound_item(row) or _damaged(id_)
+        texts = stored_texts(*self._one(_SELECT_ITEM, id_))
+        if texts is None:
+            raise ItemDamaged(id_)
+        return read(texts)
 
     def ids(self) -> list[str]:
         """All ids, in the order in which they were added."""
         with self.reading() as db:
-            return [_shown(row[0]) for row in db.execute("SELECT id FROM items ORDER BY row")]
+            return [legible(row[0]) for row in db.execute("SELECT id FROM items ORDER BY row")]
 
     def image(self, id_: str) -> tuple[bytes, str]:
         """The image file of an item as it was added, and its media type.
 
         Raises `ItemMissing`, or `ItemDamaged`: it is not what was stored.
         """
-        *row, content = self._one(_SELECT_ITEM_AND_IMAGE, id_)
-        if _sound_item(row) is None or not isinstance(content, bytes) or sha256(content) != row[4]:
-            _damaged(id_)
-        return content, row[3].decode()
+        content, media_type, checksum = self._one(_SELECT_IMAGE, id_)
+        found = stored_image(content, media_type, checksum)
+        if found is None:
+            raise ItemDamaged(id_)
+        return content, found
 
     def _one(self, query: str, id_: str) -> tuple[Any, ...]:
         with self.reading() as db:
-            row: tuple[Any, ...] | None = db.execute(query, (id_,)).fetchone()
+            row: tuple[Any, ...] | None = db.execute(query, (_text(id_),)).fetchone()
         if row is None:
             raise ItemMissing(id_)
         return row
@@ -187,99 +176,73 @@ class GalleryStore:
                 " WHERE row NOT IN (SELECT row FROM vectors WHERE model = ?) ORDER BY row",
                 (model,),
             )
-            return [_shown(row[0]) for row in rows]
+            return [legible(row[0]) for row in rows]
 
-    def load(self, model: str) -> Loaded:
+    def load(self, model: str, dimension: int | None = None) -> Loaded:
         """All items and their vectors by `model`, from one consistent view.
 
-        Items and vectors that are not what was stored are left out, named, and logged.
+        Items and vectors that are not what was stored are left out, named, and logged; so are vectors that
+        are not of `dimension` numbers (None: any) or not finite. Images are not read: `image` checks them.
         """
         with self.transaction("BEGIN") as db:
             version = int(db.execute("SELECT version FROM gallery").fetchone()[0])
             rows = db.execute(_SELECT_ALL, (model,)).fetchall()
         items, vectors = [], []
-        damaged, unembedded = [], []
-        for *row, number, content, checksum in rows:
-            item, vector = _sound_item(row), None
-            if sound_vector(number, model.encode(), content, checksum):
-                vector = np.frombuffer(content, dtype="<f4")
-            if item is None:
-                damaged.append(_shown(row[0]))
-            elif vector is None:
-                unembedded.append(item.id)
-            else:
+        damaged, unembedded, bad_vectors = [], [], []
+        name = model.encode()
+        for id_, label, metadata, image, checksum, content, vector_checksum in rows:
+            texts = stored_texts(id_, label, metadata, image, checksum)
+            if texts is None:
+                damaged.append(legible(id_))
+                continue
+            item = read(texts)
+            vector = None if content is None else stored_vector(id_, image, name, content, vector_checksum)
+            if vector is not None and dimension in (None, len(vector)):
                 items.append(item)
                 vectors.append(vector)
-        if damaged:
+                continue
+            unembedded.append(item.id)
+            if content is not None:
+                bad_vectors.append(item.id)
+        self._tell("items", damaged, "delete them and add them again, or restore an export")
+        self._tell("vectors of items", bad_vectors, "the next start embeds them anew")
+        return Loaded(version, items, vectors, (*damaged, *bad_vectors), tuple(unembedded))
+
+    def _tell(self, what: str, ids: Sequence[str], way_out: str) -> None:
+        if ids:
+            named = ", ".join(map(repr, ids[:NAMED])) + (", ..." if len(ids) > NAMED else "")
             log.error(
-                "%s: %d items were changed or damaged in the file and are left out: %s. Add them again, or"
-                " restore an export",
-                self.path, len(damaged), ", ".join(map(repr, damaged[:10])),
+                "%s: %d %s were changed or damaged in the file and are left out of every answer: %s. To mend"
+                " that: %s", self.path, len(ids), what, named, way_out,
             )  # fmt: skip
-        return Loaded(version, items, vectors, tuple(damaged), tuple(unembedded))
 
 
-# Each begins with what `_sound_item` takes.
-_SELECT_ITEM = "SELECT id, label, metadata, media_type, image_sha256, checksum FROM items WHERE id = ?"
-_SELECT_ITEM_AND_IMAGE = (
-    "SELECT id, label, metadata, media_type, image_sha256, checksum, image FROM items WHERE id = ?"
+_SELECT_ITEM = (
+    "SELECT id, label, metadata, checksums.image, checksums.item"
+    " FROM items LEFT JOIN checksums USING (row) WHERE id = ?"
 )
+_SELECT_IMAGE = (
+    "SELECT items.image, media_type, checksums.image FROM items LEFT JOIN checksums USING (row) WHERE id = ?"
+)
+_SELECT_IMAGE_CHECKSUM = "SELECT row, checksums.image FROM items JOIN checksums USING (row) WHERE id = ?"
 _SELECT_ALL = (
-    "SELECT id, label, metadata, media_type, image_sha256, items.checksum, items.row, vector,"
-    " vectors.checksum FROM items LEFT JOIN vectors ON items.row = vectors.row AND model = ?"
-    " ORDER BY items.row"
+    "SELECT id, label, metadata, checksums.image, checksums.item, vector, vectors.checksum"
+    " FROM items LEFT JOIN checksums USING (row)"
+    " LEFT JOIN vectors ON vectors.row = items.row AND model = ? ORDER BY items.row"
 )
 
 
-def _sound_item(row: Sequence[Any]) -> Item | None:
-    """The item of a row; None if it is not what was stored, or cannot be sent as JSON in UTF-8."""
-    *fields, checksum = row
-    if not sound_row(fields[:4], fields[4], checksum):
-        return None
+def _text(id_: str) -> str:
+    """`id_`; `ItemMissing` if it is no Unicode, as no id of an item is."""
     try:
-        id_, label, metadata = (text.decode() for text in fields[:3])
-        found = _DECODER.decode(metadata)
-        if "\\u" in metadata:  # half of a character may be behind it
-            json.dumps(found, ensure_ascii=False).encode()
-    except (ValueError, RecursionError):
-        return None
-    return Item(id_, label, found) if isinstance(found, dict) else None
+        id_.encode()
+    except UnicodeEncodeError as error:
+        raise ItemMissing(id_) from error
+    return id_
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
-
-
-_DECODER = json.JSONDecoder(parse_constant=_no_constant)
-
-
-def _damaged(id_: str) -> NoReturn:
-    raise ItemDamaged(id_)
-
-
-def _shown(id_: bytes) -> str:
-    """An id as text, also one that was damaged."""
-    return id_.decode(errors="backslashreplace")
-
-
-def _metadata_text(item: Item) -> str:
-    """Metadata as JSON text; raises `GalleryError` if it cannot be sent as JSON in UTF-8."""
-    try:
-        text = json.dumps(item.metadata, allow_nan=False)
-        json.dumps([item.id, item.label, item.metadata], ensure_ascii=False).encode()
-    except (ValueError, TypeError, RecursionError) as error:
-        raise GalleryError(
-            f"item {item.id!r} cannot be sent back as JSON ({error}): it was not stored"
-        ) from error
-    return text
-
-
-def _put_vector(db: sqlite3.Connection, row: int, model: str, vector: NDArray[np.float32]) -> None:
-    content = vector.astype("<f4").tobytes()
-    db.execute(
-        "INSERT OR REPLACE INTO vectors (row, model, vector, checksum) VALUES (?, ?, ?, ?)",
-        (row, model, content, vector_checksum(row, model.encode(), content)),
-    )
+def _to_bytes(vector: NDArray[np.float32]) -> bytes:
+    return vector.astype("<f4").tobytes()
 
 
 def _check_finite(id_: str, vector: NDArray[np.float32]) -> None:

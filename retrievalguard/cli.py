@@ -54,13 +54,15 @@ def _options(
 
 
 @contextmanager
-def _store() -> "Iterator[GalleryStore]":
-    """The gallery file alone, without a model."""
-    settings = _settings()
+def _store(*, made: bool) -> "Iterator[GalleryStore]":
+    """The gallery file alone, without a model. `made`: it must be there already."""
+    path = _settings().data_dir / "gallery.sqlite3"
+    if made and not path.is_file():
+        raise preflight.CheckError(f"there is no gallery at {path}: look at RETRIEVALGUARD_DATA_DIR")
 
     from index import GalleryStore
 
-    store = GalleryStore(settings.data_dir / "gallery.sqlite3")
+    store = GalleryStore(path)
     try:
         yield store
     finally:
@@ -240,12 +242,23 @@ def gallery_export(
     archive: Annotated[Path, typer.Argument(help="The file to write.", dir_okay=False)],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite a file that is there.")] = False,
 ) -> None:
-    """Write the whole gallery to one file: a backup, also while a server is running."""
+    """Write the whole gallery to one file: a backup, also while a server is running.
+
+    Items that are damaged are named and left out, so that the rest can be restored; then the status is 1.
+    """
     from index import export_gallery
 
-    with _store() as store:
-        count = export_gallery(store, archive, overwrite=overwrite)
-    console.print(f"{archive}: {count} items", markup=False)
+    with _store(made=True) as store:
+        done = export_gallery(store, archive, overwrite=overwrite)
+    console.print(f"{archive}: {done.items} items", markup=False)
+    if done.damaged_vectors:
+        console.print(
+            f"without {done.damaged_vectors} damaged vectors: a start after an import embeds them anew"
+        )
+    for id_ in done.damaged:
+        console.print(streams.readable(f"left out, it is damaged: {id_}"), style="red", markup=False)
+    if done.damaged:
+        raise typer.Exit(1)
 
 
 @gallery_app.command("import")
@@ -255,7 +268,7 @@ def gallery_import(
     """Read an export into an empty gallery: all of it, or nothing."""
     from index import import_gallery
 
-    with _store() as store:
+    with _store(made=False) as store:
         count = import_gallery(store, archive)
     console.print(f"{store.path}: {count} items", markup=False)
 

@@ -20,7 +20,7 @@ class CheckError(Exception):
 def check_data_folder(folder: Path) -> None:
     """Make the data folder if it is not there; `CheckError` if nothing can be written into it."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise CheckError(
             f"the data folder {folder} cannot be made ({error.strerror}): choose another by"

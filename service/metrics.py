@@ -52,7 +52,7 @@ class Metrics:
         )  # fmt: skip
         self.gallery_size = Gauge("retrievalguard_gallery_items", "Items searched.", registry=self.registry)
         self.gallery_damaged = Gauge(
-            "retrievalguard_gallery_damaged_items", "Items left out, as their rows are not what was stored.",
+            "retrievalguard_gallery_damaged_items", "Items left out, being damaged, or their vectors.",
             registry=self.registry,
         )  # fmt: skip
         self.gallery_version = Gauge(

@@ -180,7 +180,9 @@ class Retriever:
         vector = self.smoothed.sample(image, 0, 1).mean(axis=0, dtype=np.float64)
         snapshot = self.snapshot()
         snapshot.nearest(snapshot.lift(vector[None])[0], 1)
-        return {"model": self.model.manifest.name, "gallery": f"{len(snapshot)} items"}
+        damaged = len(self.gallery.damaged)
+        left_out = f", {damaged} damaged and left out" if damaged else ""
+        return {"model": self.model.manifest.name, "gallery": f"{len(snapshot)} items{left_out}"}
 
     def contest(
         self,

@@ -6,6 +6,7 @@ import threading
 import time
 from pathlib import Path
 
+from index import private_database
 from service.cache.sealed import CacheUnavailable
 
 log = logging.getLogger("retrievalguard")
@@ -72,7 +73,6 @@ class EmbeddedStore:
         self._ttl = ttl_seconds
         self._lock = threading.Lock()
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._db = _connect_or_begin_anew(path)
         except (sqlite3.Error, OSError) as error:
             raise CacheUnavailable(f"{path} cannot be used ({error})") from error
@@ -128,7 +128,7 @@ def _connect_or_begin_anew(path: Path) -> sqlite3.Connection:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    path.touch(mode=0o600)  # SQLite gives its side files the mode of the file
+    private_database(path)
     db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=1)
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=OFF")  # losing the newest values in a power cut costs time only

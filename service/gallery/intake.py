@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from index import Gallery, Item, ItemDamaged, ItemMissing, NewItem
+from index import Gallery, Item, ItemDamaged, ItemMissing, NewItem, image_checksum
 from models import SmoothedModel
 from service.errors import Problem
 from service.gallery.check import shown
@@ -125,15 +125,20 @@ class Intake:
         Those whose image is damaged, or is not read any more, stay out of every answer, and the log says so.
         """
         missing, vectors = self._gallery.missing(), dict[str, NDArray[np.float32]]()
+        images = dict[str, bytes]()  # an item may get another image meanwhile, by another process
         for id_ in progress(missing) if missing else ():
             try:
-                image = self._decode(self._gallery.store.image(id_)[0])
+                content, kind = self._gallery.store.image(id_)
+                image = self._decode(content)
+            except ItemMissing:
+                continue  # deleted meanwhile
             except (ItemDamaged, Problem) as error:
                 log.error("item %r is left out of every answer: %s", id_, error)
             else:
                 vectors[id_] = self._smoothed.mean(image, self._samples)
+                images[id_] = image_checksum(kind.encode(), content)
         if vectors:
-            self._gallery.set_vectors(vectors)
+            self._gallery.set_vectors(vectors, images)
 
     def _change(self, item: Item, content: bytes) -> Change:
         """What storing this item with this image would be."""

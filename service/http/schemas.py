@@ -17,10 +17,14 @@ class ItemBody(BaseModel):
 
 
 class GalleryBody(BaseModel):
-    """The gallery: its size, its version and how many items each label has."""
+    """The gallery: its version, how many items are searched, and how many of each label.
+
+    `damaged`: items that are left out, because they or their vectors are not what was stored.
+    """
 
     version: int
     size: int
+    damaged: int
     labels: dict[str, int]
 
 

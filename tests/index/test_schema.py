@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index import Gallery, GalleryStore, Item, StoreFailure
+from index import Gallery, GalleryError, GalleryStore, Item, ItemDamaged, StoreFailure, image_checksum
 from index.schema import APPLICATION_ID, STEPS
 from tests.index.items import MODEL, loaded, new
 from tests.index.old import VECTOR, old_file
@@ -157,11 +157,11 @@ def changed(path: Path, statement: str, *values: object) -> None:
     [
         ("UPDATE items SET label = ? WHERE id = 'two'", "b"),
         ("UPDATE items SET metadata = ? WHERE id = 'two'", '{"price": 1}'),
-        ("UPDATE items SET media_type = ? WHERE id = 'two'", "text/html"),
-        ("UPDATE items SET image_sha256 = ? WHERE id = 'two'", b"x" * 32),
+        ("UPDATE checksums SET image = ? WHERE row = 2", b"x" * 32),
         ("UPDATE items SET id = ? WHERE id = 'two'", "zwei"),
         ("UPDATE items SET label = ? WHERE id = 'two'", 7),
-        ("UPDATE items SET checksum = ? WHERE id = 'two'", b""),
+        ("UPDATE checksums SET item = ? WHERE row = 2", b""),
+        ("DELETE FROM checksums WHERE row = ?", 2),
     ],
 )
 def test_a_row_that_was_changed_is_left_out_and_told(
@@ -184,7 +184,7 @@ NOT_A_NUMBER = np.array([np.nan, 0.8], "<f4").tobytes()
 
 @pytest.mark.parametrize("vector", [NOT_A_NUMBER, np.array([0.8, 0.6], "<f4").tobytes(), b"", b"x" * 7, 5])
 def test_a_vector_that_was_changed_is_never_searched_and_is_embedded_anew(
-    vector: object, tmp_path: Path
+    vector: object, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     gallery = Gallery(tmp_path / "gallery.sqlite3", MODEL, 2)
     gallery.add([new("one"), new("two")])
@@ -194,9 +194,12 @@ def test_a_vector_that_was_changed_is_never_searched_and_is_embedded_anew(
         vector,
     )
     assert [item.id for item in gallery.snapshot().items] == ["one"]
+    assert gallery.damaged == ("two",)
+    assert "'two'" in caplog.text
     assert gallery.missing() == ["two"]
     gallery.set_vectors({"two": VECTOR})
     assert [item.id for item in gallery.snapshot().items] == ["one", "two"]
+    assert gallery.damaged == ()
     gallery.close()
 
 
@@ -210,6 +213,74 @@ def test_a_vector_moved_to_another_item_is_noticed(tmp_path: Path) -> None:
     )
     assert gallery.missing() == ["two"]
     gallery.close()
+
+
+def test_a_vector_of_an_image_that_was_replaced_meanwhile_is_not_stored(tmp_path: Path) -> None:
+    gallery = Gallery(tmp_path / "gallery.sqlite3", MODEL, 2)
+    gallery.add([new("one", image=b"old"), new("two")])
+    seen = {id_: image_checksum(b"image/png", gallery.store.image(id_)[0]) for id_ in ("one", "two")}
+    gallery.add([new("one", image=b"new", vector=(0, 1))])
+    gallery.set_vectors({id_: np.array([1, 0], np.float32) for id_ in seen}, seen)
+    snapshot = gallery.snapshot()
+    found = {item.id: vector.tolist() for item, vector in zip(snapshot.items, snapshot.vectors, strict=True)}
+    assert found == {"one": [0, 1], "two": [1, 0]}
+    gallery.close()
+
+
+def test_loading_reads_no_image(tmp_path: Path) -> None:
+    """Every page that holds nothing but an image is wiped: SQLite would stumble over it."""
+    path = tmp_path / "gallery.sqlite3"
+    store = GalleryStore(path)
+    store.add([new(f"{number}", image=b"\xab" * 50_000) for number in range(20)], MODEL)
+    store.close()
+    content, wiped = bytearray(path.read_bytes()), 0
+    for page in range(0, len(content), 4096):
+        if content[page + 4 : page + 4096] == b"\xab" * 4092:
+            content[page : page + 4096] = bytes(4096)
+            wiped += 1
+    assert wiped > 100
+    path.write_bytes(content)
+    store = GalleryStore(path)
+    assert len(loaded(store, MODEL)[1]) == 20
+    with pytest.raises(GalleryError):
+        store.image("0")
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        '{"a": "\\ud800"}',
+        '{"a": 1e999}',
+        '{"a": ' + "[" * 400 + "]" * 400 + "}",
+        "[" * 100_000,
+        "[1]",
+        "cut {",
+    ],
+    ids=["surrogate", "infinite", "deep", "very deep", "a list", "no JSON"],
+)
+def test_metadata_of_an_older_version_that_would_break_an_answer_is_left_out(
+    metadata: str, tmp_path: Path
+) -> None:
+    path = old_file(tmp_path / "gallery.sqlite3")
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("UPDATE items SET metadata = ? WHERE id = 'é0'", (metadata,))
+        db.commit()
+    store = GalleryStore(path)
+    found = store.load(MODEL)
+    assert ([item.id for item in found.items], found.damaged) == (["é1", "é2"], ("é0",))
+    with pytest.raises(ItemDamaged):
+        store.item("é0")
+    store.delete(["é0"])
+    assert store.load(MODEL).damaged == ()
+    store.close()
+
+
+def test_a_file_of_an_older_version_becomes_its_owners_alone(tmp_path: Path) -> None:
+    path = old_file(tmp_path / "gallery.sqlite3")
+    path.chmod(0o644)
+    GalleryStore(path).close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_an_image_that_was_changed_is_never_handed_out(tmp_path: Path) -> None:
