@@ -8,7 +8,7 @@ BENCH ?= engine
 LOCKS := $(wildcard requirements/*.txt) requirements/install.py
 PIP_PROJECT := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 
-.PHONY: install serve test lint lock bench load evaluate soundness mutants train test-docker clean
+.PHONY: install serve test test-alone test-together lint lock bench load evaluate soundness mutants train test-docker clean
 install: $(VENV)/.installed
 
 $(BIN)/python:
@@ -31,8 +31,18 @@ lock:  ## the locks in requirements/, from the ranges in pyproject.toml; UPGRADE
 serve: install  ## the demo: the digits gallery on http://127.0.0.1:8000
 	$(BIN)/retrievalguard serve --demo
 
-test: $(VENV)/.installed-dev  ## the whole suite, with a real server and a real Redis
-	$(BIN)/pytest -n 2 --dist loadgroup
+# Tests of arithmetic and files, beside those of servers and whole commands: one core each.
+ALONE := tests/certify tests/index tests/models tests/house
+TOGETHER := $(filter-out $(ALONE),$(patsubst %/,%,$(wildcard tests/*/))) tests/test_readme.py
+
+test: $(VENV)/.installed-dev  ## the whole suite, with a real server and a real Redis; on two cores
+	$(MAKE) --no-print-directory --jobs 2 --keep-going test-alone test-together
+
+test-alone: $(VENV)/.installed-dev
+	$(BIN)/pytest -q $(ALONE)
+
+test-together: $(VENV)/.installed-dev
+	$(BIN)/pytest -q $(TOGETHER)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -12,24 +12,11 @@ from service.retriever import Retriever
 from service.settings import Settings
 from tests.service.processes import SAMPLES, SECRET, RedisServer, Server, copy_gallery, serving
 
-ROOT = Path(__file__).parent.parent
-# Folders of tests that start no server: any worker may run any of them.
-ALONE = ("certify", "index", "models", "house")
-
 
 def pytest_configure() -> None:
     """The settings of whoever runs the tests are not those that they test."""
     for name in [name for name in os.environ if name.startswith("RETRIEVALGUARD_") or name == "REDIS_URL"]:
         del os.environ[name]
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers (`pytest -n 2 --dist loadgroup`): one of them runs all that shares servers."""
-    for item in items:
-        room = item.path.relative_to(ROOT / "tests").parts[0]
-        if room not in ALONE:
-            item.add_marker(pytest.mark.xdist_group("servers"))
 
 
 @pytest.fixture(scope="session")
