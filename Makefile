@@ -33,7 +33,7 @@ serve: install  ## the demo: the digits gallery on http://127.0.0.1:8000
 
 # Tests of arithmetic and files, beside those of servers and whole commands: one core each.
 ALONE := tests/certify tests/index tests/models tests/house
-TOGETHER := $(filter-out $(ALONE),$(patsubst %/,%,$(wildcard tests/*/))) tests/test_readme.py
+TOGETHER := $(filter-out tests/__pycache__ $(ALONE),$(patsubst %/,%,$(wildcard tests/*/))) tests/test_readme.py
 
 test: $(VENV)/.installed-dev  ## the whole suite, with a real server and a real Redis; on two cores
 	$(MAKE) --no-print-directory --jobs 2 --keep-going test-alone test-together
