@@ -5,23 +5,44 @@ BIN := $(VENV)/bin
 EXTRA ?= cpu
 BENCH ?= engine
 
-.PHONY: install serve test lint bench load evaluate soundness mutants train test-docker clean
+LOCKS := $(wildcard requirements/*.txt) requirements/install.py
+PIP_PROJECT := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+
+.PHONY: install serve test test-alone test-together lint lock bench load evaluate soundness mutants train test-docker clean
 install: $(VENV)/.installed
 
-$(VENV)/.installed: pyproject.toml
+$(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[$(EXTRA)]'
+
+$(VENV)/.installed: pyproject.toml $(LOCKS) | $(BIN)/python
+	$(BIN)/python requirements/install.py --quiet $(EXTRA)
+	$(PIP_PROJECT)
 	touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[$(EXTRA),research,dev]'
-	touch $@
+$(VENV)/.installed-dev: pyproject.toml $(LOCKS) | $(BIN)/python
+	$(BIN)/python requirements/install.py --quiet $(EXTRA) research dev
+	$(PIP_PROJECT)
+	touch $@ $(VENV)/.installed
+
+lock:  ## the locks in requirements/, from the ranges in pyproject.toml; UPGRADE=1 for newer versions
+	test -x $(VENV)/lock/bin/uv || { $(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install --quiet 'uv>=0.10,<1'; }
+	$(VENV)/lock/bin/python requirements/lock.py $(if $(UPGRADE),--upgrade)
 
 serve: install  ## the demo: the digits gallery on http://127.0.0.1:8000
 	$(BIN)/retrievalguard serve --demo
 
-test: $(VENV)/.installed-dev  ## the whole suite, with a real server and a real Redis
-	$(BIN)/pytest
+# Tests of arithmetic and files, beside those of servers and whole commands: one core each.
+ALONE := tests/certify tests/index tests/models tests/house
+TOGETHER := $(filter-out tests/__pycache__ $(ALONE),$(patsubst %/,%,$(wildcard tests/*/))) tests/test_readme.py
+
+test: $(VENV)/.installed-dev  ## the whole suite, with a real server and a real Redis; on two cores
+	$(MAKE) --no-print-directory --jobs 2 --keep-going test-alone test-together
+
+test-alone: $(VENV)/.installed-dev
+	$(BIN)/pytest -q $(ALONE)
+
+test-together: $(VENV)/.installed-dev
+	$(BIN)/pytest -q $(TOGETHER)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

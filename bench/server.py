@@ -1,14 +1,15 @@
-"""A real server for a benchmark: the process `retrievalguard serve --demo`, in a folder of its own."""
+"""A real server for benchmarks and tests: a process that is started, waited for, ended with its children."""
 
 import os
-import socket
+import re
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,54 +18,65 @@ START_SECONDS = 300
 # Longer than the server's own grace for the queries it is answering.
 STOP_SECONDS = 20
 
+EXECUTABLE = Path(sys.executable).with_name("retrievalguard")
+
 
 class ServerFailure(Exception):
     """The server did not start; the message ends with its log."""
 
 
 @contextmanager
+def launched(
+    command: Sequence[str | Path], environment: Mapping[str, str], log: Path
+) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
+    """The process of `command`, and the URL that its log names, once that is ready; ended at the end.
+
+    Raises `ServerFailure` if it ends before, or is not ready within START_SECONDS.
+    """
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        yield process, _url_when_ready(process, log)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+@contextmanager
 def demo_server() -> Iterator[str]:
-    """The URL of a ready server on an empty data folder; stopped, and the folder removed, at the end.
+    """The URL of `retrievalguard serve --demo` on an empty data folder, which is removed at the end.
 
     Further settings come from the environment, as always.
     """
     with tempfile.TemporaryDirectory(prefix="retrievalguard-bench-") as folder:
-        log, port = Path(folder) / "server.log", _free_port()
-        settings = {"HOST": "127.0.0.1", "PORT": str(port), "DATA_DIR": str(Path(folder) / "data")}
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [Path(sys.executable).with_name("retrievalguard"), "serve", "--demo"],
-                env=os.environ | {f"RETRIEVALGUARD_{name}": value for name, value in settings.items()},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        try:
-            url = f"http://127.0.0.1:{port}"
-            _wait_until_ready(process, url, log)
+        settings = {"HOST": "127.0.0.1", "PORT": "0", "DATA_DIR": str(Path(folder) / "data")}
+        environment = os.environ | {f"RETRIEVALGUARD_{name}": value for name, value in settings.items()}
+        with launched([EXECUTABLE, "serve", "--demo"], environment, Path(folder) / "log") as (_, url):
             yield url
-        finally:
-            process.terminate()
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
 
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-def _wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
+def _url_when_ready(process: "subprocess.Popen[bytes]", log: Path) -> str:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise ServerFailure(f"the server ended with status {process.returncode}:\n{log.read_text()}")
-        try:
-            with urllib.request.urlopen(f"{url}/readyz", timeout=10):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
+        found = re.search(r"running on (http://[\w.:\[\]-]+)", log.read_text())
+        if found is not None and _ready(found[1]):
+            return found[1]
+        time.sleep(0.05)
     raise ServerFailure(f"the server was not ready within {START_SECONDS} s:\n{log.read_text()}")
+
+
+def _ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=10):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False

@@ -1,6 +1,7 @@
 """Statistics only: from samples of a noisy embedding and the gallery's vectors to a certified radius.
 
-Pure functions on numpy arrays. Nothing here knows of torch, files, networks or HTTP.
+Belongs here: pure functions on numpy arrays, and their proofs in docs/certificate.md. Does not: torch, files,
+networks, HTTP.
 """
 
 from certify.certificate import Certificate, void

@@ -1,4 +1,4 @@
-"""Method `bisector`: distance to the bisector hyperplanes instead of half the gap (certificates §3.2)."""
+"""Method `bisector`: distance to the bisector planes instead of half the gap (docs/certificate.md §4)."""
 
 import numpy as np
 from numpy.typing import NDArray

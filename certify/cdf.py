@@ -1,4 +1,4 @@
-"""Method `cdf`: Neyman-Pearson at every level of the margin (certificates §3.4).
+"""Method `cdf`: Neyman-Pearson at every level of the margin (docs/certificate.md §4).
 
 Kumar et al. 2020 (arXiv 2009.08061) for class scores; here for the margin of a retrieval pair, and with the
 curve of the lemma replaced by its tangents, so that one bounded scalar has to be tested and not every level.

@@ -1,4 +1,4 @@
-"""Margins: the bounded scalars to which "item a stays ahead of item b" reduces (certificates §2).
+"""Margins: the bounded scalars to which "item a stays ahead of item b" reduces (docs/certificate.md §3).
 
 For v = h(u), f_ab(v) = <v, w> - c = (||v - r_b||² - ||v - r_a||²) / 2, w = r_a - r_b and
 c = (||r_a||² - ||r_b||²) / 2. Item a is nearer to g(x + δ) than b if and only if E f_ab > 0 there.

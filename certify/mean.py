@@ -1,4 +1,4 @@
-"""Method `mean`: Neyman-Pearson on the mean of the margin alone (certificates §3.3)."""
+"""Method `mean`: Neyman-Pearson on the mean of the margin alone (docs/certificate.md §4)."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The Neyman-Pearson curve of a shifted Gaussian, and its tangents (certificates §3.4).
+"""The Neyman-Pearson curve of a shifted Gaussian, and its tangents (docs/certificate.md §4).
 
 ρ = ||δ||/σ throughout: the length of a perturbation in standard deviations of the noise.
 """

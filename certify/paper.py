@@ -1,4 +1,4 @@
-"""Method `paper`: RetrievalGuard's radius, the baseline (Wu, Zhang, Huang, ICML 2022; certificates §3.1)."""
+"""Method `paper`: the radius of Wu, Zhang, Huang (ICML 2022), the baseline (docs/certificate.md §4)."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""Rule `vote`: each noisy copy votes for the label (item) of its own nearest neighbour (certificates §3.5).
+"""Rule `vote`: each noisy copy votes for the label (item) of its nearest neighbour (docs/certificate.md §3).
 
 Cohen, Rosenfeld & Kolter 2019. The vote for a label is an indicator, the smoothed vote its mean, and "this
 label has more votes than that" a margin with values -1, 0 and 1: the bounds of rule `embedding` apply.

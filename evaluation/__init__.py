@@ -1,1 +1,4 @@
-"""The paper's experiments as commands: certified Recall@1 tables and plots, and attacks."""
+"""The paper's experiments: certified Recall@1, its limits and plots, and attacks.
+
+Belongs here: what measures certificates on labelled images. Does not: timing, which is bench/.
+"""

@@ -27,7 +27,7 @@ def perturb(
     draws: int = 64,
     seed: int = 0,
 ) -> NDArray[np.float32]:
-    """The `image` (C, H, W) moved by at most `radius` (l2) so that NN(g) should lose `label`.
+    """The `image` (C, H, W) moved by at most `radius` (l2), inside [0, 1], so that NN(g) should lose `label`.
 
     Each step draws fresh noise and climbs the gradient of max_b s_b - max_a s_a, s_i = <g, r_i> - ||r_i||²/2,
     a the items of `label` and b the others; the attacker knows the model, σ and the gallery, not the noise.
@@ -48,7 +48,8 @@ def perturb(
         with torch.no_grad():
             delta = delta + gradient / gradient.norm().clamp_min(1e-12) * (2.5 * radius / steps)
             delta = delta * (radius / delta.norm().clamp_min(1e-12)).clamp(max=1.0)
-    return (clean + delta).numpy()
+            delta = (clean + delta).clamp(0, 1) - clean  # no further away: the image itself is in the box
+    return (clean + delta).clamp(0, 1).numpy()
 
 
 def attack(

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from certify import ANYTIME, METHODS, TARGET_HORIZON, Method, Rule, rounds, settled
 from evaluation.workbench import held_out, workbench
 from index import Snapshot
-from models.datasets import ImageSet
 from service.retrieval.contest import Outcome
 from service.retriever import Retriever
 from service.settings import Settings
@@ -40,6 +40,16 @@ class QueryResult:
         return self.radii[row] if self.correct[row] else 0.0
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What every query is asked: rows of the table, samples, `alpha`, and the radius to stop at, if any."""
+
+    methods: tuple[Row, ...]
+    samples: int
+    alpha: float
+    target: float | None = None
+
+
 def evaluate(
     data: str,
     settings: Settings,
@@ -61,46 +71,48 @@ def evaluate(
     images = held_out(data, queries)
     with workbench(data, settings) as retriever:
         snapshot = retriever.gallery.snapshot()
+        plan = Plan(tuple(methods), samples, alpha, target)
         results = [
-            _query(retriever, snapshot, images, row, methods, samples, alpha, target)
+            ask(retriever, snapshot, images.tensors[row], images.ids[row], images.labels[row], plan)
             for row in progress(range(len(images)))
         ]
-        report = {
+        return report(data, retriever, len(snapshot), results, plan)
+
+
+def report(
+    data: str, retriever: Retriever, size: int, results: Sequence[QueryResult], plan: Plan
+) -> dict[str, Any]:
+    """The report of `results` from galleries of `size` items, as JSON."""
+    rules = {"base": "base", "smoothed": "embedding"} | ({"vote": "vote"} if "vote" in plan.methods else {})
+    return (
+        {
             "data": data,
             "model": retriever.model.manifest.name,
             "model_digest": retriever.smoothed.digest,
             "queries": len(results),
-            "gallery": len(snapshot),
-            "label_weight": settings.label_weight,
-            "samples": samples,
+            "gallery": size,
+            "label_weight": retriever.settings.label_weight,
+            "samples": plan.samples,
             "sigma": retriever.sigma,
-            "alpha": alpha,
+            "alpha": plan.alpha,
         }
-    rules = {"base": "base", "smoothed": "embedding"} | ({"vote": "vote"} if "vote" in methods else {})
-    return (
-        report
-        | ({} if target is None else {"target_radius": target})
+        | ({} if plan.target is None else {"target_radius": plan.target})
         | {
             "recall_at_1": {name: _share(r.correct[rule] for r in results) for name, rule in rules.items()},
-            "methods": {method: summary(results, method) for method in methods},
+            "methods": {method: summary(results, method) for method in plan.methods},
             "details": [
-                {"id": r.id, "label": r.label, "radii": {m: r.counted(m) for m in methods}} for r in results
+                {"id": r.id, "label": r.label, "radii": {m: r.counted(m) for m in plan.methods}}
+                for r in results
             ],
         }
     )
 
 
-def _query(
-    retriever: Retriever,
-    snapshot: Snapshot,
-    images: ImageSet,
-    row: int,
-    methods: Sequence[Row],
-    samples: int,
-    alpha: float,
-    target: float | None,
+def ask(
+    retriever: Retriever, snapshot: Snapshot, image: NDArray[np.float32], id_: str, label: str, plan: Plan
 ) -> QueryResult:
-    image, label = images.tensors[row], images.labels[row]
+    """One query: the input tensor `image` (C, H, W) that should be answered with `label`."""
+    samples, alpha, target = plan.samples, plan.alpha, plan.target
     drawn = retriever.smoothed.first(image, samples)
 
     def right(found: int) -> bool:
@@ -130,10 +142,10 @@ def _query(
         "base": right(int(snapshot.nearest(snapshot.lift(base)[0], 1).rows[0])),
         "embedding": right(int(nearest.rows[0])),
     }
-    outcomes = {method: outcome(method) for method in methods}
+    outcomes = {method: outcome(method) for method in plan.methods}
     correct |= {method: right(int(found.neighbors.rows[0])) for method, found in outcomes.items()}
     return QueryResult(
-        images.ids[row],
+        id_,
         label,
         correct,
         {method: found.certificate.label_radius for method, found in outcomes.items()},

@@ -5,19 +5,33 @@ Belongs here: items, vectors, nearest items and distance bounds. Does not: netwo
 
 import faiss
 
+from index.archive import ArchiveDamaged, Exported, export_gallery, import_gallery
+from index.checksums import image_checksum
+from index.failures import GalleryError, ItemDamaged, ItemMissing, StoreFailure
+from index.files import private_database
 from index.gallery import Gallery
+from index.items import Item, NewItem
 from index.snapshot import Neighbors, Snapshot
-from index.store import GalleryError, GalleryStore, Item, NewItem
+from index.store import GalleryStore
 
 FAISS_VERSION: str = faiss.__version__
 
 __all__ = [
     "FAISS_VERSION",
+    "ArchiveDamaged",
+    "Exported",
     "Gallery",
     "GalleryError",
     "GalleryStore",
     "Item",
+    "ItemDamaged",
+    "ItemMissing",
     "Neighbors",
     "NewItem",
     "Snapshot",
+    "StoreFailure",
+    "export_gallery",
+    "image_checksum",
+    "import_gallery",
+    "private_database",
 ]

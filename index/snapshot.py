@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.blending import blend, lift
-from index.store import Item
+from index.items import Item
 
 Array = NDArray[np.float64]
 

@@ -1,69 +1,67 @@
 """The durable gallery: one SQLite file with images, labels, metadata and, for each model, vectors."""
 
-import json
+import logging
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS gallery (version INTEGER NOT NULL);
-INSERT INTO gallery SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM gallery);
-CREATE TABLE IF NOT EXISTS items (
-    row INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, label TEXT NOT NULL,
-    metadata TEXT NOT NULL, image BLOB NOT NULL, media_type TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS vectors (
-    row INTEGER NOT NULL REFERENCES items (row) ON DELETE CASCADE, model TEXT NOT NULL, vector BLOB NOT NULL,
-    PRIMARY KEY (row, model)) WITHOUT ROWID;
-"""
+from index.failures import GalleryError, ItemDamaged, ItemMissing, told
+from index.files import private_database
+from index.items import Item, NewItem, read
+from index.rows import legible, put_item, put_vector, stored_image, stored_texts, stored_vector
+from index.schema import upgrade
 
+log = logging.getLogger("retrievalguard")
 
-class GalleryError(Exception):
-    """The gallery refused: an id that is not there, or a vector that is not finite or of another size."""
+# Ids that one line of the log names; it counts the others.
+NAMED = 10
 
 
 @dataclass(frozen=True)
-class Item:
-    """One gallery item without its image. `label` is what the label guarantee is about."""
+class Loaded:
+    """One version of the gallery, as one model sees it, in the order of addition.
 
-    id: str
-    label: str
-    metadata: dict[str, Any] = field(default_factory=dict)
+    damaged      ids of items that are left out, because they or their vectors are not what was stored
+    unembedded   ids of sound items whose vector is missing, or is not what was stored
+    """
 
-
-@dataclass(frozen=True)
-class NewItem:
-    """An item to store: the image file as it came, and its embedding (d,) by the model of the gallery."""
-
-    item: Item
-    image: bytes
-    media_type: str
-    vector: NDArray[np.float32]
+    version: int
+    items: list[Item]
+    vectors: list[NDArray[np.float32]]
+    damaged: tuple[str, ...]
+    unembedded: tuple[str, ...]
 
 
 class GalleryStore:
     """Transactions on the gallery file. Safe to share between threads and processes.
 
     Every change adds one to `version`, in the same transaction: a reader that sees the version sees the
-    change, and a crash leaves either both or neither.
+    change, and a crash leaves either both or neither. Every method raises `StoreFailure` where the file
+    cannot be read or written. The file is its owner's alone.
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
         self._lock = threading.Lock()
-        self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.execute("PRAGMA foreign_keys=ON")
-        with self._transaction() as db:
-            for statement in _SCHEMA.split(";"):
-                db.execute(statement)
+        with told(path):
+            private_database(path)
+            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
+            try:
+                self._db.text_factory = bytes
+                upgrade(self._db)
+                self._db.execute("PRAGMA journal_mode=WAL")
+                self._db.execute("PRAGMA synchronous=FULL")
+                self._db.execute("PRAGMA foreign_keys=ON")
+            except BaseException:
+                self._db.close()
+                raise
 
     def close(self) -> None:
         """Close the file; what was returned from is durable already."""
@@ -71,8 +69,9 @@ class GalleryStore:
             self._db.close()
 
     @contextmanager
-    def _transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
-        with self._lock:
+    def transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
+        """All of it, or nothing; texts come as bytes."""
+        with self._lock, told(self.path):
             self._db.execute(begin)
             try:
                 yield self._db
@@ -82,49 +81,57 @@ class GalleryStore:
                     self._db.execute("ROLLBACK")
                 raise
 
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """The file, outside a transaction; texts come as bytes."""
+        with self._lock, told(self.path):
+            yield self._db
+
     def version(self) -> int:
         """The number of changes made so far; 0 for a gallery that was never written."""
-        with self._lock:
-            return int(self._db.execute("SELECT version FROM gallery").fetchone()[0])
+        with self.reading() as db:
+            return int(db.execute("SELECT version FROM gallery").fetchone()[0])
 
     def add(self, items: Sequence[NewItem], model: str) -> int:
         """Store `items` with their vectors by `model`, all or none, and return the new version.
 
         An id that is there already is replaced. Returns when the file is synced. Raises `GalleryError` on
-        a vector that is not finite.
+        a vector that is not finite, or an item that could not be sent back to a client.
         """
         for new in items:
             _check_finite(new.item.id, new.vector)
-        with self._transaction() as db:
+        with self.transaction() as db:
             for new in items:
-                db.execute("DELETE FROM items WHERE id = ?", (new.item.id,))
-                row = db.execute(
-                    "INSERT INTO items (id, label, metadata, image, media_type) VALUES (?, ?, ?, ?, ?)",
-                    (new.item.id, new.item.label, json.dumps(new.item.metadata), new.image, new.media_type),
-                ).lastrowid
-                db.execute("INSERT INTO vectors VALUES (?, ?, ?)", (row, model, _to_bytes(new.vector)))
+                row, image = put_item(db, new.item, new.image, new.media_type)
+                put_vector(db, row, new.item.id, image, model, _to_bytes(new.vector))
             return self._bump(db)
 
     def delete(self, ids: Sequence[str]) -> int:
-        """Delete items, all or none, and return the new version; `GalleryError` if one is not there."""
-        with self._transaction() as db:
+        """Delete items, all or none, and return the new version; `ItemMissing` if one is not there."""
+        with self.transaction() as db:
             for id_ in ids:
-                if db.execute("DELETE FROM items WHERE id = ?", (id_,)).rowcount == 0:
-                    raise GalleryError(f"the gallery has no item {id_!r}")
+                if db.execute("DELETE FROM items WHERE id = ?", (_text(id_),)).rowcount == 0:
+                    raise ItemMissing(id_)
             return self._bump(db)
 
-    def set_vectors(self, vectors: Mapping[str, NDArray[np.float32]], model: str) -> int:
+    def set_vectors(
+        self,
+        vectors: Mapping[str, NDArray[np.float32]],
+        model: str,
+        images: Mapping[str, bytes] | None = None,
+    ) -> int:
         """Store vectors by `model` for items that are there, all or none, and return the new version.
 
-        Raises `GalleryError` on a vector that is not finite.
+        `images`: the `image_checksum` that each vector is of. An item that has another image by now is passed
+        over. Raises `GalleryError` on a vector that is not finite.
         """
         for id_, vector in vectors.items():
             _check_finite(id_, vector)
-        with self._transaction() as db:
-            db.executemany(
-                "INSERT OR REPLACE INTO vectors SELECT row, ?, ? FROM items WHERE id = ?",
-                [(model, _to_bytes(vector), id_) for id_, vector in vectors.items()],
-            )
+        with self.transaction() as db:
+            for id_, vector in vectors.items():
+                row, image = db.execute(_SELECT_IMAGE_CHECKSUM, (_text(id_),)).fetchone() or (0, None)
+                if image is not None and (images is None or images[id_] == image):
+                    put_vector(db, row, id_, image, model, _to_bytes(vector))
             return self._bump(db)
 
     @staticmethod
@@ -132,49 +139,112 @@ class GalleryStore:
         return int(db.execute("UPDATE gallery SET version = version + 1 RETURNING version").fetchone()[0])
 
     def item(self, id_: str) -> Item:
-        """One item; `GalleryError` if it is not there."""
-        id_, label, metadata = self._one("SELECT id, label, metadata FROM items WHERE id = ?", id_)
-        return Item(id_, label, json.loads(metadata))
+        """One item. Raises `ItemMissing`, or `ItemDamaged`: it is not what was stored."""
+        texts = stored_texts(*self._one(_SELECT_ITEM, id_))
+        if texts is None:
+            raise ItemDamaged(id_)
+        return read(texts)
+
+    def ids(self) -> list[str]:
+        """All ids, in the order in which they were added."""
+        with self.reading() as db:
+            return [legible(row[0]) for row in db.execute("SELECT id FROM items ORDER BY row")]
 
     def image(self, id_: str) -> tuple[bytes, str]:
-        """The image file of an item as it was added, and its media type; `GalleryError` if not there."""
-        content, media_type = self._one("SELECT image, media_type FROM items WHERE id = ?", id_)
-        return content, media_type
+        """The image file of an item as it was added, and its media type.
+
+        Raises `ItemMissing`, or `ItemDamaged`: it is not what was stored.
+        """
+        content, media_type, checksum = self._one(_SELECT_IMAGE, id_)
+        found = stored_image(content, media_type, checksum)
+        if found is None:
+            raise ItemDamaged(id_)
+        return content, found
 
     def _one(self, query: str, id_: str) -> tuple[Any, ...]:
-        with self._lock:
-            row: tuple[Any, ...] | None = self._db.execute(query, (id_,)).fetchone()
+        with self.reading() as db:
+            row: tuple[Any, ...] | None = db.execute(query, (_text(id_),)).fetchone()
         if row is None:
-            raise GalleryError(f"the gallery has no item {id_!r}")
+            raise ItemMissing(id_)
         return row
 
     def without_vector(self, model: str) -> list[str]:
         """Ids of the items that `model` has not embedded yet, in the order in which they were added."""
-        with self._lock:
-            rows = self._db.execute(
+        with self.reading() as db:
+            rows = db.execute(
                 "SELECT id FROM items"
                 " WHERE row NOT IN (SELECT row FROM vectors WHERE model = ?) ORDER BY row",
                 (model,),
             )
-            return [row[0] for row in rows]
+            return [legible(row[0]) for row in rows]
 
-    def load(self, model: str) -> tuple[int, list[Item], list[NDArray[np.float32]]]:
-        """Version, items and vectors by `model`, from one consistent view, in the order of addition."""
-        with self._transaction("BEGIN") as db:
+    def load(self, model: str, dimension: int | None = None) -> Loaded:
+        """All items and their vectors by `model`, from one consistent view.
+
+        Items and vectors that are not what was stored are left out, named, and logged; so are vectors that
+        are not of `dimension` numbers (None: any) or not finite. Images are not read: `image` checks them.
+        """
+        with self.transaction("BEGIN") as db:
             version = int(db.execute("SELECT version FROM gallery").fetchone()[0])
-            rows = db.execute(
-                "SELECT id, label, metadata, vector FROM items JOIN vectors USING (row)"
-                " WHERE model = ? ORDER BY row",
-                (model,),
-            ).fetchall()
-        items = [Item(id_, label, json.loads(metadata)) for id_, label, metadata, _ in rows]
-        return version, items, [np.frombuffer(row[3], dtype="<f4") for row in rows]
+            rows = db.execute(_SELECT_ALL, (model,)).fetchall()
+        items, vectors = [], []
+        damaged, unembedded, bad_vectors = [], [], []
+        name = model.encode()
+        for id_, label, metadata, image, checksum, content, vector_checksum in rows:
+            texts = stored_texts(id_, label, metadata, image, checksum)
+            if texts is None:
+                damaged.append(legible(id_))
+                continue
+            item = read(texts)
+            vector = None if content is None else stored_vector(id_, image, name, content, vector_checksum)
+            if vector is not None and dimension in (None, len(vector)):
+                items.append(item)
+                vectors.append(vector)
+                continue
+            unembedded.append(item.id)
+            if content is not None:
+                bad_vectors.append(item.id)
+        self._tell("items", damaged, "delete them and add them again, or restore an export")
+        self._tell("vectors of items", bad_vectors, "the next start embeds them anew")
+        return Loaded(version, items, vectors, (*damaged, *bad_vectors), tuple(unembedded))
+
+    def _tell(self, what: str, ids: Sequence[str], way_out: str) -> None:
+        if ids:
+            named = ", ".join(map(repr, ids[:NAMED])) + (", ..." if len(ids) > NAMED else "")
+            log.error(
+                "%s: %d %s were changed or damaged in the file and are left out of every answer: %s. To mend"
+                " that: %s", self.path, len(ids), what, named, way_out,
+            )  # fmt: skip
+
+
+_SELECT_ITEM = (
+    "SELECT id, label, metadata, checksums.image, checksums.item"
+    " FROM items LEFT JOIN checksums USING (row) WHERE id = ?"
+)
+_SELECT_IMAGE = (
+    "SELECT items.image, media_type, checksums.image FROM items LEFT JOIN checksums USING (row) WHERE id = ?"
+)
+_SELECT_IMAGE_CHECKSUM = "SELECT row, checksums.image FROM items JOIN checksums USING (row) WHERE id = ?"
+_SELECT_ALL = (
+    "SELECT id, label, metadata, checksums.image, checksums.item, vector, vectors.checksum"
+    " FROM items LEFT JOIN checksums USING (row)"
+    " LEFT JOIN vectors ON vectors.row = items.row AND model = ? ORDER BY items.row"
+)
+
+
+def _text(id_: str) -> str:
+    """`id_`; `ItemMissing` if it is no Unicode, as no id of an item is."""
+    try:
+        id_.encode()
+    except UnicodeEncodeError as error:
+        raise ItemMissing(id_) from error
+    return id_
+
+
+def _to_bytes(vector: NDArray[np.float32]) -> bytes:
+    return vector.astype("<f4").tobytes()
 
 
 def _check_finite(id_: str, vector: NDArray[np.float32]) -> None:
     if not np.isfinite(vector).all():
         raise GalleryError(f"the embedding of item {id_!r} is not finite: it was not stored")
-
-
-def _to_bytes(vector: NDArray[np.float32]) -> bytes:
-    return vector.astype("<f4").tobytes()

@@ -43,6 +43,21 @@ class Weights(_Strict):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
+class Domain(_Strict):
+    """What a model was trained on: `images` in words, grey or in colour, of `size` (height, width).
+
+    The size is that of the pictures before they became model inputs.
+    """
+
+    images: Annotated[str, Field(min_length=1, max_length=200)]
+    colour: Literal["grey", "RGB"]
+    size: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+
+    def __str__(self) -> str:
+        height, width = self.size
+        return f"{height} x {width} {self.colour} {self.images}"
+
+
 class Manifest(_Strict):
     """What `manifest.json` holds."""
 
@@ -58,6 +73,16 @@ class Manifest(_Strict):
     weights: Weights
     # The largest value that each ReLU of the features gave in training: int8 passes cut off above it.
     ranges: tuple[Positive, Positive, Positive]
+    # Manifests of older versions do not say.
+    domain: Domain | None = None
+
+    @property
+    def trained_on(self) -> Domain:
+        """The domain; for a manifest that names none, what the input says of it."""
+        channels, height, width = self.input_shape
+        return self.domain or Domain(
+            images="images", colour="grey" if channels == 1 else "RGB", size=(height, width)
+        )
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":

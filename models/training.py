@@ -10,7 +10,7 @@ import torch
 from pytorch_metric_learning.losses import ArcFaceLoss
 
 from models.datasets import ImageSet
-from models.manifest import MANIFEST, Architecture, Manifest, Normalization, Weights
+from models.manifest import MANIFEST, Architecture, Domain, Manifest, Normalization, Weights
 from models.model import EmbeddingModel, build_network, save_weights
 from models.networks.convolutional import ConvolutionalEmbedding
 
@@ -101,6 +101,7 @@ def train(
         input_shape=shape,
         normalization=normalization,
         sigma=recipe.sigma,
+        domain=Domain(images=data.about, colour="grey" if channels == 1 else "RGB", size=(height, width)),
         ranges=activation_ranges(network, images, recipe),
         training={"command": command, "images": len(images), "labels": names, "recipe": asdict(recipe)},
         weights=Weights(

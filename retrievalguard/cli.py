@@ -4,7 +4,8 @@ What a command needs is imported when it runs: `--help` loads neither torch nor 
 """
 
 import logging
-import signal
+import logging.config
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,11 +16,14 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from retrievalguard import __version__, research
+from retrievalguard import __version__, interrupts, preflight, research, streams
 
 if TYPE_CHECKING:
-    from service.gallery.sources import Source
+    from index import GalleryStore
+    from service.gallery.findings import Source
+    from service.gallery.intake import AddReport
     from service.retriever import Retriever
+    from service.settings import Settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -50,29 +54,59 @@ def _options(
 
 
 @contextmanager
-def _retriever() -> "Iterator[Retriever]":
-    retriever = _open()
+def _store(*, made: bool) -> "Iterator[GalleryStore]":
+    """The gallery file alone, without a model. `made`: it must be there already."""
+    path = _settings().data_dir / "gallery.sqlite3"
+    if made and not path.is_file():
+        raise preflight.CheckError(f"there is no gallery at {path}: look at RETRIEVALGUARD_DATA_DIR")
+
+    from index import GalleryStore
+
+    store = GalleryStore(path)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@contextmanager
+def _retriever(settings: "Settings | None" = None) -> "Iterator[Retriever]":
+    retriever = _open(settings)
     try:
         yield retriever
     finally:
         retriever.close()
 
 
-def _open() -> "Retriever":
-    """A retriever that has this process to itself."""
+def _settings() -> "Settings":
+    """Those of the environment, checked as far as that takes no torch: a mistake is told at once."""
     from service.settings import Settings
 
-    settings = Settings.from_environment()  # before torch is loaded: a mistake is told at once
+    settings = Settings.from_environment()
+    preflight.check_data_folder(settings.data_dir)
+    preflight.check_model(settings.model)
+    return settings
+
+
+def _open(settings: "Settings | None" = None) -> "Retriever":
+    """A retriever that has this process to itself; `settings`: those of the environment."""
+    settings = settings or _settings()
 
     from service.process import own_process
     from service.retriever import Retriever
 
+    interrupts.raise_again()
     own_process()
     return Retriever.open(settings, progress=_embedding)
 
 
 def _embedding(ids: Iterable[str]) -> Iterable[str]:
-    return track(list(ids), "embedding the gallery with this model", console=console)
+    found = list(ids)
+    if found:
+        log.info("embedding %d items of the gallery with this model", len(found))
+    return track(
+        found, "embedding the gallery with this model", console=console, disable=not console.is_terminal
+    )
 
 
 @app.command()
@@ -82,29 +116,37 @@ def serve(
     ] = False,
 ) -> None:
     """Serve the REST API; settings come from the environment (docs/operations.md)."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    retriever = _open()
-    settings = retriever.settings
+    settings = _settings()
+    _log_to_stderr(settings)
+    sockets = preflight.listening(settings.host, settings.port)
+    retriever = _open(settings)
 
-    import uvicorn
-
-    from service.gallery.sources import sources
+    from service.gallery.sources import sources as images_of
     from service.http.app import create_app
+    from service.http.server import run
 
     if demo and retriever.gallery.store.version() == 0:
         log.info("first start: embedding the digits for the demo gallery")
-        found = sources("digits")
+        found = images_of("digits")
         # All or none: a start that is cut short starts again.
-        retriever.intake.add(found, batch=len(found), progress=_adding, refused=_refused)
-    # uvicorn raises the signal again when it has shut down: by then there is nothing left to do.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    uvicorn.run(
-        create_app(retriever),
-        host=settings.host,
-        port=settings.port,
-        log_level="info",
-        timeout_graceful_shutdown=settings.shutdown_grace_seconds,
-    )
+        retriever.intake.add(found, batch=len(found.sources), progress=_adding)
+    run(create_app(retriever), settings, sockets)
+
+
+def _log_to_stderr(settings: "Settings") -> None:
+    """One format for every line, and a word on what was ignored."""
+    from service import logs
+    from service.settings import service_links
+
+    logging.config.dictConfig(logs.configuration(logs.format_for(settings.log_format, sys.stderr)))
+    logging.captureWarnings(True)
+    links = service_links(os.environ)
+    if links:
+        log.info(
+            "ignored, as an orchestrator sets them and they are no settings: %s; the port is %d",
+            ", ".join(links),
+            settings.port,
+        )
 
 
 @app.command()
@@ -121,6 +163,9 @@ def retrieve(
     deadline_ms: int | None = None,
 ) -> None:
     """Answer one query in-process and print what POST /retrieve would."""
+    content = image.read_bytes()
+    settings = _settings()
+
     from service.retrieval.options import parse_options
 
     options = parse_options(
@@ -136,33 +181,52 @@ def retrieve(
             "deadline_ms": deadline_ms,
         }
     )
-    with _retriever() as retriever:
-        print(retriever.retrieve(image.read_bytes(), options).model_dump_json(indent=2))
+    with _retriever(settings) as retriever:
+        print(retriever.retrieve(content, options).model_dump_json(indent=2))
 
 
 @gallery_app.command("add")
 def gallery_add(
     source: Annotated[
-        str, typer.Argument(help="A folder per label, a .csv or .jsonl of path,label,metadata, or `digits`.")
+        list[str],
+        typer.Argument(help="A folder per label, a .csv or .jsonl of path,label,metadata, or `digits`."),
     ],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace items that are there with another image or label.")
+    ] = False,
+    prefix: Annotated[str, typer.Option(help="Put this before every id.")] = "",
+    prune: Annotated[
+        bool,
+        typer.Option("--prune", help="Delete items (whose id begins with the prefix) that the source lacks."),
+    ] = False,
 ) -> None:
-    """Add images. What is there already, unchanged, is left alone; images that cannot be read are named."""
+    """Add images, and say what became of each: added, replaced, unchanged, refused or skipped."""
+    from service.gallery.check import ItemRules
     from service.gallery.sources import sources
 
-    found = sources(source)
-    with _retriever() as retriever:
-        refused = retriever.intake.add(found, progress=_adding, refused=_refused)
+    settings = _settings()
+    rules = ItemRules(settings.max_name_length, settings.max_metadata_bytes)
+    found = sources(*source, rules=rules, prefix=prefix)
+    with _retriever(settings) as retriever:
+        report = retriever.intake.add(found, replace=replace, prune=prune, prefix=prefix, progress=_adding)
+        _tell(report)
+        if retriever.losses["gallery"].statement:
+            console.print(retriever.losses["gallery"].statement, style="yellow", markup=False)
         console.print(f"the gallery has {len(retriever.gallery.snapshot())} items")
-    if refused:
+    if report.refused:
         raise typer.Exit(1)
 
 
 def _adding(found: "Iterable[Source]") -> "Iterable[Source]":
-    return track(found, "adding to the gallery", console=console)
+    return track(found, "adding to the gallery", console=console, disable=not console.is_terminal)
 
 
-def _refused(source: "Source", error: Exception) -> None:
-    console.print(f"not added: {source.item.id}: {error}", style="red", markup=False)
+def _tell(report: "AddReport") -> None:
+    for refusal in report.refused:
+        console.print(f"refused: {refusal.place}: {refusal.reason}", style="red", markup=False)
+    for warning in report.warnings:
+        console.print(f"warning: {warning}", style="yellow", markup=False)
+    console.print(str(report), markup=False)
 
 
 @gallery_app.command("list")
@@ -171,6 +235,42 @@ def gallery_list() -> None:
     with _retriever() as retriever:
         for item in retriever.gallery.snapshot().items:
             print(f"{item.id}\t{item.label}")
+
+
+@gallery_app.command("export")
+def gallery_export(
+    archive: Annotated[Path, typer.Argument(help="The file to write.", dir_okay=False)],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite a file that is there.")] = False,
+) -> None:
+    """Write the whole gallery to one file: a backup, also while a server is running.
+
+    Items that are damaged are named and left out, so that the rest can be restored; then the status is 1.
+    """
+    from index import export_gallery
+
+    with _store(made=True) as store:
+        done = export_gallery(store, archive, overwrite=overwrite)
+    console.print(f"{archive}: {done.items} items", markup=False)
+    if done.damaged_vectors:
+        console.print(
+            f"without {done.damaged_vectors} damaged vectors: a start after an import embeds them anew"
+        )
+    for id_ in done.damaged:
+        console.print(streams.readable(f"left out, it is damaged: {id_}"), style="red", markup=False)
+    if done.damaged:
+        raise typer.Exit(1)
+
+
+@gallery_app.command("import")
+def gallery_import(
+    archive: Annotated[Path, typer.Argument(help="A file that `gallery export` wrote.", exists=True)],
+) -> None:
+    """Read an export into an empty gallery: all of it, or nothing."""
+    from index import import_gallery
+
+    with _store(made=False) as store:
+        count = import_gallery(store, archive)
+    console.print(f"{store.path}: {count} items", markup=False)
 
 
 @gallery_app.command("delete")
@@ -184,29 +284,58 @@ def gallery_delete(
 
 
 def main() -> None:
-    """Run the command line; errors that a user can mend are one line, not a traceback."""
+    """Run the command line; errors that a user can mend are one line, not a traceback.
+
+    Ends the process with one of the statuses of docs/operations.md.
+    """
+    status = 0
     try:
+        streams.complete()
         app(standalone_mode=True)
+    except KeyboardInterrupt:
+        interrupts.leave()
+    except SystemExit as end:  # how typer ends, always
+        status = end.code if isinstance(end.code, int) else 0
     except Exception as error:
-        status = _status(error)
-        if status is None:
+        found = _status(error)
+        if found is None:
             raise
-        console.print(str(error), style="red", markup=False)
-        sys.exit(status)
+        console.print(streams.readable(_told(error)), style="red", markup=False)
+        status = found
+    if status == interrupts.STATUS:
+        interrupts.leave()
+    sys.exit(streams.flushed(status))
+
+
+def _told(error: Exception) -> str:
+    """What to tell of an error that a user can mend: the file first, if it is about one."""
+    if isinstance(error, MemoryError):
+        return "there is not enough memory: end other programs, or use smaller limits (docs/operations.md)"
+    if isinstance(error, OSError) and error.strerror:
+        name = error.filename
+        name = os.fsdecode(name) if isinstance(name, bytes) else name
+        return error.strerror if name is None else f"{name}: {error.strerror}"
+    return str(error)
+
+
+# The errors that a user can mend, by the modules that define them: one that is not loaded has raised none.
+_USAGE = {"service.settings": "SettingsError", "service.secret": "SecretError"}
+_FAILURES = {
+    "index": "GalleryError",
+    "models": "ModelError",
+    "models.passes.calibration": "VariantError",
+    "service.errors": "Problem",
+    "service.gallery.findings": "ImportFailure",
+}
 
 
 def _status(error: Exception) -> int | None:
     """With what to exit after an error that a user can mend; None for one that nobody expected."""
-    from service.secret import SecretError
-    from service.settings import SettingsError
-
-    if isinstance(error, SettingsError | SecretError):
+    if isinstance(error, _loaded(_USAGE)):
         return 2
-
-    from index import GalleryError
-    from models import ModelError, VariantError
-    from service.errors import Problem
-    from service.gallery.sources import ImportFailure
-
-    known = (Problem, ModelError, VariantError, GalleryError, ImportFailure, OSError)
+    known = (*_loaded(_FAILURES), preflight.CheckError, OSError, MemoryError)
     return 1 if isinstance(error, known) else None
+
+
+def _loaded(homes: dict[str, str]) -> tuple[type[Exception], ...]:
+    return tuple(getattr(sys.modules[home], name) for home, name in homes.items() if home in sys.modules)

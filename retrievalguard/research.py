@@ -4,14 +4,16 @@ They need the extra `research` (pytorch-metric-learning, matplotlib), which serv
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import Progress, TextColumn, track
+
+from retrievalguard import interrupts, preflight
 
 if TYPE_CHECKING:
     from models.datasets import ImageSet, Part
@@ -30,10 +32,12 @@ def train(
     name: Annotated[str | None, typer.Option(help="The model's name; default: of the folder.")] = None,
 ) -> None:
     """Train an embedding network; the same command gives the same weights."""
+    preflight.check_output_folder(output, "--output")
     images = _dataset(data)
     with _extra():
         from models.training import Recipe
         from models.training import train as train_model
+    interrupts.raise_again()
 
     recipe = Recipe(sigma=sigma) if epochs is None else Recipe(sigma=sigma, epochs=epochs)
     command = f"retrievalguard train --data {data} --sigma {sigma!r}"
@@ -55,8 +59,12 @@ def train(
 
 @app.command()
 def evaluate(
-    data: Annotated[str, typer.Option(help="The data set: digits.")] = "digits",
-    queries: Annotated[int, typer.Option(min=1, help="Held-out images to query with.")] = 60,
+    data: Annotated[str | None, typer.Option(help="The data set; default: digits.")] = None,
+    gallery: Annotated[
+        bool,
+        typer.Option("--gallery", help="Your own gallery: each item is the query of the gallery without it."),
+    ] = False,
+    queries: Annotated[int, typer.Option(min=1, help="Held-out images, or items, to query with.")] = 60,
     samples: Annotated[int, typer.Option(min=2, help="Monte Carlo samples a query.")] = 10_000,
     alpha: Annotated[float, typer.Option(help="Confidence 1 - alpha of each certificate.")] = 0.001,
     method: Annotated[
@@ -70,11 +78,19 @@ def evaluate(
     plot: Annotated[Path | None, typer.Option(help="Write the plot here: .png, .svg or .pdf.")] = None,
 ) -> None:
     """Certified Recall@1 of held-out queries, the same samples for every method."""
+    if json_file:
+        preflight.check_output(json_file, "--json")
+    if plot:
+        preflight.check_output(plot, "--plot", preflight.PLOTS)
+    if gallery and data:
+        raise typer.BadParameter("--gallery is about your own images: leave out --data")
+    data = data or "digits"
     settings = _settings()
     _dataset(data)
     with _extra():
-        from evaluation import certified_recall
+        from evaluation import certified_recall, leave_one_out
         from evaluation import plot as plots
+    interrupts.raise_again()
 
     unknown = [name for name in method if name not in certified_recall.ROWS]
     if unknown:
@@ -82,16 +98,29 @@ def evaluate(
             f"unknown method {unknown[0]!r}; there is: {', '.join(certified_recall.ROWS)}"
         )
     methods = [name for name in certified_recall.ROWS if name in method]
-    report = certified_recall.evaluate(
-        data,
-        settings,
-        methods,
-        queries=queries,
-        samples=samples,
-        alpha=alpha,
-        target=target_radius,
-        progress=lambda rows: track(list(rows), "evaluating", console=console),
-    )
+
+    def progress(rows: Iterable[int]) -> Iterable[int]:
+        return track(list(rows), "evaluating", console=console)
+
+    if gallery:
+        report = leave_one_out.leave_one_out(
+            settings,
+            certified_recall.Plan(tuple(methods), samples, alpha, target_radius),
+            queries=queries,
+            embedding=lambda ids: track(list(ids), "embedding", console=console),
+            progress=progress,
+        )
+    else:
+        report = certified_recall.evaluate(
+            data,
+            settings,
+            methods,
+            queries=queries,
+            samples=samples,
+            alpha=alpha,
+            target=target_radius,
+            progress=progress,
+        )
     if json_file:
         json_file.write_text(json.dumps(report, indent=1) + "\n")
     if plot:
@@ -104,6 +133,21 @@ def evaluate(
     for name, row in report["methods"].items():
         shares = "  ".join(f"{share:.3f}" for share in row["certified_recall"].values())
         print(f"{name:9} {row['mean_radius']:.4f}{'':33}{shares}   {row['mean_samples']:g}")
+    if gallery:
+        _print_fit(report)
+
+
+def _print_fit(report: dict[str, Any]) -> None:
+    """What the table of one's own gallery means."""
+    for name, wrong in report["certified_wrong"].items():
+        print(f"{name}: {wrong} of {report['queries']} answers are wrong and certified")
+    if report["alone"]:
+        print(f"{report['alone']} queries are the only item of their label: they cannot be answered right")
+    for id_, reason in report["refused"].items():
+        print(f"not asked: {id_}: {reason}")
+    if report["losses"]:
+        print(report["losses"])
+    print(report["verdict"])
 
 
 @app.command()
@@ -119,6 +163,7 @@ def attack(
 
     from evaluation.attack import attack as run
 
+    interrupts.raise_again()
     report = run(
         data,
         settings,
@@ -135,6 +180,7 @@ def _settings() -> "Settings":
     from service.settings import Settings
 
     settings = Settings.from_environment()
+    preflight.check_model(settings.model)
 
     from service.process import own_process
 

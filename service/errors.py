@@ -2,7 +2,9 @@
 
 Problem                     the root: status, stable type, title, and a detail that says what to do next
 ├── MalformedBody           400  the body is not what its media type says
+├── HostNotAllowed          400  the Host header names a host that is not served here
 ├── ItemNotFound            404  no gallery item with this id
+├── RequestTimeout          408  the body was not there in time
 ├── GalleryEmpty            409  a query, and nothing to compare it with
 ├── BodyTooLarge            413  more bytes than the limit
 ├── ImageTooLarge           413  more pixels than the limit
@@ -11,11 +13,14 @@ Problem                     the root: status, stable type, title, and a detail t
 ├── ImageDamaged            422  an image file that cannot be decoded to its end
 ├── ImageTooSmall           422  fewer pixels than the limit
 ├── ImageAnimated           422  more than one frame
-├── PixelsInvalid           422  `pixels` has the wrong shape, is not finite, or leaves [0, 1]
+├── ImageBlank              422  nothing is left of a picture when its transparency is laid over black
+├── PixelsInvalid           422  the wrong shape or type, not finite, or outside [0, 1]
 ├── InvalidOption           422  an option is unknown, given twice, or out of range
 ├── ModelFailure            500  the network returned something that is not a finite vector
 └── Unavailable                  not now; Retry-After says when to come back
-    ├── Overloaded          503  too many queries, or samples, are to be computed already
+    ├── Overloaded          503  too many requests, bytes, queries or samples are under way already
+    ├── GalleryFailure      503  the gallery file cannot be read, or an item in it is damaged
+    ├── ShuttingDown        503  the service ends
     └── NotReady            503  the model or the gallery does not work
 """
 
@@ -39,6 +44,18 @@ class MalformedBody(Problem):
     """The body is not what its media type says."""
 
     status, slug, title = 400, "malformed-body", "Malformed body"
+
+
+class HostNotAllowed(Problem):
+    """The Host header is not one of `RETRIEVALGUARD_ALLOWED_HOSTS`."""
+
+    status, slug, title = 400, "host-not-allowed", "Host not allowed"
+
+
+class RequestTimeout(Problem):
+    """The body was not there within `RETRIEVALGUARD_BODY_TIMEOUT_SECONDS`."""
+
+    status, slug, title = 408, "request-timeout", "Request timeout"
 
 
 class ItemNotFound(Problem):
@@ -95,8 +112,14 @@ class ImageAnimated(Problem):
     status, slug, title = 422, "image-animated", "Animated image"
 
 
+class ImageBlank(Problem):
+    """Nothing is left of a picture when its transparency is laid over black."""
+
+    status, slug, title = 422, "image-blank", "Nothing to see"
+
+
 class PixelsInvalid(Problem):
-    """`pixels` has the wrong shape, is not finite, or leaves [0, 1]."""
+    """An input tensor of the wrong shape or type, not finite, or outside [0, 1]."""
 
     status, slug, title = 422, "pixels-invalid", "Invalid pixels"
 
@@ -107,9 +130,13 @@ class InvalidOption(Problem):
     status, slug, title = 422, "invalid-option", "Invalid option"
 
     def __init__(self, *errors: tuple[str, str]) -> None:
-        # The client's own name comes back, cut: an answer is not to be as long as what was sent.
-        named = [{"option": option[:64], "message": message} for option, message in errors]
+        named = [{"option": _cut(option), "message": message} for option, message in errors]
         super().__init__("; ".join(f"{e['option']}: {e['message']}" for e in named), errors=named)
+
+
+def _cut(name: str) -> str:
+    """A client's own name as it goes back: cut, so that the answer is short, and always Unicode."""
+    return name[:64].encode("utf-8", "replace").decode()
 
 
 class ModelFailure(Problem):
@@ -127,9 +154,21 @@ class Unavailable(Problem):
 
 
 class Overloaded(Unavailable):
-    """Too many queries, or samples, are to be computed already."""
+    """Too many requests, bytes of bodies, queries or samples are under way already."""
 
     status, slug, title = 503, "overloaded", "Overloaded"
+
+
+class GalleryFailure(Unavailable):
+    """The gallery file cannot be read, or an item in it is not what was stored."""
+
+    status, slug, title = 503, "gallery-failure", "Gallery failure"
+
+
+class ShuttingDown(Unavailable):
+    """The service ends: nothing new is taken, and what runs has had its time."""
+
+    status, slug, title = 503, "shutting-down", "Shutting down"
 
 
 class NotReady(Unavailable):

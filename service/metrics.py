@@ -45,7 +45,16 @@ class Metrics:
             "retrievalguard_cache_failures", "Cache calls that failed, and values that were not authentic.",
             ["reason"], registry=self.registry,
         )  # fmt: skip
+        self.outside_domain = Counter(
+            "retrievalguard_images_outside_domain",
+            "Decoded images that lose something which the model was not trained to do without.",
+            ["purpose", "reason"], registry=self.registry,
+        )  # fmt: skip
         self.gallery_size = Gauge("retrievalguard_gallery_items", "Items searched.", registry=self.registry)
+        self.gallery_damaged = Gauge(
+            "retrievalguard_gallery_damaged_items", "Items left out, being damaged, or their vectors.",
+            registry=self.registry,
+        )  # fmt: skip
         self.gallery_version = Gauge(
             "retrievalguard_gallery_version", "Gallery version.", registry=self.registry
         )

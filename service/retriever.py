@@ -1,5 +1,7 @@
 """The retriever: from an image to its nearest neighbour and certificate. Knows nothing of HTTP."""
 
+import logging
+import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Self
@@ -8,16 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certify import EmbeddingSpace, Method, Rule, Terms
-from index import Gallery, Snapshot
-from models import EmbeddingModel, SmoothedModel, Stop, calibrated
+from index import Gallery, Snapshot, StoreFailure
+from models import EmbeddingModel, Purpose, SmoothedModel, Stop, calibrated
 from service.cache.answers import AnswerCache
 from service.cache.redis_store import RedisStore
 from service.cache.samples import SampleCache
 from service.cache.sealed import CacheStore, Event
-from service.cache.sqlite_store import EmbeddedStore
-from service.errors import GalleryEmpty
+from service.cache.sqlite_store import embedded_store
+from service.errors import GalleryEmpty, GalleryFailure
 from service.gallery.intake import Intake
-from service.images import decode_image
+from service.images import read_image
+from service.losses import Losses, Reason
 from service.metrics import Metrics
 from service.retrieval.answer import RetrieveResponse
 from service.retrieval.answering import Answering, OnRound, Question
@@ -30,6 +33,8 @@ from service.secret import noise_secret
 from service.settings import Settings
 from service.traffic.admission import Admission
 from service.traffic.turns import Turns
+
+log = logging.getLogger("retrievalguard")
 
 # A sample may be off by so much (l2) from h at its noisy input, h being the function of the digest: one set
 # of kernels, one processor. There a row may come out otherwise only where it stands elsewhere in its batch,
@@ -69,6 +74,8 @@ class Retriever:
             padded=settings.label_weight > 0,
         )
         self._store = store
+        # Small files may be large images: more at once than there are workers would only fill the memory.
+        self._decoders = threading.BoundedSemaphore(self.smoothed.engine.workers)
 
         def count(event: Event) -> None:
             metrics.cache_failures.labels(event).inc()
@@ -91,7 +98,9 @@ class Retriever:
         self.gallery = Gallery(
             settings.data_dir / "gallery.sqlite3", embedding, model.dimension, settings.label_weight
         )
-        self.intake = Intake(self.gallery, self.smoothed, self.decode, settings.gallery_samples)
+        purposes: tuple[Purpose, ...] = ("query", "gallery")
+        self.losses = {purpose: self._tally(purpose) for purpose in purposes}
+        self.intake = Intake(self.gallery, self.smoothed, self._decode_item, settings.gallery_samples)
         self.intake.embed_missing(progress)
 
     @classmethod
@@ -116,7 +125,7 @@ class Retriever:
                 ttl_seconds=settings.cache_ttl_seconds,
             )
         else:
-            store = EmbeddedStore(
+            store = embedded_store(
                 settings.data_dir / "cache.sqlite3",
                 max_bytes=settings.cache_max_bytes,
                 ttl_seconds=settings.cache_ttl_seconds,
@@ -132,20 +141,41 @@ class Retriever:
         self._store.close()
 
     def snapshot(self) -> Snapshot:
-        """The newest gallery version."""
-        snapshot = self.gallery.snapshot()
+        """The newest gallery version; raises `GalleryFailure`."""
+        try:
+            snapshot = self.gallery.snapshot()
+        except StoreFailure as error:
+            raise GalleryFailure(str(error), retry_after=5) from error
         self.metrics.gallery_size.set(len(snapshot))
+        self.metrics.gallery_damaged.set(len(self.gallery.damaged))
         self.metrics.gallery_version.set(snapshot.version)
         return snapshot
 
     def decode(self, content: bytes) -> NDArray[np.float32]:
         """The input tensor (C, H, W) of an image file; raises the image problems of `service.errors`."""
-        return decode_image(
-            content,
-            self.model.input_shape,
-            max_pixels=self.settings.max_image_pixels,
-            min_side=self.settings.min_image_side,
-        )
+        return self._decode(content, "query")
+
+    def _decode_item(self, content: bytes) -> NDArray[np.float32]:
+        return self._decode(content, "gallery")
+
+    def _decode(self, content: bytes, purpose: Purpose) -> NDArray[np.float32]:
+        with self._decoders:
+            picture = read_image(
+                content,
+                self.model.input_shape,
+                max_pixels=self.settings.max_image_pixels,
+                min_side=self.settings.min_image_side,
+            )
+        losses = self.losses[purpose]
+        if losses.add(picture) and purpose == "query":  # of items, who adds them tells the sum
+            log.warning("the first query that the model was not trained for: %s", losses.statement)
+        return picture.tensor
+
+    def _tally(self, purpose: Purpose) -> Losses:
+        def count(reason: Reason) -> None:
+            self.metrics.outside_domain.labels(purpose, reason).inc()
+
+        return Losses(self.model.manifest, self.settings.shrink_warning, count)
 
     def check(self) -> dict[str, str]:
         """Run the model and a search, for /readyz; raises what they raise."""
@@ -153,7 +183,9 @@ class Retriever:
         vector = self.smoothed.sample(image, 0, 1).mean(axis=0, dtype=np.float64)
         snapshot = self.snapshot()
         snapshot.nearest(snapshot.lift(vector[None])[0], 1)
-        return {"model": self.model.manifest.name, "gallery": f"{len(snapshot)} items"}
+        damaged = len(self.gallery.damaged)
+        left_out = f", {damaged} damaged and left out" if damaged else ""
+        return {"model": self.model.manifest.name, "gallery": f"{len(snapshot)} items{left_out}"}
 
     def contest(
         self,

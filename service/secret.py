@@ -20,7 +20,7 @@ def noise_secret(given: SecretStr | None, data_dir: Path) -> bytes:
     if given is not None:
         return given.get_secret_value().encode()
     path = data_dir / "secret"
-    data_dir.mkdir(parents=True, exist_ok=True)
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f".secret-{os.getpid()}")
     if not path.exists():
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from index import GalleryStore
 from service.retriever import Retriever
 from service.settings import Settings
 from tests.service.processes import SAMPLES, SECRET, RedisServer, Server, copy_gallery, serving
@@ -55,3 +56,18 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
     server = RedisServer(tmp_path_factory.mktemp("redis"))
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="session")
+def _own_gallery_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(tmp_path_factory.mktemp("own")) as server:
+        yield server
+
+
+@pytest.fixture
+def empty_server(_own_gallery_server: Server) -> Server:
+    """A server whose gallery is empty, for a test that fills it from outside."""
+    store = GalleryStore(_own_gallery_server.data / "gallery.sqlite3")
+    store.delete(store.without_vector("a model that embedded nothing"))
+    store.close()
+    return _own_gallery_server

@@ -323,14 +323,8 @@ MUTANTS = [
     Mutant(
         "selection.py",
         "selection on all samples",
-        "return min(SELECTION, samples)",
-        "return samples",
-    ),
-    Mutant(
-        "selection.py",
-        "another selection for each number of samples",
-        "return min(SELECTION, samples)",
         "return min(SELECTION, samples // 2)",
+        "return samples // 2 + 1",
     ),
     Mutant(
         "space.py",

@@ -3,19 +3,16 @@
 import json
 import os
 import re
-import signal
-import socket
+import shlex
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bench.server import launched
 from models.datasets import digits
 from service.images import png
 from service.settings import Settings
@@ -29,38 +26,14 @@ SERVE, CURL, TEST, OWN = SHELL
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The first command of the README, in a data folder and on a port of its own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     environment = {
         **os.environ,
-        "RETRIEVALGUARD_PORT": str(port),
+        "RETRIEVALGUARD_PORT": "0",
         "RETRIEVALGUARD_DATA_DIR": str(tmp_path_factory.mktemp("readme")),
     }
-    log = (tmp_path_factory.mktemp("log") / "serve.log").open("w+")
-    server = subprocess.Popen(
-        SERVE, shell=True, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 240
-        while not _ready(url):
-            assert server.poll() is None, Path(log.name).read_text()
-            assert time.monotonic() < deadline, Path(log.name).read_text()
-            time.sleep(0.5)
+    log = tmp_path_factory.mktemp("log") / "serve.log"
+    with launched(["sh", "-c", f"cd {shlex.quote(str(ROOT))} && {SERVE}"], environment, log) as (_, url):
         yield url
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(30)
-        log.close()
-
-
-def _ready(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=5) as response:
-            return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 def _keys(value: Any) -> Any:

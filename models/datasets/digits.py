@@ -29,4 +29,9 @@ def digits(part: Part) -> ImageSet:
         turn[members] = np.arange(len(members)) % 6
     rows = np.flatnonzero(np.isin(turn, {"train": (0, 2, 4), "gallery": (1, 3), "query": (5,)}[part]))
     pixels = np.rint(images[rows] * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
-    return ImageSet(pixels, tuple(str(t) for t in targets[rows]), tuple(f"digits-{r:04d}" for r in rows))
+    return ImageSet(
+        pixels,
+        tuple(str(t) for t in targets[rows]),
+        tuple(f"digits-{r:04d}" for r in rows),
+        about="handwritten digits",
+    )

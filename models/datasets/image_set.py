@@ -11,11 +11,12 @@ Part = Literal["train", "gallery", "query"]
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images (N, C, H, W) of 8-bit pixels, their labels, and stable ids."""
+    """Images (N, C, H, W) of 8-bit pixels, their labels, and stable ids; `about` them in a word or two."""
 
     pixels: NDArray[np.uint8]
     labels: tuple[str, ...]
     ids: tuple[str, ...]
+    about: str = "images"
 
     @property
     def tensors(self) -> NDArray[np.float32]:

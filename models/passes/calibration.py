@@ -6,6 +6,7 @@ gallery that has to be embedded again.
 
 import os
 import statistics
+import tempfile
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -94,10 +95,11 @@ def calibrated(model: EmbeddingModel, sigma: float, wanted: str | None, record: 
     except (OSError, ValidationError, KeyError, VariantUnavailable):
         pass  # none yet, or of another version: measured anew
     made = calibrate(model, sigma, wanted)
-    record.parent.mkdir(parents=True, exist_ok=True)
-    draft = record.with_name(f".{record.name}-{os.getpid()}")
-    draft.write_text(made.model_dump_json(indent=1) + "\n")
-    os.replace(draft, record)
+    record.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Like all in the data folder, its owner's alone.
+    with tempfile.NamedTemporaryFile("w", dir=record.parent, prefix=".calibration-", delete=False) as draft:
+        draft.write(made.model_dump_json(indent=1) + "\n")
+    os.replace(draft.name, record)
     return made
 
 

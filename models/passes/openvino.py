@@ -1,7 +1,7 @@
 """Forward passes compiled by OpenVINO, for CPUs: float32, bfloat16, and int8.
 
 The graph is written down operation by operation, from the network with its batch normalisations folded: what
-is compiled is what is read here, and nothing of the converter, which reports its use to its maker, is called.
+is compiled is what is read here; nothing of the converter is called.
 The normalisation to length one is left to float32 outside, whatever the precision of the rest.
 
 int8: weights are rounded to 255 levels a channel, activations to 256 levels between 0 and the `ranges` of the
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from models.networks.convolutional import ConvolutionalEmbedding, normalized
 from models.passes.processor import processor
+from models.passes.telemetry import without_telemetry
 
 Images = NDArray[np.float32]
 Precision = Literal["float32", "bfloat16", "int8"]
@@ -35,7 +36,8 @@ def _core() -> Any:
     with several of them, the next signal finds a stack that is gone, and ends the process.
     """
     try:
-        import openvino
+        with without_telemetry():
+            import openvino
     except ImportError as error:
         raise VariantUnavailable("OpenVINO is not installed: pip install 'retrievalguard[cpu]'") from error
     return openvino.Core()

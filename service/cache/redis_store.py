@@ -1,17 +1,16 @@
 """Cached bytes in Redis, for several replicas."""
 
-import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from service.cache.outage import QUIET_SECONDS, Outage
 from service.cache.sealed import CacheUnavailable
-
-log = logging.getLogger("retrievalguard")
 
 # After a failure Redis is left alone for this long: queries in a burst do not each wait for its time-out.
 RETRY_SECONDS = 1.0
@@ -21,6 +20,9 @@ BEHIND_SECONDS = 1.0
 WORKERS = 16
 # The largest value that is kept in Redis, and the most that is read of one.
 VALUE_LIMIT = 64 * 2**20
+
+# The most that the log tells of an error.
+REASON_LIMIT = 200
 
 
 class RedisStore:
@@ -32,7 +34,20 @@ class RedisStore:
     is never taken for another.
     """
 
-    def __init__(self, url: str, *, timeout_ms: int, ttl_seconds: int) -> None:
+    def __init__(self, url: str, *, timeout_ms: int, ttl_seconds: int, quiet: float = QUIET_SECONDS) -> None:
+        self._secrets = _secrets(url)
+        self._closed = False
+        # Apart: a full Redis answers every question and takes no value.
+        self._reading = Outage(
+            "Redis cannot be read (%s): samples are drawn again until it answers",
+            "Redis answers again",
+            quiet=quiet,
+        )
+        self._writing = Outage(
+            "Redis takes no values (%s): samples are not kept until it does",
+            "Redis takes values again",
+            quiet=quiet,
+        )
         self._seconds = timeout_ms / 1000
         self._ttl = ttl_seconds
         self._retry_at = 0.0
@@ -44,16 +59,19 @@ class RedisStore:
             retry=Retry(NoBackoff(), 0),  # a failure is a miss, not a reason to wait
         )
         self._workers = ThreadPoolExecutor(WORKERS, "redis")
-        self._workers.submit(self._run, self._client.ping)  # so that the first query finds a connection
+        self._workers.submit(
+            self._run, self._client.ping, self._reading
+        )  # so that the first query finds a connection
 
     def get(self, key: str) -> bytes | None:
         """The value, or None; cut off at `VALUE_LIMIT`."""
-        call = self._submit(lambda: self._client.getrange(key, 0, VALUE_LIMIT - 1))
+        call = self._submit(lambda: self._client.getrange(key, 0, VALUE_LIMIT - 1), self._reading)
         try:
             value = self._result(call)
         except TimeoutError as error:
             if call.cancelled() or not call.done():  # it did not answer meanwhile
                 self._pause()
+                self._failed(self._reading, error)
             raise CacheUnavailable("Redis did not answer in time") from error
         if not isinstance(value, bytes):
             raise CacheUnavailable("Redis did not answer with bytes")
@@ -63,7 +81,7 @@ class RedisStore:
         """Keep `value` for the time to live, also when that takes longer than this call."""
         if len(value) > VALUE_LIMIT:
             return
-        call = self._submit(lambda: self._client.set(key, value, ex=self._ttl))
+        call = self._submit(lambda: self._client.set(key, value, ex=self._ttl), self._writing)
         try:
             self._result(call)
         except TimeoutError as error:  # a large value on a slow line: reading may go on
@@ -71,27 +89,31 @@ class RedisStore:
 
     def close(self) -> None:
         """Close the connections, also those in use."""
+        self._closed = True
         self._workers.shutdown(wait=False, cancel_futures=True)
         self._client.close()
 
-    def _submit(self, command: Callable[[], object]) -> Future[object]:
+    def _submit(self, command: Callable[[], object], outage: Outage) -> Future[object]:
         if time.monotonic() < self._retry_at:
             raise CacheUnavailable("Redis failed a moment ago")
         try:
-            return self._workers.submit(self._run, command)
+            return self._workers.submit(self._run, command, outage)
         except RuntimeError as error:  # closed, or no thread to be had
             raise CacheUnavailable(str(error)) from error
 
-    def _run(self, command: Callable[[], object]) -> object:
+    def _run(self, command: Callable[[], object], outage: Outage) -> object:
         """In a worker: any failure is `CacheUnavailable`, also of a client that cannot read what it got."""
         try:
             result = command()
         except redis.ResponseError as error:  # full, or not allowed: it answers, so reading may go on
+            self._failed(outage, error)
             raise CacheUnavailable(str(error)) from error
         except Exception as error:
             self._pause()
+            self._failed(outage, error)
             raise CacheUnavailable(str(error)) from error
         self._retry_at = 0.0
+        outage.worked()
         return result
 
     def _result(self, call: Future[object]) -> object:
@@ -105,3 +127,20 @@ class RedisStore:
 
     def _pause(self) -> None:
         self._retry_at = time.monotonic() + RETRY_SECONDS
+
+    def _failed(self, outage: Outage, error: Exception) -> None:
+        """Have the log tell of it, in one line without the password: some servers send it back."""
+        if self._closed:  # connections in use are cut: that is no failure of Redis
+            return
+        said = " ".join(str(error).split()) or "no answer in time"
+        if any(secret in said for secret in self._secrets):
+            said = type(error).__name__
+        outage.failed(said[:REASON_LIMIT])
+
+
+def _secrets(url: str) -> set[str]:
+    """The password of a `REDIS_URL`, written and sent; or a user name that stands alone: it may be one."""
+    parts = urlsplit(url)
+    query = parse_qs(parts.query)
+    written = [*query.get("password", []), parts.password or parts.username or ""]
+    return {form for text in written if text for form in (text, unquote(text))}

@@ -7,10 +7,14 @@ cache that is down, slow or full costs time and never changes an answer.
 
 import hashlib
 import hmac
+import itertools
+import logging
 from collections.abc import Callable
 from typing import Literal, Protocol, TypeVar
 
 from models.noise import length_prefixed
+
+log = logging.getLogger("retrievalguard")
 
 Event = Literal["unavailable", "rejected"]
 Value = TypeVar("Value")
@@ -42,6 +46,8 @@ class SealedCache:
 
     def __init__(self, store: CacheStore, secret: bytes, kind: str, count: Callable[[Event], None]) -> None:
         self._store = store
+        self._kind = kind
+        self._rejections = itertools.count(1)
         self._key = hmac.new(secret, b"retrievalguard cache 3 " + kind.encode(), hashlib.sha256).digest()
         self._prefix = f"retrievalguard:{kind}:3:"
         self._count = count
@@ -59,7 +65,7 @@ class SealedCache:
         body = self._open(name, value)
         found = None if body is None else read(body)
         if found is None:
-            self._count("rejected")
+            self._rejected()
         return found
 
     def set(self, key: bytes, body: bytes) -> None:
@@ -69,6 +75,18 @@ class SealedCache:
             self._store.set(name, HEADER + self._tag(name, body) + body)
         except CacheUnavailable:
             self._count("unavailable")
+
+    def _rejected(self) -> None:
+        """Count a value that cannot be used; the log tells of the 1st, the 10th, the 100th and so on."""
+        self._count("rejected")
+        number = next(self._rejections)
+        if str(number).strip("0") == "1":
+            log.warning(
+                "cached %s that are not authentic, so far %d: they are worked out anew; somebody else writes"
+                " to this cache, or it is damaged",
+                self._kind,
+                number,
+            )
 
     def _name(self, key: bytes) -> str:
         """Keyed, so that names tell nothing of the inputs and another secret has other names."""

@@ -6,6 +6,7 @@ import threading
 import time
 from pathlib import Path
 
+from index import private_database
 from service.cache.sealed import CacheUnavailable
 
 log = logging.getLogger("retrievalguard")
@@ -33,23 +34,48 @@ _DROP_OLDEST_IF_OVER = (
 )
 
 
+def embedded_store(path: Path, *, max_bytes: int, ttl_seconds: int) -> "EmbeddedStore | NoStore":
+    """The store in this file; where it cannot be used, none: a cache must not stop a start."""
+    try:
+        return EmbeddedStore(path, max_bytes=max_bytes, ttl_seconds=ttl_seconds)
+    except CacheUnavailable as error:
+        log.warning("there is no cache, every query is worked out anew: %s", error)
+        return NoStore(str(error))
+
+
+class NoStore:
+    """Keeps nothing, and says why."""
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    def get(self, key: str) -> bytes | None:
+        """Raises `CacheUnavailable`."""
+        raise CacheUnavailable(self._reason)
+
+    def set(self, key: str, value: bytes) -> None:
+        """Raises `CacheUnavailable`."""
+        raise CacheUnavailable(self._reason)
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
 class EmbeddedStore:
-    """A bounded SQLite file, least recently used first out, shared by the processes on one machine."""
+    """A bounded SQLite file, least recently used first out, shared by the processes on one machine.
+
+    A damaged file is begun anew; `CacheUnavailable` says that it cannot be used at all. The file is its
+    owner's alone.
+    """
 
     def __init__(self, path: Path, *, max_bytes: int, ttl_seconds: int) -> None:
         self._max_bytes = max_bytes
         self._ttl = ttl_seconds
         self._lock = threading.Lock()
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._db = _connect(path)
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise  # busy or not writable, not damaged
-            log.warning("%s is damaged (%s): starting with an empty cache", path, error)
-            for end in ("", "-wal", "-shm"):  # an old log would be replayed into the new file
-                path.with_name(path.name + end).unlink(missing_ok=True)
-            self._db = _connect(path)
+            self._db = _connect_or_begin_anew(path)
+        except (sqlite3.Error, OSError) as error:
+            raise CacheUnavailable(f"{path} cannot be used ({error})") from error
 
     def get(self, key: str) -> bytes | None:
         """The value, unless it has expired."""
@@ -89,7 +115,20 @@ class EmbeddedStore:
             self._db.close()
 
 
+def _connect_or_begin_anew(path: Path) -> sqlite3.Connection:
+    try:
+        return _connect(path)
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):
+            raise  # busy or not writable, not damaged
+        log.warning("%s is damaged (%s): starting with an empty cache", path, error)
+        for end in ("", "-wal", "-shm"):  # an old log would be replayed into the new file
+            path.with_name(path.name + end).unlink(missing_ok=True)
+        return _connect(path)
+
+
 def _connect(path: Path) -> sqlite3.Connection:
+    private_database(path)
     db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=1)
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=OFF")  # losing the newest values in a power cut costs time only

@@ -1,20 +1,54 @@
 """From sources to stored items: decode, embed, add. The one way into the gallery."""
 
-from collections.abc import Callable, Iterable, Sequence
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index import Gallery, GalleryError, Item, NewItem
+from index import Gallery, Item, ItemDamaged, ItemMissing, NewItem, image_checksum
 from models import SmoothedModel
 from service.errors import Problem
-from service.gallery.sources import Source
+from service.gallery.check import shown
+from service.gallery.findings import Findings, Refusal, Source
 from service.images import media_type
+
+log = logging.getLogger("retrievalguard")
 
 # Items in one transaction: a crash loses at most these, and a progress bar moves.
 BATCH = 64
 
 Progress = Callable[[Iterable[Source]], Iterable[Source]]
+Change = Literal["added", "replaced", "unchanged"]
+
+
+@dataclass(frozen=True)
+class AddReport:
+    """What became of every entry of a source, and what was `deleted` because the source no longer has it."""
+
+    added: int
+    replaced: int
+    unchanged: int
+    refused: tuple[Refusal, ...]
+    skipped: Mapping[str, int]
+    deleted: int
+    warnings: tuple[str, ...]
+
+    @property
+    def found(self) -> int:
+        """Entries of the source: the sum of all counts but `deleted`."""
+        there = self.added + self.replaced + self.unchanged
+        return there + len(self.refused) + sum(self.skipped.values())
+
+    def __str__(self) -> str:
+        parts = [f"{self.added} added", f"{self.replaced} replaced", f"{self.unchanged} unchanged"]
+        parts += [f"{len(self.refused)} refused"]
+        parts += [f"{count} skipped ({reason})" for reason, count in sorted(self.skipped.items())]
+        end = f"; {self.deleted} deleted" if self.deleted else ""
+        return f"{self.found} found: {', '.join(parts)}{end}"
 
 
 class Intake:
@@ -37,49 +71,120 @@ class Intake:
         vector = self._smoothed.mean(self._decode(content), self._samples)
         return NewItem(item, content, media_type(content), vector)
 
-    def holds(self, item: Item, content: bytes) -> bool:
-        """Whether the gallery has this very item, with this very image."""
-        store = self._gallery.store
-        try:
-            return store.item(item.id) == item and store.image(item.id)[0] == content
-        except GalleryError:
-            return False
-
     def add(
         self,
-        found: Sequence[Source],
+        findings: Findings,
         *,
+        replace: bool = False,
+        prune: bool = False,
+        prefix: str = "",
         batch: int = BATCH,
         progress: Progress = lambda sources: sources,
-        refused: Callable[[Source, Exception], None],
-    ) -> int:
-        """Store what is new or changed, `batch` items a transaction; returns how many were refused.
+    ) -> AddReport:
+        """Store what is new, `batch` items a transaction, and tell what became of every entry.
 
-        `refused` is told of each, with the error that says why.
+        replace  also what is there under the same id with another image, label or metadata; else refused
+        prune    then delete items that the source does not have, those whose id begins with `prefix`; not if
+                 anything was refused: what cannot be read is not gone
         """
-        count, prepared = 0, list[NewItem]()
-        for source in progress(found):
+        counts: dict[Change, int] = {"added": 0, "replaced": 0, "unchanged": 0}
+        refused, prepared, twins = list(findings.refused), list[NewItem](), _Twins()
+        for source in progress(findings.sources):
             try:
                 content = source.read()
-                if not self.holds(source.item, content):
+                change = self._change(source.item, content)
+                if change == "replaced" and not replace:
+                    refused.append(Refusal(source.place, _there_already(source.item.id)))
+                    continue
+                if change != "unchanged":
                     prepared.append(self.prepare(source.item, content))
             except (OSError, Problem) as error:
-                refused(source, error)
-                count += 1
+                refused.append(Refusal(source.place, _reason(error)))
+                continue
+            twins.see(source, content)
+            counts[change] += 1
             if len(prepared) == batch:
                 self._gallery.add(prepared)
                 prepared = []
         if prepared:
             self._gallery.add(prepared)
-        return count
+        warnings = [*findings.warnings, *twins.warnings()]
+        if prune and refused:
+            warnings.append("nothing was deleted, as entries were refused: what cannot be read is not gone")
+        return AddReport(
+            **counts,
+            refused=tuple(refused),
+            skipped=findings.skipped,
+            deleted=self._prune(findings, prefix) if prune and not refused else 0,
+            warnings=tuple(warnings),
+        )
 
     def embed_missing(self, progress: Callable[[Iterable[str]], Iterable[str]]) -> None:
-        """Give items that this model has not embedded yet their vectors; `progress` wraps their ids."""
-        missing = self._gallery.missing()
-        if missing:
-            self._gallery.set_vectors(
-                {
-                    id_: self._smoothed.mean(self._decode(self._gallery.store.image(id_)[0]), self._samples)
-                    for id_ in progress(missing)
-                }
+        """Give items that this model has not embedded yet their vectors; `progress` wraps their ids.
+
+        Those whose image is damaged, or is not read any more, stay out of every answer, and the log says so.
+        """
+        missing, vectors = self._gallery.missing(), dict[str, NDArray[np.float32]]()
+        images = dict[str, bytes]()  # an item may get another image meanwhile, by another process
+        for id_ in progress(missing) if missing else ():
+            try:
+                content, kind = self._gallery.store.image(id_)
+                image = self._decode(content)
+            except ItemMissing:
+                continue  # deleted meanwhile
+            except (ItemDamaged, Problem) as error:
+                log.error("item %r is left out of every answer: %s", id_, error)
+            else:
+                vectors[id_] = self._smoothed.mean(image, self._samples)
+                images[id_] = image_checksum(kind.encode(), content)
+        if vectors:
+            self._gallery.set_vectors(vectors, images)
+
+    def _change(self, item: Item, content: bytes) -> Change:
+        """What storing this item with this image would be."""
+        store = self._gallery.store
+        try:
+            same = store.item(item.id) == item and store.image(item.id)[0] == content
+        except ItemMissing:
+            return "added"
+        except ItemDamaged:
+            same = False
+        return "unchanged" if same else "replaced"
+
+    def _prune(self, findings: Findings, prefix: str) -> int:
+        kept = {source.item.id for source in findings.sources}
+        store = self._gallery.store
+        gone = [id_ for id_ in store.ids() if id_.startswith(prefix) and id_ not in kept]
+        if gone:
+            store.delete(gone)
+        return len(gone)
+
+
+class _Twins:
+    """Notices equal images under different labels: one of them is wrong, and would be certified."""
+
+    def __init__(self) -> None:
+        self._first: dict[bytes, Source] = {}
+        self._found: list[str] = []
+
+    def see(self, source: Source, content: bytes) -> None:
+        first = self._first.setdefault(hashlib.sha256(content).digest(), source)
+        if first.item.label != source.item.label:
+            self._found.append(
+                f"{shown(first.item.id)} ({shown(first.item.label)})"
+                f" and {shown(source.item.id)} ({shown(source.item.label)})"
             )
+
+    def warnings(self) -> list[str]:
+        if not self._found:
+            return []
+        more = f", and {len(self._found) - 5} more" if len(self._found) > 5 else ""
+        return [f"equal images have different labels: {'; '.join(self._found[:5])}{more}"]
+
+
+def _there_already(id_: str) -> str:
+    return f"{shown(id_)} is there already, with another image, label or metadata: --replace replaces it"
+
+
+def _reason(error: OSError | Problem) -> str:
+    return str(error) if isinstance(error, Problem) else f"cannot be read: {error.strerror or error}"

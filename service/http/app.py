@@ -6,19 +6,29 @@ from importlib.metadata import version
 
 from anyio import CapacityLimiter
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 
-from service.http import problems
+from service.http import openapi, problems
+from service.http.draining import Draining
+from service.http.head import Head
+from service.http.hosts import Hosts, allowed_hosts
+from service.http.limits import Limits
 from service.http.observe import Observe
+from service.http.probes import Latest
+from service.http.reading import Bodies, Parsing
+from service.http.root import RootPath
 from service.http.routes import gallery, items, model, page, retrieve, status
 from service.retriever import Retriever
 
 
 def create_app(retriever: Retriever) -> FastAPI:
     """The application; it owns `retriever` and closes it at shutdown. `/docs` works without a network."""
+    settings = retriever.settings
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await app.state.readiness.refresh()
         yield
         retriever.close()
 
@@ -27,13 +37,35 @@ def create_app(retriever: Retriever) -> FastAPI:
         version=version("retrievalguard"),
         summary="The nearest neighbour of an image, and the radius within which it cannot change.",
         lifespan=lifespan,
+        generate_unique_id_function=openapi.operation_id,
     )
-    app.state.retriever = retriever
+    state = app.state
+    state.retriever = retriever
     # One thread more than may be admitted: it is the one that is told to come back later. Other routes have
     # their own threads, so that health checks never wait for queries.
-    app.state.queries = CapacityLimiter(retriever.settings.max_queries + 1)
+    state.queries = CapacityLimiter(settings.max_queries + 1)
+    state.parsing = Parsing(settings.parsing_threads, retriever.model.input_shape)
+    state.draining = Draining(settings.shutdown_grace_seconds)
+    state.readiness, state.gallery = Latest(retriever.check), Latest(retriever.snapshot)
+    state.metrics = CapacityLimiter(1)
     for routes in (retrieve, gallery, items, model, status, page):
         app.include_router(routes.router)
+    bodies = Bodies(most=settings.max_bodies_bytes, seconds=settings.body_timeout_seconds)
+    # The last one sees a request first.
+    app.add_middleware(Limits, most=settings.max_connections, bodies=bodies, draining=state.draining)
+    app.add_middleware(Hosts, allowed=allowed_hosts(settings))
+    app.add_middleware(Head)
     app.add_middleware(Observe, metrics=retriever.metrics)
+    if settings.root_path:
+        app.add_middleware(RootPath, root=settings.root_path)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=["X-Request-Id", "Retry-After"],
+        )
     problems.install(app)
+    openapi.install(app)
     return app

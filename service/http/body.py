@@ -1,24 +1,29 @@
 """The forms in which a query may arrive: a raw image, multipart with a part `image`, or JSON."""
 
-import base64
-import binascii
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from fastapi import Request
-from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
 from service.errors import BodyTooLarge, InvalidOption, MalformedBody, UnsupportedMediaType
-from service.images import MEDIA_TYPES
-from service.retrieval.options import RetrieveOptions, parse_options
+from service.http.encoded import image_bytes
+from service.http.multipart import parts
+from service.http.reading import Parsing
+from service.images import looks_like_an_image
+from service.retrieval.options import RetrieveOptions, from_text, parse_options
 
 # An image and one field for each option; more parts are an attack or a mistake.
-MAX_FIELDS = 16
+MAX_PARTS = 17
+# Sent by clients that don't know or don't say what they send.
+_RAW = ("", "application/octet-stream", "binary/octet-stream")
+# Longer whole numbers Python refuses to read: they take quadratic time.
+_TOO_LONG = "a number in it has thousands of digits"
+
+Pairs = list[tuple[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -35,27 +40,20 @@ async def read_query(request: Request, max_bytes: int) -> QueryBody:
 
     Raises `BodyTooLarge`, `UnsupportedMediaType`, `MalformedBody` or `InvalidOption`.
     """
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if request.headers.get("content-encoding", "identity") != "identity":
-        raise UnsupportedMediaType("compressed bodies are not read: send the image as it is")
+    content_type = _content_type(request)
     body = await _read(request, max_bytes)
-    image: bytes | None = None
-    pixels: Any = None
-    given: dict[str, Any] = {}
-    if kind in MEDIA_TYPES.values():
-        image = body
-    elif kind == "multipart/form-data":
-        image, given = await _multipart(request, body)
-    elif kind == "application/json":
-        image, pixels, given = await run_in_threadpool(_json, body)
-    else:
-        raise UnsupportedMediaType(
-            f"cannot read {kind or 'a body without Content-Type'}: send image/png, image/jpeg or image/webp,"
-            " multipart/form-data with a part `image`, or application/json with `image` or `pixels`"
-        )
-    if image is not None and not image:
-        raise MalformedBody("the image is empty: send the bytes of a PNG, JPEG or WebP file")
-    return QueryBody(image, pixels, _options(list(request.query_params.multi_items()), given))
+    work = partial(parse, content_type, body, request.query_params.multi_items())
+    parsing: Parsing = request.app.state.parsing
+    return await parsing.run(work, json=body if is_json(content_type) else b"")
+
+
+def _content_type(request: Request) -> str:
+    if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        raise UnsupportedMediaType("compressed bodies are not read: send the image as it is")
+    given = {header.strip() for header in request.headers.getlist("content-type")}
+    if len(given) > 1:
+        raise UnsupportedMediaType("Content-Type is given more than once: which one is meant?")
+    return given.pop() if given else ""
 
 
 async def _read(request: Request, max_bytes: int) -> bytes:
@@ -74,59 +72,77 @@ async def _read(request: Request, max_bytes: int) -> bytes:
     return bytes(body)
 
 
-async def _multipart(request: Request, body: bytes) -> tuple[bytes, dict[str, Any]]:
-    async def stream() -> AsyncGenerator[bytes, None]:
-        yield body
-
-    try:
-        form: FormData = await MultiPartParser(
-            request.headers, stream(), max_files=1, max_fields=MAX_FIELDS, max_part_size=len(body) + 1
-        ).parse()
-    except (MultiPartException, KeyError) as error:
-        raise MalformedBody(f"the multipart body cannot be read: {error}") from error
-    try:
-        image = form.get("image")
-        if not isinstance(image, UploadFile):
-            raise MalformedBody("multipart/form-data needs a file part named `image`")
-        fields = [(name, value) for name, value in form.multi_items() if name != "image"]
-        return await image.read(), dict(_once(fields))
-    finally:
-        await form.close()
+def is_json(content_type: str) -> bool:
+    """Whether a body of this type is read as JSON."""
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind in ("application/json", "text/json") or kind.endswith("+json")
 
 
-def _json(body: bytes) -> tuple[bytes | None, Any, dict[str, Any]]:
-    try:
-        document = json.loads(body, object_pairs_hook=lambda pairs: dict(_once(pairs)))
-    except (ValueError, RecursionError) as error:
-        raise MalformedBody(f"the body is not valid JSON: {error}") from error
-    if not isinstance(document, dict) or ("image" in document) == ("pixels" in document):
-        raise MalformedBody(
-            "the JSON body must be an object with either `image` (base64 or data URI) or `pixels` (numbers)"
+def parse(content_type: str, body: bytes, query: Iterable[tuple[str, str]]) -> QueryBody:
+    """The query of a whole body, with the options of its query string; takes time linear in both.
+
+    What no JSON and no form is, is an image if its bytes are one. Raises as `read_query` does.
+    """
+    kind = content_type.partition(";")[0].strip().lower()
+    image: bytes | None = body
+    pixels: Any = None
+    given: Pairs = []
+    if kind == "multipart/form-data":
+        image, given = _multipart(content_type, body)
+    elif is_json(content_type):
+        image, pixels, given = _json(body)
+    elif not (kind in _RAW or kind.startswith("image/") or looks_like_an_image(body)):
+        raise UnsupportedMediaType(
+            f"cannot read {kind[:64]}: send the file as image/png, image/jpeg, image/webp or"
+            " application/octet-stream, multipart/form-data with a part `image`, or application/json with"
+            " `image` or `pixels`"
         )
-    if "image" in document:
-        return _base64(document.pop("image")), None, document
-    return None, document.pop("pixels"), document
+    if image is not None and not image:
+        raise MalformedBody("the image is empty: send the bytes of a PNG, JPEG or WebP file")
+    options = [(name, from_text(name, text)) for name, text in query] + given
+    return QueryBody(image, pixels, parse_options(_once(_with_a_value(options))))
 
 
-def _base64(text: Any) -> bytes:
-    """The bytes of base64 text or of a `data:...;base64,...` URI."""
-    if isinstance(text, str):
-        if text.startswith("data:"):
-            text = text.partition(",")[2]
-        try:
-            return base64.b64decode(text, validate=True)
-        except (binascii.Error, ValueError):
-            pass
-    raise MalformedBody("`image` must be a base64 string or a data URI of a PNG, JPEG or WebP file")
+def _multipart(content_type: str, body: bytes) -> tuple[bytes, Pairs]:
+    found = parts(content_type, body, MAX_PARTS)
+    images = [part.content for part in found if part.name == "image"]
+    if len(images) != 1:
+        raise MalformedBody(f"multipart/form-data needs one part named `image`, got {len(images)}")
+    try:
+        texts = [(part.name, part.content.decode()) for part in found if part.name != "image"]
+    except UnicodeDecodeError as error:
+        raise MalformedBody("an option in the multipart body is not UTF-8") from error
+    return images[0], [(name, from_text(name, text)) for name, text in texts]
 
 
-def _once(pairs: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
-    names = [name for name, _ in pairs]
-    for name in names:
-        if names.count(name) > 1:
+def _json(body: bytes) -> tuple[bytes | None, Any, Pairs]:
+    try:
+        document = json.loads(body, object_pairs_hook=_once)
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedBody(f"the body is not valid JSON: {error}") from error
+    except ValueError as error:
+        raise MalformedBody(f"the JSON body cannot be read: {_TOO_LONG}") from error
+    if not isinstance(document, dict):
+        raise MalformedBody("the JSON body must be an object with `image` or `pixels`")
+    image, pixels = document.pop("image", None), document.pop("pixels", None)
+    if (image is None) == (pixels is None):
+        raise MalformedBody(
+            "the JSON body must have either `image` (base64 or data URI) or `pixels` (numbers), and not both"
+        )
+    return None if image is None else image_bytes(image), pixels, list(document.items())
+
+
+def _with_a_value(options: Pairs) -> Pairs:
+    """Without the known ones that have no value: they may come twice."""
+    known = RetrieveOptions.model_fields
+    return [(name, value) for name, value in options if value is not None or name not in known]
+
+
+def _once(pairs: Pairs) -> dict[str, Any]:
+    """The pairs by name; `InvalidOption` if a name comes twice."""
+    named: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in named:
             raise InvalidOption((name, "given more than once: which one is meant?"))
-    return pairs
-
-
-def _options(query: list[tuple[str, str]], given: dict[str, Any]) -> RetrieveOptions:
-    return parse_options(dict(_once([*query, *given.items()])))
+        named[name] = value
+    return named

@@ -14,13 +14,24 @@ from service.errors import Problem, Unavailable
 MEDIA_TYPE = "application/problem+json"
 
 
+class OptionError(BaseModel):
+    """What is wrong with one option."""
+
+    option: str
+    message: str
+
+
 class ProblemBody(BaseModel):
-    """RFC 9457 problem details; `type` is stable."""
+    """RFC 9457 problem details; `type` is stable, `detail` says what to do next.
+
+    `errors` is there if the problem is `invalid-option`.
+    """
 
     type: str
     title: str
     status: int
     detail: str
+    errors: list[OptionError] = []
 
 
 def document(problem: Problem) -> dict[str, Any]:
@@ -37,12 +48,18 @@ def plain_document(status: int, detail: str) -> dict[str, Any]:
 def _body(status: int, slug: str, title: str, detail: str) -> dict[str, Any]:
     return ProblemBody(
         type=f"urn:retrievalguard:problem:{slug}", title=title, status=status, detail=detail
-    ).model_dump()
+    ).model_dump(exclude_unset=True)
 
 
 def plain_response(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
     """The answer to a request that failed with an error of HTTP itself."""
     return JSONResponse(plain_document(status, detail), status, headers, media_type=MEDIA_TYPE)
+
+
+def problem_response(problem: Problem) -> JSONResponse:
+    """The answer to a request that `problem` ended."""
+    headers = {"Retry-After": str(problem.retry_after)} if isinstance(problem, Unavailable) else None
+    return JSONResponse(document(problem), problem.status, headers, media_type=MEDIA_TYPE)
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -52,18 +69,16 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def install(app: FastAPI) -> None:
-    """Have `app` answer every error with a problem document, and describe them so."""
+    """Have `app` answer every error with a problem document."""
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
-    _describe(app)
 
 
 async def _problem(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, Problem):
         raise error
-    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, Unavailable) else None
-    return JSONResponse(document(error), error.status, headers, media_type=MEDIA_TYPE)
+    return problem_response(error)
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
@@ -78,22 +93,3 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
 
 async def _validation_error(request: Request, error: Exception) -> JSONResponse:
     return plain_response(422, f"the request does not fit the route: {error}")
-
-
-def _describe(app: FastAPI) -> None:
-    """Put the problem document into the OpenAPI schemas, in place of FastAPI's own validation errors."""
-    describe = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        schema = describe()
-        schemas = schema["components"]["schemas"]
-        schemas["ProblemBody"] = ProblemBody.model_json_schema()
-        for name in ("HTTPValidationError", "ValidationError"):
-            schemas.pop(name, None)
-        for path in schema["paths"].values():
-            for operation in path.values():
-                if "application/json" in operation["responses"].get("422", {}).get("content", {}):
-                    del operation["responses"]["422"]
-        return schema
-
-    app.openapi = openapi  # type: ignore[method-assign]

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from certify import Guarantee, Method, Rule
-from models import Measured
+from models import Domain, Measured
 
 
 class ItemBody(BaseModel):
@@ -17,10 +17,14 @@ class ItemBody(BaseModel):
 
 
 class GalleryBody(BaseModel):
-    """The gallery: its size, its version and how many items each label has."""
+    """The gallery: its version, how many items are searched, and how many of each label.
+
+    `damaged`: items that are left out, because they or their vectors are not what was stored.
+    """
 
     version: int
     size: int
+    damaged: int
     labels: dict[str, int]
 
 
@@ -45,7 +49,7 @@ class ForwardPassBody(BaseModel):
 
 
 class ModelBody(BaseModel):
-    """The model that is served."""
+    """The model that is served; `warnings` tell what images lose on their way to it."""
 
     name: str
     digest: str
@@ -55,6 +59,8 @@ class ModelBody(BaseModel):
     radius_unit: str
     forward_pass: ForwardPassBody
     defaults: Defaults
+    trained_on: Domain
+    warnings: list[str]
 
 
 class Health(BaseModel):

@@ -24,7 +24,10 @@ LEFT = 499
 
 @asynccontextmanager
 async def cancelled_when_left(request: Request, stop: Stop) -> AsyncIterator[None]:
-    """Cancel `stop` when the client closes the connection of `request`, whose body has been read."""
+    """Cancel `stop` when the client closes the connection of `request`, whose body has been read.
+
+    When the service shuts down, it is hurried first.
+    """
 
     async def watch() -> None:
         while (await request.receive())["type"] != "http.disconnect":
@@ -33,8 +36,9 @@ async def cancelled_when_left(request: Request, stop: Stop) -> AsyncIterator[Non
 
     watcher = asyncio.create_task(watch())
     try:
-        yield
-    except asyncio.CancelledError:  # the server shuts down
+        with request.app.state.draining.hurrying(stop):
+            yield
+    except asyncio.CancelledError:  # the service shuts down, and cannot wait any longer
         stop.cancel()
         raise
     finally:
@@ -47,7 +51,7 @@ async def plain(
     """One JSON answer."""
     async with cancelled_when_left(request, stop):
         try:
-            found = await to_thread.run_sync(answer, limiter=limiter)
+            found = await to_thread.run_sync(answer, limiter=limiter, abandon_on_cancel=True)
         except Abandoned:
             return Response(status_code=LEFT)
     return Response(found.model_dump_json(), media_type="application/json")
@@ -68,7 +72,7 @@ async def streamed(
     def on_round(reached: RoundBody) -> None:
         from_thread.run_sync(events.put_nowait, _event("round", reached.model_dump_json()))
 
-    work = asyncio.create_task(to_thread.run_sync(answer, on_round, limiter=limiter))
+    work = asyncio.create_task(to_thread.run_sync(answer, on_round, limiter=limiter, abandon_on_cancel=True))
 
     def done(task: "asyncio.Task[RetrieveResponse]") -> None:
         if not task.cancelled():

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from certify import DECISIVE, DOUBLING, QUARTER, rounds, settled
 from models import Stop
-from service.errors import Abandoned
+from service.errors import Abandoned, ShuttingDown
 from service.retrieval.contest import Contest, Outcome
 from service.retrieval.query import Query
 from service.retrieval.samples import QuerySamples
@@ -36,13 +36,20 @@ def looks(
     """A look after every round; every one is a valid answer, and the last one is the best.
 
     The first is there whatever the deadline, if need be without a certificate. Rounds that cannot be the last
-    are left out if they are not `watched`. Raises `Abandoned` when `stop` is cancelled.
+    are left out if they are not `watched`. Raises `Abandoned` when `stop` is cancelled, and `ShuttingDown`
+    when it is hurried before there is anything to certify.
     """
     before = spent = 0.0
     known = 0
+    least = next(rounds(query.samples)) if query.terms.anytime else query.samples
     for count in _counts(query, watched):
         started = time.perf_counter()
         drawn = samples.first(count, stop.earlier(NEXT_LOOK * spent))
+        if len(drawn) < least and stop.hurried:
+            raise ShuttingDown(
+                "the service shuts down before anything was certified: ask another, or try again later",
+                retry_after=5,
+            )
         if not len(drawn):
             drawn = samples.chunk(stop.without_deadline())[:count]
         drawing = time.perf_counter() - started
@@ -55,7 +62,7 @@ def looks(
             if not mine or (known and stop.reached):
                 return
             took = time.perf_counter()
-            cut_short = len(drawn) < count and not known
+            cut_short = len(drawn) < least
             outcome = contest.cut_short(drawn) if cut_short else contest.outcome(drawn)
             spent = time.perf_counter() - took
         yield Look(outcome, len(drawn), drawing, took - started - drawing, spent)

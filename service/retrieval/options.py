@@ -1,8 +1,12 @@
-"""What a client may ask for, with its ranges."""
+"""What a client may ask for, with its ranges, and how it may be written."""
 
-from typing import Annotated, Any
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from certify import Guarantee, Method, Rule
 from models import Stop
@@ -10,9 +14,12 @@ from service.errors import InvalidOption
 
 
 class RetrieveOptions(BaseModel):
-    """The options of one query; None means the default of the installation."""
+    """The options of one query. One that is None is not given: it has its default.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    Types are strict: neither `true` nor `"1"` nor 1.0 is the whole number 1.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     top_k: Annotated[int, Field(ge=1, description="How many neighbours to return.")] = 1
     guarantee: Annotated[
@@ -58,20 +65,53 @@ class RetrieveOptions(BaseModel):
         Field(ge=1, le=86_400_000, description="Answer by then, with the radius that is certified so far."),
     ] = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _only_what_is_given(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        known = cls.model_fields
+        return {name: value for name, value in given.items() if value is not None or name not in known}
+
     def stop(self) -> Stop:
         """The deadline, counted from now."""
         return Stop(None if self.deadline_ms is None else self.deadline_ms / 1000)
 
 
-def parse_options(given: dict[str, Any]) -> RetrieveOptions:
-    """Validated options; `InvalidOption` names every one that is unknown or out of range."""
+_NUMBERS = frozenset(
+    name
+    for name, field in RetrieveOptions.model_fields.items()
+    if {int, float} & {field.annotation, *get_args(field.annotation)}
+)
+# As JSON writes a number: no sign but a minus, no space, no underscore, no name such as `nan`.
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+# No number that means anything here is longer; Python itself refuses whole numbers of more than 4,300 digits.
+_LONGEST_NUMBER = 400
+_MOST_ERRORS = 16
+
+
+def from_text(name: str, text: str) -> Any:
+    """The value of option `name` that came as text, in a query string or a form; None if it is empty.
+
+    A text that should be a number and is none stays what it is, for `parse_options` to refuse.
+    """
+    if not text:
+        return None
+    if name not in _NUMBERS or len(text) > _LONGEST_NUMBER or not _NUMBER.fullmatch(text):
+        return text
+    number: int | float = json.loads(text)
+    return number if isinstance(number, int) or math.isfinite(number) else text
+
+
+def parse_options(given: Mapping[str, Any]) -> RetrieveOptions:
+    """Validated options; `InvalidOption` names those that are unknown or out of range, the first of many."""
+    known = RetrieveOptions.model_fields
+    unknown = f"unknown option; known ones: {', '.join(known)}"
+    wrong = [(name, unknown) for name in given if name not in known]
     try:
-        return RetrieveOptions.model_validate(given)
+        options = RetrieveOptions.model_validate({name: given[name] for name in known if name in given})
     except ValidationError as error:
-        unknown = f"unknown option; known ones: {', '.join(RetrieveOptions.model_fields)}"
-        raise InvalidOption(
-            *(
-                (".".join(map(str, e["loc"])), unknown if e["type"] == "extra_forbidden" else e["msg"])
-                for e in error.errors()[:16]
-            )
-        ) from error
+        wrong = [(".".join(map(str, e["loc"])), e["msg"]) for e in error.errors()] + wrong
+    if wrong:
+        raise InvalidOption(*wrong[:_MOST_ERRORS])
+    return options

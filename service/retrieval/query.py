@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from certify import ANYTIME, TARGET_HORIZON, Terms
 from models import SmoothedModel
 from models.noise import on_grid
-from service.errors import InvalidOption, PixelsInvalid
+from service.errors import InvalidOption
+from service.images import input_tensor
 from service.retrieval.options import RetrieveOptions
 from service.settings import Settings
 
@@ -35,17 +36,14 @@ def checked(
     Raises `PixelsInvalid`, or `InvalidOption`: it names an option over its limit, or two that do not go
     together.
     """
-    if image.shape != smoothed.model.input_shape or not np.isfinite(image).all():
-        raise PixelsInvalid(
-            f"an input tensor has the shape {smoothed.model.input_shape} and finite values, got {image.shape}"
-        )
+    pixels = input_tensor(image, smoothed.model.input_shape)
     samples = options.max_samples or settings.samples
     for option, value, limit in (
         ("max_samples", samples, settings.samples_limit),
         ("top_k", options.top_k, settings.top_k_limit),
     ):
         if value > limit:
-            raise InvalidOption((option, f"must be at most {limit} here, got {value}"))
+            raise InvalidOption((option, f"must be at most {limit} here"))
     if options.rule == "vote" and options.method != "cdf":
         raise InvalidOption(("method", f"rule vote has the method cdf only, got {options.method}"))
     for option in ("target_radius", "deadline_ms"):
@@ -53,18 +51,16 @@ def checked(
             raise InvalidOption(
                 (option, f"method {options.method} holds for one number of samples: ask for cdf")
             )
-    # Not max_samples: every one of them is then a reading of one and the same test, and whoever asks with
-    # many and keeps the largest radius has gained nothing (docs/certificate.md).
-    horizon = None if options.target_radius is None else TARGET_HORIZON
+    many = options.target_radius is None and samples > TARGET_HORIZON
     terms = Terms(
         sigma=smoothed.sigma,
         alpha=options.alpha or settings.alpha,
         guarantee=options.guarantee,
         method=options.method,
-        horizon=horizon,
+        horizon=None if many else min(samples, TARGET_HORIZON),
         target=options.target_radius,
         blur=smoothed.blur,
     )
     min_gain = settings.min_gain if options.min_gain is None else options.min_gain
     # One point of the grid, one query: its noise, its samples and its answers.
-    return Query(on_grid(image, smoothed.sigma), options, terms, samples, min_gain)
+    return Query(on_grid(pixels, smoothed.sigma), options, terms, samples, min_gain)

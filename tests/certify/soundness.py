@@ -83,7 +83,7 @@ class Case:
         """None is fixed if the case is `anytime`."""
         if self.anytime:
             return None
-        return self.n if self.target is None else TARGET_HORIZON
+        return self.n if self.target is None else min(self.n, TARGET_HORIZON)
 
     def counts(self) -> list[int]:
         return [self.n] if self.reading == "one" else list(rounds(self.n))
@@ -250,8 +250,8 @@ def rows() -> Iterator[Row]:
     yield Row("staircase", Case("vote", n=1152, anytime=True))
     yield Row("staircase", towards_the_truth("staircase", Case(n=1152, anytime=True)))
     for guarantee in GUARANTEES:
-        yield Row("half-space, few samples", Case(method="mean", guarantee=guarantee, n=152, once=True))
-        yield Row("staircase", Case(guarantee=guarantee, n=200, once=True))
+        yield Row("half-space, few samples", Case(method="mean", guarantee=guarantee, n=24, once=True))
+        yield Row("staircase", Case(guarantee=guarantee, n=100, once=True))
         for world in ("half-space, rival unlisted", "staircase", "ball", "mixture"):
             yield Row(world, Case(method="paper", guarantee=guarantee))
             yield Row(world, Case(method="bisector", guarantee=guarantee))
@@ -482,7 +482,7 @@ def controls() -> Iterator[Control]:
     yield Control(unnamed_votes_forgotten, Row("half-space, hardly ever left", Case("vote")))
     yield Control(no_ball, Row("half-space, radius 0", Case(method="bisector")))
     few = Case(method="mean", guarantee="item", n=24, once=True, attempts=20)
-    yield Control(best_of_many, Row("half-space, few samples", few), 12, 150)
+    yield Control(best_of_many, Row("half-space, few samples", few), enough=150)
     yield Control(rounded_up, Row("half-space, radius below 2e-6", Case()))
 
 

@@ -15,21 +15,20 @@ from certify.cdf import CDF
 from certify.histogram import BINS, linear_binning
 from certify.mean import MEAN
 from certify.payoffs import LARGEST, Bound, Payoffs
-from tests.certify.test_cdf import any_slopes, sloping
-from tests.certify.test_payoffs import (
+from tests.certify.laws import (
     Array,
     Law,
-    Outcomes,
+    any_slopes,
     bounds,
     chosen,
     law,
-    lowers,
-    on_knots,
-    outcomes,
+    law_pairs,
+    laws,
+    laws_on_knots,
     radius,
     rhos,
+    sloping,
     three,
-    uppers,
 )
 from tests.certify.worlds import seeded
 
@@ -62,24 +61,21 @@ def largest_stake(payoffs: Payoffs, rho: float) -> float:
 
 @bounds
 @seeded
-@given(lowers, uppers, outcomes, outcomes, st.floats(1e-5, 0.5), st.floats(0.2, 5), greed, st.floats(1, 4))
+@given(law_pairs, st.floats(1e-5, 0.5), st.floats(0.2, 5), greed, st.floats(1, 4))
 def test_nobody_can_expect_wealth_to_grow_where_the_margin_is_lost(
     bound: Bound,
     worst: Callable[[Law, float], float],
-    lower: float,
-    upper: float,
-    true: Outcomes,
-    expected: Outcomes,
+    laws: tuple[Law, Law],
     unseen: float,
     aim: float,
     greed: float,
     beyond: float,
 ) -> None:
     """Chosen for any distribution, aim and stake, also where the stake has to be cut."""
-    reality = law(lower, upper, true)
+    reality, like = laws
     lost = radius(lambda rho: worst(reality, rho))
     assume(lost < np.inf)
-    payoffs = chosen(bound, law(lower, upper, expected), unseen, min(aim * lost, LARGEST))
+    payoffs = chosen(bound, like, unseen, min(aim * lost, LARGEST))
     stake = greed * largest_stake(payoffs, lost)
     for rho in (lost, beyond * lost, LARGEST):
         assert wealth_factor(reality, payoffs, stake, rho) <= 1 + 1e-12
@@ -88,18 +84,15 @@ def test_nobody_can_expect_wealth_to_grow_where_the_margin_is_lost(
 @bounds
 @pytest.mark.parametrize("beyond", [1.0, 1.01, 1.5, 3.0])
 @seeded
-@given(lowers, uppers, on_knots, greed)
+@given(laws_on_knots, greed)
 def test_nor_with_the_best_payoff_for_the_truth(
     bound: Bound,
     worst: Callable[[Law, float], float],
     beyond: float,
-    lower: float,
-    upper: float,
-    true: Outcomes,
+    reality: Law,
     greed: float,
 ) -> None:
     """The tightest case: at `lost` itself the payoff has mean 0, but for rounding."""
-    reality = law(lower, upper, true)
     lost = radius(lambda rho: worst(reality, rho))
     payoffs = chosen(bound, reality, 1e-12, lost)
     stake = greed * largest_stake(payoffs, lost)
@@ -110,11 +103,8 @@ def test_nor_with_the_best_payoff_for_the_truth(
 
 
 @seeded
-@given(lowers, uppers, outcomes, any_slopes, greed, rhos)
-def test_nor_with_any_slopes(
-    lower: float, upper: float, true: Outcomes, log_slopes: Array, greed: float, rho: float
-) -> None:
-    reality = law(lower, upper, true)
+@given(laws, any_slopes, greed, rhos)
+def test_nor_with_any_slopes(reality: Law, log_slopes: Array, greed: float, rho: float) -> None:
     assume(reality.worst(rho) <= 0)
     payoffs = sloping(reality, log_slopes)
     assert wealth_factor(reality, payoffs, greed * largest_stake(payoffs, rho), rho) <= 1 + 1e-12
@@ -177,13 +167,11 @@ def test_nothing_met_and_nothing_staked_is_no_growth() -> None:
 
 @bounds
 @seeded
-@given(lowers, uppers, outcomes, st.floats(1e-5, 0.5), rhos, st.floats(0, 200), rhos, rhos)
+@given(laws, st.floats(1e-5, 0.5), rhos, st.floats(0, 200), rhos, rhos)
 def test_growth_falls_when_rho_grows(
     bound: Bound,
     worst: object,
-    lower: float,
-    upper: float,
-    expected: Outcomes,
+    like: Law,
     unseen: float,
     aim: float,
     stake: float,
@@ -191,7 +179,7 @@ def test_growth_falls_when_rho_grows(
     other: float,
 ) -> None:
     """At every knot, and so for all samples."""
-    payoffs = chosen(bound, law(lower, upper, expected), unseen, aim)
+    payoffs = chosen(bound, like, unseen, aim)
     near, far = (factors(payoffs, stake, rho) for rho in sorted((one, other)))
     assert (far <= near * (1 + 1e-9) + 1e-6).all()
 
@@ -207,21 +195,18 @@ def test_growth_falls_across_the_rho_where_the_stake_is_cut(bound: Bound, worst:
 
 @bounds
 @seeded
-@given(lowers, uppers, outcomes, outcomes, st.floats(0.05, 4), greed, st.floats(0.05, 4))
+@given(law_pairs, st.floats(0.05, 4), greed, st.floats(0.05, 4))
 def test_growth_is_never_above_that_of_the_samples_themselves(
     bound: Bound,
     worst: object,
-    lower: float,
-    upper: float,
-    true: Outcomes,
-    expected: Outcomes,
+    laws: tuple[Law, Law],
     aim: float,
     greed: float,
     rho: float,
 ) -> None:
     """Binned, a margin wins no more than its payoff is at its very values."""
-    reality = law(lower, upper, true)
-    payoffs = chosen(bound, law(lower, upper, expected), 1e-3, aim)
+    reality, like = laws
+    payoffs = chosen(bound, like, 1e-3, aim)
     stake = greed * largest_stake(payoffs, aim)
     binned = Bets(payoffs, np.array([stake]), reality.masses).log_growth(rho)[0]
     possible = min(stake, (1 - LEFT) * largest_stake(payoffs, rho))
@@ -340,13 +325,11 @@ def planned(
 
 @bounds
 @seeded
-@given(lowers, uppers, outcomes, st.floats(1e-6, LARGEST), st.integers(2, 10**6), st.floats(0.5, 20))
+@given(laws, st.floats(1e-6, LARGEST), st.integers(2, 10**6), st.floats(0.5, 20))
 def test_plans_aim_no_further_than_asked_and_never_stake_all(
     bound: Bound,
     worst: object,
-    lower: float,
-    upper: float,
-    seen: Outcomes,
+    like: Law,
     most: float,
     horizon: int,
     threshold: float,
@@ -354,9 +337,7 @@ def test_plans_aim_no_further_than_asked_and_never_stake_all(
     now = None
     for _ in range(3):
         unseen = None if now is None else now.unseen
-        now = planned(
-            bound, law(lower, upper, seen), unseen=unseen, most=most, horizon=horizon, threshold=threshold
-        )
+        now = planned(bound, like, unseen=unseen, most=most, horizon=horizon, threshold=threshold)
         assert SMALLEST <= now.rho[0] <= max(most, SMALLEST)
         assert 0 < now.unseen[0] <= 1.5
         values = now.payoffs.gains + now.payoffs.constant(now.rho)[:, None]

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from scipy.special import ndtri
 from scipy.stats import norm
 
@@ -12,68 +11,52 @@ from certify.betting import SMALLEST
 from certify.cdf import CDF, STEPS, CdfPayoffs
 from certify.histogram import BINS, linear_binning
 from certify.payoffs import LARGEST, ROUNDING, SLOPE_ROUNDING
-from tests.certify.test_payoffs import (
+from tests.certify.laws import (
     Array,
     Law,
-    Outcomes,
+    any_slopes,
     chosen,
     law,
-    log_slopes,
-    lowers,
-    on_knots,
-    outcomes,
+    law_pairs,
+    laws,
+    laws_on_knots,
     radius,
     rhos,
-    uppers,
+    sloping,
 )
 from tests.certify.worlds import seeded
 
-any_slopes = arrays(np.float64, BINS, elements=log_slopes)
-
-
-def sloping(reality: Law, log_slopes: Array) -> CdfPayoffs:
-    """The payoff with these slopes, by its definition."""
-    rises = reality.width / BINS * np.exp(log_slopes)
-    return CdfPayoffs(*reality.range, np.append(0.0, np.cumsum(rises))[None], log_slopes[None])
-
 
 @seeded
-@given(lowers, uppers, outcomes, any_slopes, rhos)
+@given(laws, any_slopes, rhos)
 def test_whatever_the_slopes_the_mean_is_at_most_the_worst_case(
-    lower: float, upper: float, true: Outcomes, log_slopes: Array, rho: float
+    reality: Law, log_slopes: Array, rho: float
 ) -> None:
-    reality = law(lower, upper, true)
     mean = reality.expectation(reality.psi(sloping(reality, log_slopes), rho))
     assert mean <= reality.worst(rho)
 
 
 @seeded
-@given(lowers, uppers, outcomes, outcomes, st.floats(0, 0.5), rhos, rhos)
+@given(law_pairs, st.floats(0, 0.5), rhos, rhos)
 def test_whatever_they_were_chosen_for_the_mean_is_at_most_the_worst_case(
-    lower: float, upper: float, true: Outcomes, expected: Outcomes, unseen: float, aim: float, rho: float
+    laws: tuple[Law, Law], unseen: float, aim: float, rho: float
 ) -> None:
-    reality = law(lower, upper, true)
-    payoffs = chosen(CDF, law(lower, upper, expected), max(unseen, 1e-6), aim)
+    reality, like = laws
+    payoffs = chosen(CDF, like, max(unseen, 1e-6), aim)
     assert reality.expectation(reality.psi(payoffs, rho)) <= reality.worst(rho)
 
 
 @seeded
-@given(lowers, uppers, on_knots, st.floats(SMALLEST, 6))
-def test_chosen_for_the_truth_the_mean_is_the_worst_case(
-    lower: float, upper: float, true: Outcomes, rho: float
-) -> None:
-    reality = law(lower, upper, true)
+@given(laws_on_knots, st.floats(SMALLEST, 6))
+def test_chosen_for_the_truth_the_mean_is_the_worst_case(reality: Law, rho: float) -> None:
     mean = reality.expectation(reality.psi(chosen(CDF, reality, 0.0, rho), rho))
     rounding = chosen(CDF, reality, 0.0, rho).rounding[0]
     assert mean == pytest.approx(reality.worst(rho), abs=2 * rounding)
 
 
 @seeded
-@given(lowers, uppers, outcomes, st.floats(1e-5, 0.5), rhos)
-def test_gains_and_slopes_belong_together(
-    lower: float, upper: float, expected: Outcomes, unseen: float, aim: float
-) -> None:
-    like = law(lower, upper, expected)
+@given(laws, st.floats(1e-5, 0.5), rhos)
+def test_gains_and_slopes_belong_together(like: Law, unseen: float, aim: float) -> None:
     payoffs = chosen(CDF, like, unseen, aim)
     assert isinstance(payoffs, CdfPayoffs)
     np.testing.assert_allclose(payoffs.gains, sloping(like, payoffs.log_slopes[0]).gains, rtol=1e-12)
@@ -101,15 +84,16 @@ def test_two_values_in_closed_form(low: int, unseen: float) -> None:
 
 
 @seeded
-@given(lowers, uppers, on_knots, st.integers(0, 300))
-def test_estimate_is_where_the_worst_case_vanishes(
-    lower: float, upper: float, seen: Outcomes, unseen: int
-) -> None:
+@given(laws_on_knots, st.integers(0, 300))
+def test_estimate_is_where_the_worst_case_vanishes(like: Law, unseen: int) -> None:
     """The share that is set aside lies at the lower end."""
-    total = sum(count for _, count in seen)
-    feared = law(lower, upper, [*((spot, 1000 * count) for spot, count in seen), (0.0, unseen * total)])
+    feared = Law(
+        like.lower,
+        like.upper,
+        np.append(like.lower, like.values),
+        np.append(unseen * like.counts.sum(), 1000 * like.counts),
+    )
     share = unseen / (1000 + unseen)
-    like = law(lower, upper, seen)
     found = CDF.estimate(like.masses, *like.range, np.array([share]), LARGEST)[0]
     expected = radius(feared.worst)
     precision = LARGEST / 2**STEPS

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from certify import EmbeddingSpace
 from certify.margins import Margins, pair_margins
 from certify.sequential import TINY
-from tests.certify.test_space import extreme, members, seeds, spaces
+from tests.certify.spaces import extreme, members, seeds, spaces
 from tests.certify.worlds import seeded
 
 Array = NDArray[np.float64]

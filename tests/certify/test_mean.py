@@ -10,7 +10,7 @@ from certify.betting import SMALLEST
 from certify.histogram import BINS
 from certify.mean import MEAN
 from certify.payoffs import LARGEST, ROUNDING
-from tests.certify.test_payoffs import Law, Outcomes, chosen, law, lowers, outcomes, radius, rhos, uppers
+from tests.certify.laws import Law, chosen, law, law_pairs, laws, radius, rhos
 from tests.certify.worlds import seeded
 
 
@@ -21,21 +21,20 @@ def closed_form(reality: Law, unseen: float = 0.0) -> float:
 
 
 @seeded
-@given(lowers, uppers, outcomes, outcomes, rhos)
+@given(law_pairs, rhos)
 def test_a_payoff_is_won_on_average_only_where_the_worst_case_is_positive(
-    lower: float, upper: float, true: Outcomes, expected: Outcomes, rho: float
+    laws: tuple[Law, Law], rho: float
 ) -> None:
-    reality = law(lower, upper, true)
-    mean = reality.expectation(reality.psi(chosen(MEAN, law(lower, upper, expected), 0.1, 1.0), rho))
+    reality, like = laws
+    mean = reality.expectation(reality.psi(chosen(MEAN, like, 0.1, 1.0), rho))
     assert mean <= 0 or reality.worst_of_mean(rho) > 0
     # What is known of the whole distribution can only help.
     assert reality.worst_of_mean(rho) <= reality.worst(rho) + 1e-12
 
 
 @seeded
-@given(lowers, uppers, outcomes)
-def test_and_it_is_won_up_to_there(lower: float, upper: float, true: Outcomes) -> None:
-    reality = law(lower, upper, true)
+@given(laws)
+def test_and_it_is_won_up_to_there(reality: Law) -> None:
     lost = closed_form(reality)
     assume(0.01 < lost < 6)
     assert radius(reality.worst_of_mean) == pytest.approx(lost, abs=1e-9)
@@ -47,10 +46,10 @@ def test_and_it_is_won_up_to_there(lower: float, upper: float, true: Outcomes) -
 
 
 @seeded
-@given(lowers, uppers, outcomes)
-def test_the_payoff_is_the_margin_less_a_constant(lower: float, upper: float, expected: Outcomes) -> None:
-    gains = chosen(MEAN, law(lower, upper, expected), 0.1, 1.0).gains[0]
-    np.testing.assert_allclose(lower + gains, np.linspace(lower, upper, BINS + 1), atol=1e-12)
+@given(laws)
+def test_the_payoff_is_the_margin_less_a_constant(like: Law) -> None:
+    gains = chosen(MEAN, like, 0.1, 1.0).gains[0]
+    np.testing.assert_allclose(like.lower + gains, np.linspace(like.lower, like.upper, BINS + 1), atol=1e-12)
 
 
 @pytest.mark.parametrize("unseen", [0.0, 0.001, 0.2])
@@ -63,11 +62,8 @@ def test_two_values_in_closed_form(low: int, unseen: float) -> None:
 
 
 @seeded
-@given(lowers, uppers, outcomes, st.floats(1e-3, 0.5), st.floats(SMALLEST, LARGEST))
-def test_estimate_in_closed_form_and_no_further_than_asked(
-    lower: float, upper: float, seen: Outcomes, unseen: float, most: float
-) -> None:
-    like = law(lower, upper, seen)
+@given(laws, st.floats(1e-3, 0.5), st.floats(SMALLEST, LARGEST))
+def test_estimate_in_closed_form_and_no_further_than_asked(like: Law, unseen: float, most: float) -> None:
     found = MEAN.estimate(like.masses, *like.range, np.array([unseen]), most)[0]
     assert found == pytest.approx(np.clip(closed_form(like, unseen), 0, most), abs=1e-7)
 

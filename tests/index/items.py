@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from index import Item, NewItem
+from index import GalleryStore, Item, NewItem
 
 ROOT = Path(__file__).parents[2]
 MODEL = "sha256:model σ=0.25 n=1024"
@@ -33,7 +34,7 @@ PRELUDE = """
 import sys, time
 from pathlib import Path
 from index import Gallery, GalleryStore
-from tests.index.items import MODEL, new
+from tests.index.items import MODEL, loaded, new
 
 def ready():
     print("ready", flush=True)
@@ -64,3 +65,10 @@ def process(code: str, path: Path) -> Iterator[subprocess.Popen[str]]:
             yield running
         finally:
             running.kill()
+
+
+def loaded(store: GalleryStore, model: str) -> tuple[int, list[Item], list[NDArray[np.float32]]]:
+    """Version, items and vectors, where nothing is damaged and everything is embedded."""
+    found = store.load(model)
+    assert found.damaged == ()
+    return found.version, found.items, found.vectors

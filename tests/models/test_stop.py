@@ -67,3 +67,28 @@ def test_an_earlier_stop_is_cancelled_with_the_first() -> None:
     assert woken.is_set()
     assert stop.cancelled
     assert endless.reached
+
+
+def test_hurrying_ends_every_wait_but_those_without_a_deadline() -> None:
+    stop = Stop(10)
+    earlier, endless = stop.earlier(1), stop.without_deadline()
+    woken, still, late = threading.Event(), threading.Event(), threading.Event()
+    with earlier.waking(woken.set), endless.waking(still.set):
+        stop.hurry()
+        assert woken.is_set()
+        assert not still.is_set()
+        assert (stop.remaining, earlier.remaining, endless.remaining) == (0.0, 0.0, None)
+        assert (stop.reached, earlier.reached, endless.reached) == (True, True, False)
+        with earlier.waking(late.set):
+            assert late.is_set()
+        assert endless.earlier(1).remaining is None
+        stop.cancel()
+        assert still.is_set()
+
+
+def test_hurrying_sets_a_deadline_where_there_was_none() -> None:
+    stop = Stop()
+    stop.hurry()
+    assert stop.hurried
+    assert stop.remaining == 0.0
+    assert not stop.cancelled

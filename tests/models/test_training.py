@@ -12,7 +12,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from models import EmbeddingModel
+from models import Domain, EmbeddingModel
 from models.datasets import ImageSet, digits
 from models.training import Recipe, train
 from retrievalguard.cli import app
@@ -85,6 +85,7 @@ def test_the_manifest_says_how_to_train_again(tmp_path: Path) -> None:
         "labels": [str(label) for label in range(10)],
         "recipe": asdict(BRIEF),
     }
+    assert manifest.domain == Domain(images="images", colour="grey", size=(8, 8))
     assert (manifest.name, manifest.sigma, manifest.input_shape) == ("brief", 0.25, (1, 8, 8))
     assert manifest.normalization.mean == pytest.approx(float(few.tensors.mean()), abs=1e-4)
     assert manifest.normalization.std == pytest.approx(float(few.tensors.std()), abs=1e-4)
@@ -127,6 +128,7 @@ def test_the_command_trains_a_model_that_loads_and_its_manifest_names_the_comman
     model = EmbeddingModel.load(tmp_path / "by-command")
     assert shlex.split(model.manifest.training["command"]) == ["retrievalguard", *command]
     assert model.manifest.name == "by-command"
+    assert str(model.manifest.trained_on) == "8 x 8 grey handwritten digits"
     assert model.manifest.digest() in done.stderr
     # What the command runs is `train` with the recipe that it stands for, in whichever process.
     assert (

@@ -29,7 +29,9 @@ def test_adding_a_folder_names_the_broken_file_adds_the_others_and_exits_1(
 ) -> None:
     added = adding[1]
     assert added.returncode == 1
-    assert len([line for line in added.stderr.splitlines() if "not added: 3/b.png" in line]) == 1
+    assert len([line for line in added.stderr.splitlines() if line.startswith("refused: ")]) == 1
+    assert "3/b.png: the image file is damaged" in added.stderr
+    assert "4 found: 2 added, 0 replaced, 0 unchanged, 1 refused, 1 skipped (no image)" in added.stderr
     assert "the gallery has 2 items" in added.stderr
     assert "Traceback" not in added.stderr
 

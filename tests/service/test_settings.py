@@ -1,20 +1,23 @@
 """Settings: the secret that is created once, and documentation that knows every name."""
 
+import os
 import re
 import stat
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from models.passes.variants import VARIANTS, Variant
 from service.errors import Problem, Unavailable
 from service.metrics import Metrics
 from service.retrieval.options import RetrieveOptions
 from service.secret import noise_secret
-from service.settings import Settings
+from service.settings import Settings, SettingsError, service_links
 from tests.service.processes import Server
 
 DOCS = "\n".join(path.read_text() for path in sorted(Path(__file__).parents[2].glob("docs/*.md")))
@@ -82,6 +85,13 @@ WRONG: list[dict[str, object]] = [
     {"sigma": 0},
     {"port": 70_000},
     {"secret": "short"},
+    {"sigma": float("inf")},
+    {"sigma": float("nan")},
+    {"alpha": float("inf")},
+    {"samples_limit": 10_000_001},
+    {"cache_max_bytes": 10**30},
+    {"variant": "fastest"},
+    {"log_format": "xml"},
     {"samples": 1},
     {"samples": 200_000, "samples_limit": 100_000},
     {"label_weight": 1},
@@ -112,6 +122,114 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     assert read.redis_url is not None
     assert read.redis_url.get_secret_value() == "redis://:password@cache:6379/0"
     assert "password" not in repr(read)
+
+
+# --- what orchestrators put into the environment
+
+
+def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for field in Settings.model_fields:
+        monkeypatch.setenv(variable(field), "")
+    monkeypatch.setenv("RETRIEVALGUARD_NO_SUCH_SETTING", "")
+    assert Settings.from_environment() == settings()
+
+
+@pytest.mark.parametrize("service", ["", "API_"])
+def test_the_links_of_a_service_of_our_name_are_no_settings(
+    monkeypatch: pytest.MonkeyPatch, service: str
+) -> None:
+    links = {
+        "SERVICE_HOST": "10.0.0.1",
+        "SERVICE_PORT": "8000",
+        "SERVICE_PORT_HTTP": "8000",
+        "PORT": "tcp://10.0.0.1:8000",
+        "PORT_8000_TCP": "tcp://10.0.0.1:8000",
+        "PORT_8000_TCP_ADDR": "10.0.0.1",
+        "PORT_8000_TCP_PORT": "8000",
+        "PORT_8000_TCP_PROTO": "tcp",
+    }
+    named = {f"RETRIEVALGUARD_{service}{name}": value for name, value in links.items()}
+    for name, value in named.items():
+        monkeypatch.setenv(name, value)
+    assert Settings.from_environment() == settings()
+    assert service_links(os.environ) == sorted(named)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("RETRIEVALGUARD_ALHPA", "0.1"),
+        ("RETRIEVALGUARD_API_PORT", "8000"),
+        ("RETRIEVALGUARD_SERVICE", "10.0.0.1"),
+        ("retrievalguard_alpha", "0.1"),
+    ],
+)
+def test_a_name_that_is_neither_a_setting_nor_a_link_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=name):
+        Settings.from_environment()
+    assert service_links(os.environ) == []
+
+
+def schema(field: str) -> list[dict[str, Any]]:
+    """The JSON schemas that a value of `field` may fit."""
+    found = Settings.model_json_schema(by_alias=False)["properties"][field]
+    return list(found.get("anyOf", [found]))
+
+
+NUMBERS = [
+    field
+    for field in Settings.model_fields
+    if any(option.get("type") in ("integer", "number") for option in schema(field))
+]
+
+
+def test_every_number_has_bounds() -> None:
+    assert len(NUMBERS) > 15
+    for field in NUMBERS:
+        (number,) = (option for option in schema(field) if option["type"] != "null")
+        assert number.keys() & {"minimum", "exclusiveMinimum"}, field
+        assert number.keys() & {"maximum", "exclusiveMaximum"}, field
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
+def test_settings_know_every_way_to_run_the_network(variant: Variant) -> None:
+    assert settings(variant=variant.name).variant == variant.name
+
+
+# --- no message holds a secret
+
+SECRET = "hunter2"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("RETRIEVALGUARD_SECRET", SECRET),
+        ("REDIS_URL", f"redis://:{SECRET}#x@host:6379/0"),
+        ("REDIS_URL", f"redis://:x/{SECRET}@host:6379/0"),
+        ("REDIS_URL", f"redis://:{SECRET}\u2100@host:6379/0"),
+        ("REDIS_URL", f"redis://user:{SECRET}@host:{SECRET}/0"),
+        ("REDIS_URL", f"redis://host/0?{SECRET}={SECRET}"),
+        ("REDIS_URL", SECRET),
+        ("RETRIEVALGUARD_PORT", SECRET),
+    ],
+)
+def test_an_error_holds_nothing_of_a_value_however_it_is_printed(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=name) as caught:
+        Settings.from_environment()
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert SECRET not in str(error) + repr(error) + "".join(traceback.format_exception(error))
+        error = error.__cause__ or error.__context__
+    with pytest.raises(ValidationError) as plain:
+        settings()
+    assert SECRET not in str(plain.value) + repr(plain.value)
 
 
 # --- what is not documented is not there

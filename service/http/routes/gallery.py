@@ -15,4 +15,5 @@ def gallery(retriever: Service) -> GalleryBody:
     snapshot = retriever.snapshot()
     counts = np.bincount(snapshot.labels, minlength=len(snapshot.label_names))
     labels = {str(name): int(count) for name, count in zip(snapshot.label_names, counts, strict=True)}
-    return GalleryBody(version=snapshot.version, size=len(snapshot), labels=labels)
+    damaged = len(retriever.gallery.damaged)
+    return GalleryBody(version=snapshot.version, size=len(snapshot), damaged=damaged, labels=labels)

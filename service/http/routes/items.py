@@ -5,11 +5,13 @@ from contextlib import contextmanager
 
 from fastapi import APIRouter, Response
 
-from index import GalleryError
-from service.errors import ItemNotFound
+from index import GalleryError, ItemMissing
+from service.errors import GalleryFailure, ItemNotFound
 from service.http.dependencies import Service
+from service.http.forms import BINARY
 from service.http.problems import documented
 from service.http.schemas import ItemBody
+from service.images import MEDIA_TYPES
 
 router = APIRouter()
 
@@ -19,11 +21,18 @@ def _known_item() -> Iterator[None]:
     """Tell a client that asks for an item that is not there."""
     try:
         yield
-    except GalleryError as error:
+    except ItemMissing as error:
         raise ItemNotFound(f"{error}: see GET /gallery and `retrievalguard gallery list`") from error
+    except GalleryError as error:
+        raise GalleryFailure(str(error), retry_after=5) from error
 
 
-@router.get("/gallery/items/{item_id:path}/image", response_class=Response, responses=documented(404))
+@router.get(
+    "/gallery/images/{item_id:path}",
+    response_class=Response,
+    responses=documented(404, 503)
+    | {200: {"content": {media: {"schema": BINARY} for media in MEDIA_TYPES.values()}}},
+)
 def item_image(item_id: str, retriever: Service) -> Response:
     """The image of an item, byte for byte as it was added."""
     with _known_item():
@@ -31,7 +40,7 @@ def item_image(item_id: str, retriever: Service) -> Response:
     return Response(content, media_type=media_type, headers={"X-Content-Type-Options": "nosniff"})
 
 
-@router.get("/gallery/items/{item_id:path}", responses=documented(404))
+@router.get("/gallery/items/{item_id:path}", responses=documented(404, 503))
 def item(item_id: str, retriever: Service) -> ItemBody:
     """Label and metadata of an item."""
     with _known_item():

@@ -37,4 +37,6 @@ def model(retriever: Service) -> ModelBody:
             rule=options.rule,
             method=options.method,
         ),
+        trained_on=manifest.trained_on,
+        warnings=[f"{purpose}: {told}" for purpose, of in retriever.losses.items() if (told := of.statement)],
     )

@@ -1,62 +1,41 @@
 """One query."""
 
-from typing import Any
-
 from fastapi import APIRouter, Request, Response
 
+from service.http import forms
+from service.http.accept import prefers_stream
 from service.http.body import read_query
 from service.http.dependencies import Service
 from service.http.problems import documented
 from service.http.streaming import plain, streamed
-from service.images import MEDIA_TYPES, pixels_tensor
+from service.images import pixels_tensor
 from service.retrieval.answer import RetrieveResponse
 from service.retrieval.answering import OnRound
-from service.retrieval.options import RetrieveOptions
 
 router = APIRouter()
 
 
-def _retrieve_openapi() -> dict[str, Any]:
-    """The body forms, which FastAPI cannot infer: the route reads the stream itself to bound it."""
-    options = RetrieveOptions.model_json_schema()["properties"]
-    file = {"type": "string", "format": "binary"}
-    shared = {"image": {"type": "string", "description": "base64 or data URI"}}
-    pixels = {"pixels": {"type": "array", "description": "C x H x W numbers in [0, 1]", "items": {}}}
-    forms = {media: {"schema": file} for media in MEDIA_TYPES.values()} | {
-        "multipart/form-data": {
-            "schema": {"type": "object", "required": ["image"], "properties": {"image": file} | options}
-        },
-        "application/json": {
-            "schema": {
-                "type": "object",
-                "properties": shared | pixels | options,
-                "oneOf": [{"required": ["image"]}, {"required": ["pixels"]}],
-                "additionalProperties": False,
-            }
-        },
-    }
-    parameters = [
-        {
-            "name": name,
-            "in": "query",
-            "required": False,
-            "description": schema["description"],
-            "schema": schema,
-        }
-        for name, schema in options.items()
-    ]
-    return {"requestBody": {"required": True, "content": forms}, "parameters": parameters}
-
-
-_STREAM = {"description": "With `Accept: text/event-stream`: events `round`, then `answer` (or `problem`)."}
+_EVENTS = {
+    "schema": {
+        "type": "string",
+        "description": "Server-sent events, if `Accept` prefers them: `round` (RoundBody) after each round of"
+        " samples, then `answer` (RetrieveResponse), or `problem` (ProblemBody) if it fails after the first.",
+    },
+    "x-events": {
+        "round": {"$ref": "#/components/schemas/RoundBody"},
+        "answer": {"$ref": "#/components/schemas/RetrieveResponse"},
+        "problem": {"$ref": "#/components/schemas/ProblemBody"},
+    },
+    "example": 'event: round\ndata: {"samples":512,"radius":0.43,"neighbor":{"id":"a.png","label":"3"}}\n\n',
+}
 
 
 @router.post(
     "/retrieve",
     response_model=RetrieveResponse,
     responses=documented(400, 409, 413, 415, 422, 500, 503)
-    | {200: {"content": {"text/event-stream": {"schema": {"type": "string"} | _STREAM}}}},
-    openapi_extra=_retrieve_openapi(),
+    | {200: {"content": {"text/event-stream": _EVENTS}}},
+    openapi_extra=forms.operation(),
 )
 async def retrieve(request: Request, retriever: Service) -> Response:
     """The nearest neighbour of an image, and the l2 radius within which it cannot change."""
@@ -69,6 +48,6 @@ async def retrieve(request: Request, retriever: Service) -> Response:
         )
         return retriever.retrieve(image, query.options, stop=stop, on_round=on_round)
 
-    if "text/event-stream" in request.headers.get("accept", ""):
+    if prefers_stream(request.headers.getlist("accept")):
         return await streamed(request, stop, answer, limiter)
     return await plain(request, stop, answer, limiter)

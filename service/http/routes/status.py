@@ -1,8 +1,8 @@
 """Health and metrics, for orchestrators and Prometheus."""
 
-import sqlite3
-
-from fastapi import APIRouter, Response
+from anyio import to_thread
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
 
 from service.errors import NotReady, Problem
 from service.http.dependencies import Service
@@ -19,17 +19,20 @@ async def livez() -> Health:
 
 
 @router.get("/readyz", responses=documented(503))
-def readyz(retriever: Service) -> Health:
+async def readyz(request: Request) -> Health:
     """The model and a search work: both are run."""
+    if request.app.state.draining.begun:
+        raise request.app.state.draining.refusal()
     try:
-        return Health(status="ok", checks=retriever.check())
-    except (Problem, sqlite3.Error, RuntimeError, OSError) as error:
+        return Health(status="ok", checks=await request.app.state.readiness.get())
+    except (Problem, RuntimeError, OSError) as error:
         raise NotReady(f"the service cannot answer queries: {error}", retry_after=5) from error
 
 
-@router.get("/metrics", response_class=Response)
-def metrics(retriever: Service) -> Response:
+@router.get("/metrics", response_class=PlainTextResponse)
+async def metrics(request: Request, retriever: Service) -> Response:
     """Prometheus metrics; docs/operations.md lists them."""
-    retriever.snapshot()
+    await request.app.state.gallery.refresh()  # what its newest version is; not more than a moment
     retriever.metrics.queued.set(retriever.smoothed.engine.waiting)
-    return Response(retriever.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    text = await to_thread.run_sync(retriever.metrics.render, limiter=request.app.state.metrics)
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from tests.service.processes import Server
+from tests.service.queries import digit, picture, saved
 
 CHROMIUM = Path("/usr/bin/chromium")
 
@@ -33,7 +34,7 @@ def test_the_documentation_shows_every_route_and_asks_no_other_host(demo_server:
     page.goto(f"{demo_server.url}/docs", wait_until="networkidle")
 
     expect(page.get_by_role("heading", name="RetrievalGuard")).to_be_visible()
-    retrieve = page.locator("#operations-default-retrieve_retrieve_post")
+    retrieve = page.locator("#operations-default-retrieve")
     expect(retrieve).to_contain_text("POST")
     expect(retrieve).to_contain_text("/retrieve")
     retrieve.get_by_role("button").first.click()
@@ -57,3 +58,37 @@ def test_a_query_can_be_tried_from_the_documentation(demo_server: Server, page: 
     model.get_by_role("button", name="Execute").click()
     expect(model.locator(".live-responses-table .response-col_status").last).to_contain_text("200")
     expect(model.locator(".live-responses-table")).to_contain_text("digits-cnn")
+
+
+# In what form, which of its examples, and the file that is chosen for it.
+FORMS = {
+    "PNG": ("image/png", None, digit(0)),
+    "JPEG": ("image/jpeg", None, saved(picture(0), "JPEG")),
+    "WebP": ("image/webp", None, saved(picture(0), "WEBP")),
+    "octets": ("application/octet-stream", None, digit(0)),
+    "multipart": ("multipart/form-data", None, digit(0)),
+    "JSON with an image": ("application/json", "image", None),
+    "JSON with pixels": ("application/json", "pixels", None),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_a_query_can_be_tried_from_the_documentation(
+    demo_server: Server, page: Page, form: str
+) -> None:
+    media, example, file = FORMS[form]
+    page.goto(f"{demo_server.url}/docs", wait_until="networkidle")
+    retrieve = page.locator("#operations-default-retrieve")
+    retrieve.get_by_role("button").first.click()
+    retrieve.get_by_role("button", name="Try it out").click()
+    retrieve.get_by_label("Request content type").select_option(media)
+    if example is not None:
+        retrieve.locator(".examples-select select").first.select_option(example)
+    if file is not None:
+        retrieve.locator('input[type="file"]').set_input_files(
+            {"name": "a digit", "mimeType": "image/png", "buffer": file}
+        )
+    retrieve.get_by_role("button", name="Execute").click()
+    answered = retrieve.locator(".live-responses-table")
+    expect(answered.locator(".response-col_status").last).to_contain_text("200")
+    expect(answered).to_contain_text('"certificate"')

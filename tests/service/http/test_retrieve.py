@@ -179,11 +179,16 @@ def test_top_k_lists_the_nearest_items_in_order_once(client: httpx.Client) -> No
 def test_a_larger_alpha_gives_a_larger_radius(client: httpx.Client, method: str) -> None:
     asked: dict[str, Any] = {"method": method, "max_samples": 1000}
     alphas = (0.0001, 0.001, 0.01, 0.1, 0.5)
-    radii = [answer(client, digit(5), alpha=alpha, **asked)["certificate"]["radius"] for alpha in alphas]
     # How bets are placed depends on alpha, so one sequence of samples may win a little less with a larger.
     tolerance = 0.02 if method in ("cdf", "mean") else 0
-    assert all(more >= (1 - tolerance) * less for less, more in itertools.pairwise(radii))
-    assert radii[-1] > 1.1 * radii[0]
+    gains = []
+    for row in (5, 6, 7, 8):
+        radii = [
+            answer(client, digit(row), alpha=alpha, **asked)["certificate"]["radius"] for alpha in alphas
+        ]
+        assert all(more >= (1 - tolerance) * less for less, more in itertools.pairwise(radii))
+        gains.append(radii[-1] / radii[0])
+    assert np.mean(gains) > 1.1  # of one query alone, it depends on the noise
 
 
 def test_more_samples_give_a_larger_radius_on_average(client: httpx.Client) -> None:
@@ -318,7 +323,7 @@ def test_the_pixel_tensor_need_not_lie_on_the_8_bit_grid(
 ) -> None:
     pixels = np.random.default_rng(0).random((1, 8, 8))
     body = client.post("/retrieve", json={"pixels": pixels.tolist()}).json()
-    assert claims(body) == in_process(demo_retriever, pixels.astype(np.float32))
+    assert claims(body) == in_process(demo_retriever, pixels)
 
 
 def test_a_repeated_query_does_not_draw_other_samples(client: httpx.Client) -> None:

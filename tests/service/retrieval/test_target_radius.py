@@ -155,7 +155,7 @@ def test_a_certified_target_may_be_asked_for_again_with_more_samples_and_stays_c
         assert body["certificate"]["radius"] >= target
 
 
-@pytest.mark.parametrize("target", ["0", "-0.1", "nan", "inf", "-inf", "", "much", "1e999"])
+@pytest.mark.parametrize("target", ["0", "-0.1", "nan", "inf", "-inf", "much", "1e999"])
 def test_a_target_that_is_no_radius_is_refused_by_name(client: httpx.Client, target: str) -> None:
     refused(post(client, digit(0), target_radius=target), "target_radius")
 

@@ -1,0 +1,32 @@
+"""Checksums over what a gallery file holds: bytes that changed are noticed before they are searched.
+
+They are no protection from whoever may write the file: they are not keyed. What has a right checksum was
+checked when it was stored (`index.items.write`), so reading need not check it again.
+"""
+
+import hashlib
+import struct
+
+from index.items import Texts
+
+
+def image_checksum(media_type: bytes, image: bytes) -> bytes:
+    """Of an image file and its media type; (32,) bytes, like all here."""
+    return _checksum(b"image 1", media_type, image)
+
+
+def item_checksum(texts: Texts, image: bytes) -> bytes:
+    """Of an item; `image` is the checksum of its image, so that reading items need not read images."""
+    return _checksum(b"item 1", texts.id, texts.label, texts.metadata, image)
+
+
+def vector_checksum(id_: bytes, image: bytes, model: bytes, vector: bytes) -> bytes:
+    """Of a vector by `model` of the image whose checksum is `image`: no other item's will do."""
+    return _checksum(b"vector 1", id_, image, model, vector)
+
+
+def _checksum(kind: bytes, *fields: bytes) -> bytes:
+    content = hashlib.sha256(kind + struct.pack(f">{len(fields)}Q", *map(len, fields)))
+    for one in fields:
+        content.update(one)
+    return content.digest()

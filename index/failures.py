@@ -1,0 +1,65 @@
+"""What can go wrong with a gallery, and what SQLite's errors mean to whoever owns the file."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class NotAGallery(Exception):
+    """The file is another program's, or of a newer version of this one; it was not touched."""
+
+
+class GalleryError(Exception):
+    """The gallery refused, or cannot be used; the message says what to do."""
+
+
+class ItemMissing(GalleryError):
+    """There is no item with this id."""
+
+    def __init__(self, id_: str) -> None:
+        super().__init__(f"the gallery has no item {id_!r}")
+
+
+class ItemDamaged(GalleryError):
+    """What is stored of an item is not what was stored."""
+
+    def __init__(self, id_: str) -> None:
+        super().__init__(
+            f"item {id_!r} was changed or damaged in the file: add it again, or restore an export"
+        )
+
+
+class StoreFailure(GalleryError):
+    """The gallery file cannot be read or written; nothing of the change was stored."""
+
+
+# What SQLite says, and the way out.
+_WAYS_OUT = {
+    "SQLITE_BUSY": "is locked by another process: end it, or try again",
+    "SQLITE_LOCKED": "is locked by another process: end it, or try again",
+    "SQLITE_FULL": "cannot grow, the disk is full: free some space; the change was not stored",
+    "SQLITE_READONLY": "cannot be written: check its owner, its permissions and those of its folder",
+    "SQLITE_CANTOPEN": "cannot be opened: check its owner, its permissions and those of its folder",
+    "SQLITE_PERM": "cannot be opened: check its owner, its permissions and those of its folder",
+    "SQLITE_CORRUPT": "is damaged: restore it from an export (`retrievalguard gallery import`)",
+    "SQLITE_NOTADB": "is no SQLite file: restore it from an export, or choose another data folder",
+    "SQLITE_IOERR": "cannot be read or written, the disk fails: look at the system's log",
+}
+
+
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Turn what SQLite or the file system raises into a `StoreFailure`: the file, and the way out."""
+    try:
+        yield
+    except NotAGallery as error:
+        raise StoreFailure(f"{path} {error}") from error
+    except sqlite3.Error as error:
+        name = getattr(error, "sqlite_errorname", "")  # of extended codes such as SQLITE_IOERR_WRITE
+        way = next(
+            (way for code, way in _WAYS_OUT.items() if name.startswith(code)), f"cannot be used: {error}"
+        )
+        raise StoreFailure(f"{path} {way}") from error
+    except OSError as error:
+        raise StoreFailure(f"{path} cannot be used ({error.strerror or error})") from error

@@ -1,0 +1,121 @@
+"""Rows of a gallery file: written with their checksums, and read only where they are what was written.
+
+Connections give texts as bytes: what is no UTF-8 must not keep the rest from being read.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.checksums import image_checksum, item_checksum, vector_checksum
+from index.failures import GalleryError
+from index.items import MEDIA_TYPES, Item, Texts, read_strictly, write
+
+
+@dataclass(frozen=True)
+class WholeItem:
+    """All that a file holds of one item: its image, and its vectors as bytes by model.
+
+    `damaged_vectors`: how many vectors are left out, because they are not what was stored.
+    """
+
+    item: Item
+    image: bytes
+    media_type: str
+    vectors: dict[str, bytes]
+    damaged_vectors: int
+
+
+@dataclass(frozen=True)
+class DamagedItem:
+    """An item that is not what was stored, or cannot be sent to a client: its id, as far as it is legible."""
+
+    id: str
+
+
+def put_item(db: sqlite3.Connection, item: Item, image: bytes, media_type: str) -> tuple[int, bytes]:
+    """Store an item, in place of one with its id, without a vector: its row, and the checksum of its image.
+
+    Raises `GalleryError` if it could not be sent back to a client.
+    """
+    texts = write(item)
+    if media_type not in MEDIA_TYPES:
+        raise GalleryError(
+            f"item {item.id!r} is {media_type!r}, none of {', '.join(MEDIA_TYPES)}: it was not stored"
+        )
+    checksum = image_checksum(media_type.encode(), image)
+    db.execute("DELETE FROM items WHERE id = ?", (item.id,))
+    row = db.execute(
+        "INSERT INTO items (id, label, metadata, image, media_type) VALUES (?, ?, ?, ?, ?)",
+        (item.id, item.label, texts.metadata.decode(), image, media_type),
+    ).lastrowid
+    db.execute("INSERT INTO checksums VALUES (?, ?, ?)", (row, checksum, item_checksum(texts, checksum)))
+    return int(row or 0), checksum
+
+
+def put_vector(db: sqlite3.Connection, row: int, id_: str, image: bytes, model: str, vector: bytes) -> None:
+    """Store the vector by `model` of an item; `image`: the checksum of the image that it is of."""
+    checksum = vector_checksum(id_.encode(), image, model.encode(), vector)
+    db.execute("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?, ?)", (row, model, vector, checksum))
+
+
+def stored_texts(id_: object, label: object, metadata: object, image: object, item: object) -> Texts | None:
+    """The texts of a row with its checksums `image` and `item`; None if they are not what was stored."""
+    fields = (id_, label, metadata, image)
+    if not all(isinstance(field, bytes) for field in fields):
+        return None
+    texts = Texts(id_, label, metadata)  # type: ignore[arg-type]
+    return texts if item_checksum(texts, image) == item else None  # type: ignore[arg-type]
+
+
+def stored_image(content: object, media_type: object, image: object) -> str | None:
+    """The media type of an image with its checksum `image`; None if either is not what was stored."""
+    if not isinstance(content, bytes) or not isinstance(media_type, bytes):
+        return None
+    found = media_type.decode(errors="replace")
+    return found if image_checksum(media_type, content) == image and found in MEDIA_TYPES else None
+
+
+def stored_vector(
+    id_: bytes, image: bytes, model: object, vector: object, checksum: object
+) -> NDArray[np.float32] | None:
+    """The numbers of a vector; None if they are not what was stored for this item, or not all finite."""
+    if not isinstance(model, bytes) or not isinstance(vector, bytes) or not vector or len(vector) % 4:
+        return None
+    if vector_checksum(id_, image, model, vector) != checksum:
+        return None
+    numbers = np.frombuffer(vector, "<f4")
+    return numbers if np.isfinite(numbers).all() else None
+
+
+def whole_items(db: sqlite3.Connection) -> Iterator[WholeItem | DamagedItem]:
+    """Every item with its image and vectors, in the order of addition, all of it checked.
+
+    It trusts no checksum alone: the file may come from anybody.
+    """
+    rows = db.execute(
+        "SELECT items.row, id, label, metadata, checksums.image, checksums.item, items.image, media_type"
+        " FROM items LEFT JOIN checksums USING (row) ORDER BY items.row"
+    )
+    for row, id_, label, metadata, image, checksum, content, media_type in rows:
+        texts = stored_texts(id_, label, metadata, image, checksum)
+        item = None if texts is None else read_strictly(texts)
+        kind = stored_image(content, media_type, image)
+        if item is None or kind is None:
+            yield DamagedItem(legible(id_))
+            continue
+        found = db.execute("SELECT model, vector, checksum FROM vectors WHERE row = ?", (row,)).fetchall()
+        vectors = {
+            model.decode(errors="replace"): vector
+            for model, vector, of in found
+            if stored_vector(id_, image, model, vector, of) is not None
+        }
+        yield WholeItem(item, content, kind, vectors, len(found) - len(vectors))
+
+
+def legible(id_: object) -> str:
+    """An id as the file holds it, as text, also one that was damaged."""
+    return id_.decode(errors="backslashreplace") if isinstance(id_, bytes) else str(id_)

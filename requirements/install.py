@@ -1,0 +1,93 @@
+"""Install what extras of the project need, at the locked versions.
+
+    python requirements/install.py [--quiet] cpu research dev
+
+The locks beside this file are for CPython 3.11 on Linux; `make lock` writes them. pip checks the hash of
+every file. Any other Python or system gets the newest versions in the ranges of pyproject.toml, and a line
+says so. The project itself is not installed. Options are passed on to pip.
+
+torch has two builds of each version. The one without CUDA is a tenth as large, but PyPI does not hold it,
+so `cpu.txt` asks for it by name: torch==X+cpu. Where pip finds no such file, `cpu-pypi.txt` has the same
+pins with PyPI's build. One pin with the hashes of both would not do: pip prefers a file whose hash the
+index states, and so takes the large one from PyPI although the small one lies in a local folder.
+"""
+
+import os
+import platform
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+LOCKS = Path(__file__).resolve().parent
+PYPROJECT = LOCKS.parent / "pyproject.toml"
+LOCKED = "CPython 3.11 on Linux"
+MACHINES = ("x86_64", "aarch64")
+
+
+def main(extras: list[str], options: list[str]) -> None:
+    """Install what the extras need into the environment of this Python; leave with pip's status."""
+    if unknown := [extra for extra in extras if not (LOCKS / f"{extra}.txt").exists()]:
+        sys.exit(f"there is no extra {unknown[0]!r} in {LOCKS}")
+    release = ".".join(platform.python_version_tuple()[:2])
+    here = f"{platform.python_implementation()} {release} on {platform.system()}"
+    if here == LOCKED and platform.machine() in MACHINES:
+        names = locks(extras, platform.machine(), offered)
+        print(f"Installing from requirements/: {', '.join(names)}", flush=True)
+        what = ["--require-hashes", *(f"--requirement={LOCKS / name}" for name in names)]
+    else:
+        print(
+            f"The locks are for {LOCKED} ({' or '.join(MACHINES)}); this is {here} ({platform.machine()}): "
+            "installing the newest versions that pyproject.toml allows",
+            flush=True,
+        )
+        if not PYPROJECT.exists():
+            sys.exit(f"{PYPROJECT} is not there")
+        what = ranges(tomllib.loads(PYPROJECT.read_text()), extras)
+    sys.exit(pip("install", *options, *what).returncode)
+
+
+def locks(extras: Iterable[str], machine: str, is_offered: Callable[[str], bool]) -> list[str]:
+    """The file of each extra. `is_offered` tells whether pip finds NAME==VERSION."""
+    return [_cpu_lock(machine, is_offered) if extra == "cpu" else f"{extra}.txt" for extra in extras]
+
+
+def _cpu_lock(machine: str, is_offered: Callable[[str], bool]) -> str:
+    torch = re.search(r"^torch==\S+", (LOCKS / "cpu.txt").read_text(), re.MULTILINE)
+    if machine == "x86_64" and torch and is_offered(torch[0]):  # the hash is that of the build for x86_64
+        return "cpu.txt"
+    print(
+        "pip finds no CPU build of torch: taking the one of PyPI, with gigabytes of CUDA. "
+        "PIP_EXTRA_INDEX_URL can name an index of CPU builds (on x86_64)."
+    )
+    return "cpu-pypi.txt"
+
+
+def offered(requirement: str) -> bool:
+    """Whether pip finds a file for NAME==VERSION where it looks. It downloads none."""
+    name, _, version = requirement.partition("==")
+    return version in re.split(r"[\s,()]+", pip("index", "versions", name, capture=True).stdout)
+
+
+def ranges(pyproject: dict[str, Any], extras: Iterable[str]) -> list[str]:
+    """What pyproject.toml asks for: to build the project, to run it, and for the extras."""
+    optional = pyproject["project"]["optional-dependencies"]
+    asked = [*pyproject["build-system"]["requires"], *pyproject["project"]["dependencies"]]
+    return [*asked, *(requirement for extra in extras for requirement in optional[extra])]
+
+
+def pip(*arguments: str, capture: bool = False) -> "subprocess.CompletedProcess[str]":
+    """Run the pip of this Python. What it prints is shown, or with `capture` comes back."""
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
+    if capture:
+        loud = {name: value for name, value in os.environ.items() if name != "PIP_QUIET"}
+        return subprocess.run(command, text=True, capture_output=True, env=loud)
+    return subprocess.run(command, text=True)
+
+
+if __name__ == "__main__":
+    given = sys.argv[1:]
+    main([word for word in given if word[0] != "-"], [word for word in given if word[0] == "-"])

@@ -1,0 +1,119 @@
+"""The locks hold what pyproject.toml asks for, with hashes, and send nobody to an index."""
+
+import re
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[2]
+FILES = {file.stem: file for file in (ROOT / "requirements").glob("*.txt")}
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+EXTRAS = PYPROJECT["project"]["optional-dependencies"]
+SERVICE = PYPROJECT["project"]["dependencies"] + PYPROJECT["build-system"]["requires"]
+CPU_BUILD = "cpu"
+# What each lock must hold. `research` and `dev` are installed beside a lock of the service.
+NEEDS = {
+    "cpu": [*SERVICE, *EXTRAS["cpu"]],
+    "cpu-pypi": [*SERVICE, *EXTRAS["cpu"]],
+    "gpu": [*SERVICE, *EXTRAS["gpu"]],
+    "research": EXTRAS["research"],
+    "dev": EXTRAS["dev"],
+}
+LINUX = {**default_environment(), "sys_platform": "linux", "python_version": "3.11"}
+
+
+@dataclass(frozen=True)
+class Pin:
+    """One package of a lock."""
+
+    name: str
+    version: Version
+    hashes: tuple[str, ...]
+
+
+def entries(lock: str) -> list[str]:
+    """The requirements of a lock: comments gone, continued lines joined."""
+    lines = [line for line in FILES[lock].read_text().splitlines() if not line.startswith("#")]
+    return [entry for entry in "\n".join(lines).replace("\\\n", " ").split("\n") if entry.strip()]
+
+
+def pins(lock: str) -> dict[str, Pin]:
+    found = {}
+    for entry in entries(lock):
+        requirement, *hashes = entry.split()
+        name, version = requirement.split("==")
+        found[name] = Pin(name, Version(version), tuple(hashes))
+    return found
+
+
+def unmet(requirements: Iterable[str], held: dict[str, Pin]) -> list[str]:
+    """The requirements that no pin satisfies."""
+    missing = []
+    for requirement in map(Requirement, requirements):
+        pin = held.get(canonicalize_name(requirement.name))
+        needed = requirement.marker is None or requirement.marker.evaluate({**LINUX, "extra": ""})
+        if needed and (pin is None or not requirement.specifier.contains(pin.version, prereleases=True)):
+            missing.append(f"{requirement}, but {pin and pin.version}")
+    return missing
+
+
+def test_each_extra_has_a_lock_and_no_lock_is_of_nothing() -> None:
+    assert set(FILES) == set(NEEDS)
+    assert set(EXTRAS) <= set(FILES)
+
+
+@pytest.mark.parametrize("lock", sorted(NEEDS))
+def test_a_lock_satisfies_what_pyproject_asks_for(lock: str) -> None:
+    assert not unmet(NEEDS[lock], pins(lock)), "run `make lock`"
+
+
+@pytest.mark.parametrize("lock", sorted(NEEDS))
+def test_every_line_is_one_version_with_the_hashes_of_its_files_and_nothing_else(lock: str) -> None:
+    for entry in entries(lock):
+        assert re.fullmatch(r"[a-z0-9-]+==[0-9][\w.+]*( +--hash=sha256:[0-9a-f]{64})+ *", entry), entry
+
+
+@pytest.mark.parametrize("lock", sorted(NEEDS))
+def test_no_line_names_a_host_or_an_address(lock: str) -> None:
+    for line in FILES[lock].read_text().splitlines():
+        assert not re.search(
+            r"://|@|--(index|extra-index|find-links|trusted)|\b\w+\.(org|com|io|net)\b", line
+        ), line
+
+
+def test_a_package_has_one_version_and_the_same_files_in_all_locks() -> None:
+    seen: dict[str, Pin] = {}
+    for lock in sorted(NEEDS):
+        for name, pin in pins(lock).items():
+            if pin.version.local != CPU_BUILD:
+                assert seen.setdefault(name, pin) == pin, f"{name} in {lock}.txt"
+    assert pins("cpu")["torch"].version.public == str(seen["torch"].version)
+
+
+def test_only_the_locks_for_other_builds_hold_cuda() -> None:
+    def cuda(lock: str) -> set[str]:
+        return {name for name in pins(lock) if name.startswith(("nvidia-", "cuda-", "triton"))}
+
+    assert not cuda("cpu") | cuda("research") | cuda("dev")
+    assert cuda("cpu-pypi") < cuda("gpu")
+    assert set(pins("cpu")) == set(pins("cpu-pypi")) - cuda("cpu-pypi")
+
+
+@pytest.mark.parametrize("lock", ["cpu", "cpu-pypi", "gpu"])
+def test_serving_installs_no_library_of_research(lock: str) -> None:
+    assert not {"matplotlib", "pytorch-metric-learning", "scikit-learn"} & set(pins(lock))
+
+
+def test_the_locks_are_told_from_one_that_lacks_a_package_or_has_an_old_one() -> None:
+    held = {"fastapi": Pin("fastapi", Version("0.1"), ())}
+    assert unmet(["fastapi>=0.135,<1", "redis>=6"], held) == [
+        "fastapi<1,>=0.135, but 0.1",
+        "redis>=6, but None",
+    ]
