@@ -41,7 +41,7 @@ class QueryResult:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Conditions:
     """What every query is asked: rows of the table, samples, `alpha`, and the radius to stop at, if any."""
 
     methods: tuple[Row, ...]
@@ -71,7 +71,7 @@ def evaluate(
     images = held_out(data, queries)
     with workbench(data, settings) as retriever:
         snapshot = retriever.gallery.snapshot()
-        plan = Plan(tuple(methods), samples, alpha, target)
+        plan = Conditions(tuple(methods), samples, alpha, target)
         results = [
             ask(retriever, snapshot, images.tensors[row], images.ids[row], images.labels[row], plan)
             for row in progress(range(len(images)))
@@ -80,7 +80,7 @@ def evaluate(
 
 
 def report(
-    data: str, retriever: Retriever, size: int, results: Sequence[QueryResult], plan: Plan
+    data: str, retriever: Retriever, size: int, results: Sequence[QueryResult], plan: Conditions
 ) -> dict[str, Any]:
     """The report of `results` from galleries of `size` items, as JSON."""
     rules = {"base": "base", "smoothed": "embedding"} | ({"vote": "vote"} if "vote" in plan.methods else {})
@@ -109,7 +109,12 @@ def report(
 
 
 def ask(
-    retriever: Retriever, snapshot: Snapshot, image: NDArray[np.float32], id_: str, label: str, plan: Plan
+    retriever: Retriever,
+    snapshot: Snapshot,
+    image: NDArray[np.float32],
+    id_: str,
+    label: str,
+    plan: Conditions,
 ) -> QueryResult:
     """One query: the input tensor `image` (C, H, W) that should be answered with `label`."""
     samples, alpha, target = plan.samples, plan.alpha, plan.target

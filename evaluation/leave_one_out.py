@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.certified_recall import Plan, QueryResult, ask, report
+from evaluation.certified_recall import Conditions, QueryResult, ask, report
 from evaluation.workbench import own_gallery, spread
 from index import Item, Snapshot
 from service.errors import GalleryEmpty, Problem
@@ -19,7 +19,7 @@ POOR = 0.5
 
 def leave_one_out(
     settings: Settings,
-    plan: Plan,
+    plan: Conditions,
     *,
     queries: int,
     embedding: Callable[[Iterable[str]], Iterable[str]] = lambda ids: ids,

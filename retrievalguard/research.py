@@ -105,7 +105,7 @@ def evaluate(
     if gallery:
         report = leave_one_out.leave_one_out(
             settings,
-            certified_recall.Plan(tuple(methods), samples, alpha, target_radius),
+            certified_recall.Conditions(tuple(methods), samples, alpha, target_radius),
             queries=queries,
             embedding=lambda ids: track(list(ids), "embedding", console=console),
             progress=progress,

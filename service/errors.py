@@ -164,6 +164,9 @@ class GalleryFailure(Unavailable):
 
     status, slug, title = 503, "gallery-failure", "Gallery failure"
 
+    def __init__(self, detail: str = "the gallery cannot be read: the server's log tells why") -> None:
+        super().__init__(detail, retry_after=5)  # names no path: a client is told what it can do
+
 
 class ShuttingDown(Unavailable):
     """The service ends: nothing new is taken, and what runs has had its time."""

@@ -145,7 +145,8 @@ class Retriever:
         try:
             snapshot = self.gallery.snapshot()
         except StoreFailure as error:
-            raise GalleryFailure(str(error), retry_after=5) from error
+            log.error("a query failed: %s", error)
+            raise GalleryFailure from error
         self.metrics.gallery_size.set(len(snapshot))
         self.metrics.gallery_damaged.set(len(self.gallery.damaged))
         self.metrics.gallery_version.set(snapshot.version)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 
-from evaluation.certified_recall import Plan
+from evaluation.certified_recall import Conditions
 from evaluation.leave_one_out import leave_one_out, verdict, without
 from models.datasets import DATASETS
 from service.errors import GalleryEmpty
@@ -17,7 +17,7 @@ from service.settings import Settings
 from tests.service.processes import SECRET, Server, copy_gallery, opened, run_cli
 from tests.service.queries import answer, claims, folder_of, noisy_digit
 
-PLAN = Plan(("cdf", "vote"), 512, 0.001)
+PLAN = Conditions(("cdf", "vote"), 512, 0.001)
 DIGITS = DATASETS["digits"]("query")
 
 
@@ -116,7 +116,7 @@ def test_a_gallery_whose_labels_say_nothing_gets_nothing_right_and_is_told_so(tm
 
 
 def test_queries_are_spread_over_the_gallery(demo_settings: Settings) -> None:
-    report = leave_one_out(demo_settings, Plan(("cdf",), 256, 0.001), queries=3)
+    report = leave_one_out(demo_settings, Conditions(("cdf",), 256, 0.001), queries=3)
     with opened(demo_settings) as retriever:
         items, _ = retriever.gallery.plain()
     middle = int(np.rint((len(items) - 1) / 2))

@@ -1,17 +1,20 @@
 """Gallery items, and their images."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from fastapi import APIRouter, Response
 
-from index import GalleryError, ItemMissing
+from index import ItemDamaged, ItemMissing, StoreFailure
 from service.errors import GalleryFailure, ItemNotFound
 from service.http.dependencies import Service
 from service.http.forms import BINARY
 from service.http.problems import documented
 from service.http.schemas import ItemBody
 from service.images import MEDIA_TYPES
+
+log = logging.getLogger("retrievalguard")
 
 router = APIRouter()
 
@@ -23,8 +26,11 @@ def _known_item() -> Iterator[None]:
         yield
     except ItemMissing as error:
         raise ItemNotFound(f"{error}: see GET /gallery and `retrievalguard gallery list`") from error
-    except GalleryError as error:
-        raise GalleryFailure(str(error), retry_after=5) from error
+    except ItemDamaged as error:
+        raise GalleryFailure(str(error)) from error
+    except StoreFailure as error:
+        log.error("an item was not read: %s", error)
+        raise GalleryFailure from error
 
 
 @router.get(

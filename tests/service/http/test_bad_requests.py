@@ -188,9 +188,13 @@ OPTIONS = {
     "top_k of 500 digits": Bad(422, "invalid-option", "100", document(top_k=int("9" * 500))),
     "unknown, and null": Bad(422, "invalid-option", "topk", document(topk=None)),
     "unknown, and empty": Bad(422, "invalid-option", "topk", raw(digit(0), topk="")),
-    "100,000 unknown": Bad(422, "invalid-option", "k0", document(**{f"k{n}": 1 for n in range(100_000)})),
+    "500 unknown": Bad(422, "invalid-option", "k0", document(**{f"k{n}": 1 for n in range(500)})),
+    "100,000 unknown": Bad(413, "body-too-large", "values", document(**{f"k{n}": 1 for n in range(100_000)})),
+    "one name 500 times": Bad(
+        422, "invalid-option", "once", text('{"image": "' + TEXT + '"' + ', "top_k": 1' * 500 + "}")
+    ),
     "one name 100,000 times": Bad(
-        422, "invalid-option", "once", text('{"image": "' + TEXT + '"' + ', "top_k": 1' * 100_000 + "}")
+        413, "body-too-large", "values", text('{"image": "' + TEXT + '"' + ', "top_k": 1' * 100_000 + "}")
     ),
     "in another script": Bad(422, "invalid-option", "top_k", raw(digit(0), top_k="٢")),
     "a method as bytes that are no UTF-8": Bad(

@@ -33,7 +33,8 @@ def client(demo_server: Server) -> httpx.Client:
 def test_the_gallery_tells_its_size_version_and_labels(client: httpx.Client) -> None:
     body = client.get("/gallery").json()
     labels, counts = np.unique(GALLERY.labels, return_counts=True)
-    assert body.keys() == {"version", "size", "labels"}
+    assert body.keys() == {"version", "size", "damaged", "labels"}
+    assert body["damaged"] == 0
     assert body["size"] == len(GALLERY)
     assert body["version"] >= 1
     assert body["labels"] == dict(zip(labels.tolist(), counts.tolist(), strict=True))
@@ -271,7 +272,7 @@ def test_an_answer_to_a_query_carries_the_id_too(client: httpx.Client) -> None:
 # --- a gallery that breaks under a running server
 
 
-def test_a_broken_gallery_is_not_ready_and_a_500_tells_nothing_but_its_id(empty_server: Server) -> None:
+def test_a_broken_gallery_is_not_ready_and_its_answers_tell_no_path(empty_server: Server) -> None:
     client = empty_server.client
     database = sqlite3.connect(empty_server.data / "gallery.sqlite3", isolation_level=None)
     database.execute("ALTER TABLE gallery RENAME TO lost")
@@ -283,12 +284,15 @@ def test_a_broken_gallery_is_not_ready_and_a_500_tells_nothing_but_its_id(empty_
     finally:
         database.execute("ALTER TABLE lost RENAME TO gallery")
         database.close()
-    assert failed.status_code == 500
-    assert failed.headers["content-type"] == "application/problem+json"
-    assert "sqlite" not in failed.text.lower()
+    assert failed.status_code == 503
+    assert failed.headers["retry-after"]
+    assert failed.json()["type"] == "urn:retrievalguard:problem:gallery-failure"
+    assert "sqlite" not in failed.text.lower() + unready.text.lower()
     assert alive.status_code == 200
     assert unready.status_code == 503
     assert unready.headers["content-type"] == "application/problem+json"
-    assert failed.headers["x-request-id"] in failed.json()["detail"]
-    assert failed.headers["x-request-id"] in empty_server.log.read_text()
+    log = empty_server.log.read_text()
+    assert "no such table" in log
+    assert "Traceback" not in log
+    assert failed.headers["x-request-id"] in log
     wait_for(lambda: client.get("/readyz").status_code == 200)
