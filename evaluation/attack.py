@@ -8,11 +8,11 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from evaluation.workbench import held_out, workbench
+from evaluation.workbench import held_out
 from index import Snapshot
 from models import EmbeddingModel
 from service.retrieval.options import RetrieveOptions
-from service.settings import Settings
+from service.retriever import Retriever
 
 
 def perturb(
@@ -54,7 +54,7 @@ def perturb(
 
 def attack(
     data: str,
-    settings: Settings,
+    retriever: Retriever,
     *,
     queries: int,
     scale: float,
@@ -69,19 +69,18 @@ def attack(
     images = held_out(data, queries)
     options = RetrieveOptions(max_samples=samples)
     attacked = changed = 0
-    with workbench(data, settings) as retriever:
-        snapshot = retriever.gallery.snapshot()
-        for row in progress(range(len(images))):
-            image = images.tensors[row]
-            before = retriever.retrieve(image, options)
-            if before.certificate.radius == 0:
-                continue
-            moved = perturb(
-                retriever.model, snapshot, image, before.neighbor.label,
-                sigma=retriever.sigma, radius=scale * before.certificate.radius,
-            )  # fmt: skip
-            attacked += 1
-            changed += retriever.retrieve(moved, options).neighbor.label != before.neighbor.label
+    snapshot = retriever.gallery.snapshot()
+    for row in progress(range(len(images))):
+        image = images.tensors[row]
+        before = retriever.retrieve(image, options)
+        if before.certificate.radius == 0:
+            continue
+        moved = perturb(
+            retriever.model, snapshot, image, before.neighbor.label,
+            sigma=retriever.sigma, radius=scale * before.certificate.radius,
+        )  # fmt: skip
+        attacked += 1
+        changed += retriever.retrieve(moved, options).neighbor.label != before.neighbor.label
     return {
         "queries": len(images),
         "attacked": attacked,

@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certify import ANYTIME, METHODS, TARGET_HORIZON, Method, Rule, rounds, settled
-from evaluation.workbench import held_out, workbench
+from evaluation.workbench import held_out
 from index import Snapshot
 from service.retrieval.contest import Outcome
 from service.retriever import Retriever
-from service.settings import Settings
 
 RADII = (0.1, 0.25, 0.5)
 
@@ -52,31 +51,26 @@ class Conditions:
 
 def evaluate(
     data: str,
-    settings: Settings,
-    methods: Sequence[Row],
+    retriever: Retriever,
+    asked: Conditions,
     *,
     queries: int,
-    samples: int,
-    alpha: float,
-    target: float | None = None,
     progress: Callable[[Iterable[int]], Iterable[int]] = lambda rows: rows,
 ) -> dict[str, Any]:
-    """The table of certified Recall@1 (label guarantee) on `queries` held-out images, as JSON.
+    """The table of certified Recall@1 (label guarantee) on `queries` held-out images of `data`, as JSON.
 
-    All rows see the same samples, each at the full `alpha`: they compare certificates, they are not one
-    answer. A wrong answer counts with radius 0, whatever was certified. With a `target` radius, each row
-    stops when it is certified or looks out of reach; `paper` and `bisector`, which hold for one number of
-    samples, use all.
+    `retriever` holds the gallery part of `data` (`evaluation.workbench`). All rows see the same samples, each
+    at the full `alpha`: they compare certificates, they are not one answer. A wrong answer counts with radius
+    0, whatever was certified. With a `target` radius, each row stops when it is certified or looks out of
+    reach; `paper` and `bisector`, which hold for one number of samples, use all.
     """
     images = held_out(data, queries)
-    with workbench(data, settings) as retriever:
-        snapshot = retriever.gallery.snapshot()
-        plan = Conditions(tuple(methods), samples, alpha, target)
-        results = [
-            ask(retriever, snapshot, images.tensors[row], images.ids[row], images.labels[row], plan)
-            for row in progress(range(len(images)))
-        ]
-        return report(data, retriever, len(snapshot), results, plan)
+    snapshot = retriever.gallery.snapshot()
+    results = [
+        ask(retriever, snapshot, images.tensors[row], images.ids[row], images.labels[row], asked)
+        for row in progress(range(len(images)))
+    ]
+    return report(data, retriever, len(snapshot), results, asked)
 
 
 def report(

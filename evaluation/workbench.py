@@ -26,6 +26,7 @@ GALLERY, CALIBRATION = "gallery.sqlite3", "calibration.json"
 def workbench(data: str, settings: Settings) -> Iterator[Retriever]:
     """A retriever with the model of `settings`, the gallery part of `data`, and the noise of experiments."""
     with tempfile.TemporaryDirectory() as folder:
+        _copy_calibration(settings, Path(folder))
         fixed = {"data_dir": Path(folder), "secret": SECRET, "redis_url": None}
         retriever = Retriever.open(Settings.model_validate(settings.model_dump() | fixed))
         try:
@@ -49,15 +50,20 @@ def own_gallery(
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
         _copy(gallery.resolve(), copy / GALLERY)
-        calibration = settings.data_dir / CALIBRATION
-        if calibration.is_file():  # the network runs as it does in the service
-            shutil.copy(calibration, copy)
+        _copy_calibration(settings, copy)
         fixed = {"data_dir": copy, "secret": SECRET, "redis_url": None}
         retriever = Retriever.open(Settings.model_validate(settings.model_dump() | fixed), progress=progress)
         try:
             yield retriever
         finally:
             retriever.close()
+
+
+def _copy_calibration(settings: Settings, folder: Path) -> None:
+    """Let the network run as it does in the service, where there is one; else it is measured anew."""
+    calibration = settings.data_dir / CALIBRATION
+    if calibration.is_file():
+        shutil.copy(calibration, folder)
 
 
 def _copy(gallery: Path, target: Path) -> None:

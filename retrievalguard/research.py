@@ -89,7 +89,10 @@ def evaluate(
     _dataset(data)
     with _extra():
         from evaluation import certified_recall, leave_one_out
-        from evaluation import plot as plots
+        from evaluation.workbench import workbench
+
+        if plot:
+            from evaluation import plot as plots
     interrupts.raise_again()
 
     unknown = [name for name in method if name not in certified_recall.ROWS]
@@ -97,7 +100,8 @@ def evaluate(
         raise typer.BadParameter(
             f"unknown method {unknown[0]!r}; there is: {', '.join(certified_recall.ROWS)}"
         )
-    methods = [name for name in certified_recall.ROWS if name in method]
+    methods = tuple(name for name in certified_recall.ROWS if name in method)
+    asked = certified_recall.Conditions(methods, samples, alpha, target_radius)
 
     def progress(rows: Iterable[int]) -> Iterable[int]:
         return track(list(rows), "evaluating", console=console)
@@ -105,22 +109,14 @@ def evaluate(
     if gallery:
         report = leave_one_out.leave_one_out(
             settings,
-            certified_recall.Conditions(tuple(methods), samples, alpha, target_radius),
+            asked,
             queries=queries,
             embedding=lambda ids: track(list(ids), "embedding", console=console),
             progress=progress,
         )
     else:
-        report = certified_recall.evaluate(
-            data,
-            settings,
-            methods,
-            queries=queries,
-            samples=samples,
-            alpha=alpha,
-            target=target_radius,
-            progress=progress,
-        )
+        with workbench(data, settings) as retriever:
+            report = certified_recall.evaluate(data, retriever, asked, queries=queries, progress=progress)
     if json_file:
         json_file.write_text(json.dumps(report, indent=1) + "\n")
     if plot:
@@ -162,16 +158,18 @@ def attack(
     _dataset(data)
 
     from evaluation.attack import attack as run
+    from evaluation.workbench import workbench
 
     interrupts.raise_again()
-    report = run(
-        data,
-        settings,
-        queries=queries,
-        scale=scale,
-        samples=samples,
-        progress=lambda rows: track(list(rows), "attacking", console=console),
-    )
+    with workbench(data, settings) as retriever:
+        report = run(
+            data,
+            retriever,
+            queries=queries,
+            scale=scale,
+            samples=samples,
+            progress=lambda rows: track(list(rows), "attacking", console=console),
+        )
     print(json.dumps(report))
 
 

@@ -216,7 +216,7 @@ def test_a_sample_that_is_no_embedding_voids_this_look_and_all_later_ones() -> N
 def test_without_a_horizon_every_reading_holds(name: str) -> None:
     """A false claim at any look of a sequence counts. Controls that fail this are in `soundness`."""
     for case in (Case(n=1152, anytime=True), Case(method="mean", guarantee="item", n=640, anytime=True)):
-        outcome = simulate(world_of(name), case, repetitions=60)
+        outcome = simulate(world_of(name), case, repetitions=30)
         assert not outcome.refutes(ALPHA)
 
 
@@ -225,4 +225,4 @@ def test_without_a_horizon_a_target_at_the_truth_does_not_tempt(target: float) -
     world = world_of("staircase")
     truth = world.true_radius("label", int(world.nearest(world.smoothed(np.array([world.position])))[0]))
     case = Case(n=1152, anytime=True, target=target * truth)
-    assert not simulate(world, case, repetitions=60).refutes(ALPHA)
+    assert not simulate(world, case, repetitions=30).refutes(ALPHA)

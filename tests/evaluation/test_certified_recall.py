@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 
 from certify import rounds
-from evaluation.certified_recall import RADII, ROWS, QueryResult, Row, evaluate, summary
+from evaluation.certified_recall import RADII, ROWS, Conditions, QueryResult, Row, evaluate, summary
 from evaluation.plot import STYLES
+from service.retriever import Retriever
 from service.settings import Settings
-from tests.service.processes import run_cli
+from tests.service.processes import environment, run_cli
 
 QUERIES, SAMPLES = 16, 1000
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any], bytes]:
+def run(tmp_path_factory: pytest.TempPathFactory, demo_gallery: Path) -> tuple[str, dict[str, Any], bytes]:
     """What is printed, the report and the plot of one run with all rows, asked for in another order."""
     folder = tmp_path_factory.mktemp("evaluate")
     report, plot = folder / "report.json", folder / "plot.png"
@@ -30,7 +31,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any], 
             *(word for method in sorted(ROWS) for word in ("--method", method)),
             "--json", report, "--plot", plot,
         ],
-        capture_output=True, text=True, check=True, env={"RETRIEVALGUARD_GALLERY_SAMPLES": "128"},
+        capture_output=True, text=True, check=True, env=environment(demo_gallery, GALLERY_SAMPLES=16),
     )  # fmt: skip
     return done.stdout, json.loads(report.read_text()), plot.read_bytes()
 
@@ -75,9 +76,11 @@ def test_the_table_is_that_of_the_details(run: tuple[str, dict[str, Any], bytes]
         assert row["abstained"] <= (radii == 0).sum()
 
 
-def test_a_target_is_answered_from_fewer_samples_by_the_rows_that_may_stop() -> None:
-    settings, target, most = Settings(gallery_samples=128), 0.15, 3000
-    report = evaluate("digits", settings, ROWS, queries=8, samples=most, alpha=0.001, target=target)
+def test_a_target_is_answered_from_fewer_samples_by_the_rows_that_may_stop(
+    demo_retriever: Retriever,
+) -> None:
+    target, most = 0.15, 3000
+    report = evaluate("digits", demo_retriever, Conditions(ROWS, most, 0.001, target), queries=8)
     assert report["target_radius"] == target
     for method, row in report["methods"].items():
         if method in ("paper", "bisector"):

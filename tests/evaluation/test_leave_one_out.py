@@ -36,6 +36,7 @@ def row_of(label: str) -> int:
 
 def filled(tmp_path: Path, files: dict[str, bytes]) -> Settings:
     data = tmp_path / "data"
+    data.mkdir()
     added = run_cli(data, "gallery", "add", folder_of(tmp_path / "source", files))
     assert added.returncode == 0, added.stderr
     return Settings(data_dir=data, gallery_samples=256, secret=SecretStr(SECRET))

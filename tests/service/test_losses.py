@@ -59,6 +59,8 @@ def test_a_model_of_colours_loses_none_and_its_own_size_counts() -> None:
 
 def test_adding_photos_to_the_gallery_of_digits_says_so_in_one_line(tmp_path: Path) -> None:
     photos = {f"{seed % 2}/{seed}.jpg": photo(seed, colourful=seed > 0) for seed in range(4)}
+    for name in ("photos", "digits"):
+        (tmp_path / name).mkdir()
     added = run_cli(
         tmp_path / "photos", "gallery", "add", folder_of(tmp_path / "from", photos | {"0/d.png": digit(0)})
     )

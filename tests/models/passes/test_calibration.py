@@ -28,6 +28,12 @@ def chosen(found: list[Measured]) -> str:
     return calibrating._choose(found, None)[0].name
 
 
+@pytest.fixture(autouse=True)
+def _few_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How fast a variant is does not matter here; `here` alone is measured as it is in the service."""
+    monkeypatch.setattr(calibrating, "TRIALS", 2)
+
+
 @pytest.fixture(scope="module")
 def here(shipped: EmbeddingModel) -> Calibration:
     return calibrate(shipped, SIGMA)

@@ -262,14 +262,16 @@ def test_a_sample_is_off_by_less_than_the_slack_wherever_in_its_chunk_it_stands(
         inputs_of_the_network(image, SIGMA, 1)[0].astype(np.float32) for image in digits("query").tensors[:3]
     )
     inputs, found = first[:4], []
+    # 7 meets every remainder of the groups that kernels work in; the last places may be left over from one.
+    places_tried = [*range(0, CHUNK, 7), *range(CHUNK - 8, CHUNK)]
     for beside in others:
-        for place in range(CHUNK):
+        for place in places_tried:
             chunk, places = beside.copy(), (place + np.arange(len(inputs))) % CHUNK
             chunk[places] = inputs
             found.append(shipped(chunk)[places].astype(np.float64))
     apart = [np.linalg.norm(np.array(found) - one, axis=2).max() for one in found]
 
-    assert len(found) == 2 * CHUNK
+    assert len(found) == 2 * len(places_tried)
     assert max(apart) <= SAMPLE_SLACK / 10
 
 

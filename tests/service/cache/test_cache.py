@@ -354,7 +354,8 @@ def test_the_embedded_cache_drops_what_was_used_least_recently(
         assert drawn.get() == 3 * 256
         for pixels, rank in ((used, 1), (used, 2), (used, 3), (new, 1)):
             assert ask_in_process(retriever, pixels, top_k=rank)["cache"] == "hit"
-        assert ask_in_process(retriever, old)["cache"] == "miss"
+        # Its samples are gone; a small answer may be left, so another one is asked for.
+        assert ask_in_process(retriever, old, top_k=2)["cache"] == "miss"
         assert drawn.get() == 4 * 256
     assert kept(data) <= limit
 

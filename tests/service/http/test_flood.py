@@ -212,7 +212,7 @@ def test_running_out_of_files_is_told_once_and_ends_when_there_are_some_again(na
 def test_few_files_mean_few_connections(tmp_path: Path, demo_gallery: Path) -> None:
     files = 160
     copy_gallery(demo_gallery, tmp_path)
-    with serving(tmp_path, files=files) as server:
+    with serving(tmp_path, files=files, IDLE_TIMEOUT_SECONDS=IDLE) as server:
         said = server.log.read_text()
         assert f"only {files} files may be open" in said
         with many(server.url, 400):

@@ -78,6 +78,7 @@ def test_a_server_without_a_label_weight_is_ready_and_answers_by_both_rules(
 def test_the_service_can_check_itself_with_and_without_a_gallery(
     demo_settings: Settings, demo_gallery: Path, tmp_path: Path, weight: float
 ) -> None:
+    (tmp_path / "empty").mkdir()
     for folder, size in ((tmp_path / "empty", 0), (copy_gallery(demo_gallery, tmp_path / "full"), 600)):
         with opened(demo_settings, data_dir=folder, label_weight=weight) as retriever:
             assert (retriever.space.padded, retriever.space.slack) == (weight > 0, SAMPLE_SLACK)
