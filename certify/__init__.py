@@ -9,7 +9,7 @@ from certify.certifier import Certifier, certify
 from certify.ledger import AlphaLedger
 from certify.listing import Listing
 from certify.rounding import round_down
-from certify.rounds import DECISIVE, DOUBLING, QUARTER, TARGET_HORIZON, rounds, settled
+from certify.rounds import DECISIVE, DOUBLING, QUARTER, horizon_for, rounds, settled
 from certify.selection import selection_size
 from certify.space import EmbeddingSpace
 from certify.terms import ANYTIME, GUARANTEES, LARGEST_HORIZON, METHODS, Guarantee, Method, Rule, Terms
@@ -23,7 +23,6 @@ __all__ = [
     "LARGEST_HORIZON",
     "METHODS",
     "QUARTER",
-    "TARGET_HORIZON",
     "AlphaLedger",
     "Certificate",
     "Certifier",
@@ -35,6 +34,7 @@ __all__ = [
     "Terms",
     "certify",
     "certify_votes",
+    "horizon_for",
     "round_down",
     "rounds",
     "selection_size",

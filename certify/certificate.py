@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from certify.rounding import round_down
-from certify.selection import selection_size
+from certify.selection import SELECTION, selection_size
 from certify.terms import LARGEST_HORIZON, Guarantee, Terms
 
 
@@ -69,6 +69,10 @@ def _reason(terms: Terms, n: int, radius: float, *, claimed: bool) -> str | None
     if radius == 0 and not claimed:
         first = f"the first {selection_size(n)} samples"
         return f"{first} and all {n} disagree on the {terms.guarantee} of the answer"
+    if radius == 0 and terms.anytime and n <= SELECTION:
+        return (
+            f"the first {SELECTION} samples only choose what to certify: raise max_samples, to 256 at least"
+        )
     if terms.target is not None and radius < terms.target:
         return (
             f"the target radius {terms.target:g} was not certified from {n} samples, and bets for a target"

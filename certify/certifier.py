@@ -25,8 +25,10 @@ class Certifier:
     """The certificates of one answer by rule `embedding`, method `cdf` or `mean`, look after look.
 
     Each look reuses what earlier ones computed, and gives the certificate that it would give alone, to the
-    last bit. For n >= 256 all certificates of one sequence of samples hold together with probability
-    1 - alpha, with a horizon and without: bets are chosen from earlier samples and positions alone.
+    last bit. All certificates of one sequence of samples by the same terms hold together with probability
+    1 - alpha, with a horizon and without: bets are chosen from earlier samples and positions alone. So it
+    does not matter which looks are taken, nor how many samples there are in the end. The first SELECTION
+    samples choose; at a look at no more than these nothing is certified.
 
     listings  the winners and rivals of each guarantee, centred on the mean of the first `selection_size(n)`
               samples and chosen with these alone. A guarantee without one gets radius 0.

@@ -323,8 +323,14 @@ MUTANTS = [
     Mutant(
         "selection.py",
         "selection on all samples",
+        "return min(SELECTION, samples)",
+        "return samples",
+    ),
+    Mutant(
+        "selection.py",
+        "another selection for each number of samples",
+        "return min(SELECTION, samples)",
         "return min(SELECTION, samples // 2)",
-        "return samples // 2 + 1",
     ),
     Mutant(
         "space.py",
@@ -376,6 +382,7 @@ MUTANTS = [
         "while units > 0 and units / scale > radius:\n        units -= 1\n",
         "",
     ),
+    Mutant("rounds.py", "a horizon for each number of samples", "return FEW_HORIZON", "return most"),
     Mutant("rounds.py", "gives up without a look", "n >= HOPELESS_AFTER and", ""),
 ]
 
