@@ -515,7 +515,7 @@ def controls() -> Iterator[Control]:
     few = Case(method="mean", guarantee="item", n=24, once=True, attempts=20)
     yield Control(best_of_many, Row("half-space, few samples", few), 12, 150)
     fished = Case(method="mean", guarantee="item", n=1000, fished=True)
-    yield Control(a_horizon_for_each, Row("half-space, few samples", fished), enough=400)
+    yield Control(a_horizon_for_each, Row("half-space, few samples", fished), enough=200)
     yield Control(rounded_up, Row("half-space, radius below 2e-6", Case()))
 
 
