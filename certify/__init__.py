@@ -9,10 +9,10 @@ from certify.certifier import Certifier, certify
 from certify.ledger import AlphaLedger
 from certify.listing import Listing
 from certify.rounding import round_down
-from certify.rounds import DECISIVE, DOUBLING, QUARTER, TARGET_HORIZON, rounds, settled
+from certify.rounds import DECISIVE, DOUBLING, QUARTER, horizon_for, rounds, settled
 from certify.selection import selection_size
 from certify.space import EmbeddingSpace
-from certify.terms import ANYTIME, GUARANTEES, METHODS, Guarantee, Method, Rule, Terms
+from certify.terms import ANYTIME, GUARANTEES, LARGEST_HORIZON, METHODS, Guarantee, Method, Rule, Terms
 from certify.votes import certify_votes
 
 __all__ = [
@@ -20,9 +20,9 @@ __all__ = [
     "DECISIVE",
     "DOUBLING",
     "GUARANTEES",
+    "LARGEST_HORIZON",
     "METHODS",
     "QUARTER",
-    "TARGET_HORIZON",
     "AlphaLedger",
     "Certificate",
     "Certifier",
@@ -34,6 +34,7 @@ __all__ = [
     "Terms",
     "certify",
     "certify_votes",
+    "horizon_for",
     "round_down",
     "rounds",
     "selection_size",

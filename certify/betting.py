@@ -22,6 +22,11 @@ Rows = NDArray[np.bool_] | NDArray[np.int64]
 UNSEEN = 0.2
 # The smallest ρ that is tested; a margin that fails there has radius 0.
 SMALLEST = 1e-4
+# What float64 rounds in a factor 1 + λψ, in units of the larger of it and 1; and in the weighted sum of the
+# logs of up to LARGEST_HORIZON factors, as a share of their absolute values (docs/certificate.md, Numbers).
+FACTOR_ROUNDING, SUM_ROUNDING = 1e-15, 1e-11
+# A stake that could lose everything is cut so that this share is left.
+LEFT = 1e-3
 # Halvings of the interval in which a stake is sought: any stake is valid, the best need not be exact.
 STEPS = 12
 
@@ -113,18 +118,23 @@ class Bets:
     masses: Array
 
     def log_growth(self, rho: float) -> Array:
-        """Log of the factor (K,) by which the wealth of testing ρ grew; it falls when `rho` grows.
+        """Log of the factor (K,) by which the wealth of testing ρ grew, or a little less: never more.
 
-        Where the payoff could fall below -1/λ, less is staked: then 1 + λψ = gain / -constant, which falls
-        with ρ as well.
+        Where the payoff could take more than all but LEFT of it, less is staked: 1 + λψ is then LEFT + (1 -
+        LEFT) gain / -constant. In exact arithmetic both fall when ρ grows. All that float64 may add is taken
+        off, so what is returned is at most the exact log of the wealth that tests `rho`, or any smaller ρ.
         """
         constant = self.payoffs.constant(rho)
-        most = np.where(constant < 0, 1 / np.maximum(-constant, 1e-300), np.inf)
-        factors = 1 + np.minimum(self.stakes, most)[:, None] * (self.payoffs.gains + constant[:, None])
+        most = np.where(constant < 0, (1 - LEFT) / np.maximum(-constant, 1e-300), np.inf)
+        # A lower constant cuts the stake as well, so that the rounding has to be taken off what is met, too.
+        values = self.payoffs.gains + (constant - self.payoffs.rounding)[:, None]
+        factors = 1 + np.minimum(self.stakes, most)[:, None] * values
+        factors -= FACTOR_ROUNDING * np.maximum(factors, 1.0)
         with np.errstate(divide="ignore"):
             logs = np.log(np.maximum(factors, 0.0))
         met = self.masses > 0
-        growth: Array = np.where(met, self.masses * np.where(met, logs, 0.0), 0.0).sum(axis=1)
+        logs = np.where(met, logs, 0.0)
+        growth: Array = (self.masses * (logs - SUM_ROUNDING * np.abs(logs))).sum(axis=1)
         return growth
 
     @classmethod

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from certify.rounding import round_down
-from certify.selection import selection_size
-from certify.terms import Guarantee, Terms
+from certify.selection import SELECTION, selection_size
+from certify.terms import LARGEST_HORIZON, Guarantee, Terms
 
 
 @dataclass(frozen=True)
@@ -14,9 +14,9 @@ class Certificate:
 
     For every perturbation of the query of l2 norm < `label_radius` (`item_radius`), in pixels of the model
     input, the answer keeps its label (stays the same item). A radius of 0 claims nothing; infinity says that
-    the gallery holds no rival. `reason` says why the radius of the guarantee that was asked for is 0, else it
-    is None. `expected` is the radius that the samples let one expect after `horizon` of them, or without one
-    after about four times as many as these; it claims nothing.
+    the gallery holds no rival. `reason` says why the radius of the guarantee that was asked for is 0, or less
+    than the target; else it is None. `expected` is the radius that the samples let one expect after `horizon`
+    of them, or without one after about four times as many as these; it claims nothing.
     """
 
     terms: Terms
@@ -38,6 +38,13 @@ def void(terms: Terms, n: int, reason: str) -> Certificate:
     return Certificate(terms, 0.0, 0.0, 0.0, n, {}, reason)
 
 
+def too_many(n: int) -> str | None:
+    """Why nothing can be certified with `n` samples, if there are too many."""
+    if n <= LARGEST_HORIZON:
+        return None
+    return f"{n} samples are more than the {LARGEST_HORIZON} for which rounding is bounded: lower max_samples"
+
+
 def issued(
     terms: Terms,
     n: int,
@@ -51,15 +58,26 @@ def issued(
     """
     item = round_down(radii.get("item", 0.0) - terms.blur)
     label = max(round_down(radii.get("label", 0.0) - terms.blur), item)
-    reason = None
-    if (label if terms.guarantee == "label" else item) == 0:
-        reason = (
-            f"a rival is too close to tell at alpha = {terms.alpha:g} from {n} samples: raise max_samples"
-        )
-        if terms.guarantee not in radii:
-            reason = (
-                f"the first {selection_size(n)} samples and all {n} disagree on the {terms.guarantee} of the"
-                " answer"
-            )
+    radius = label if terms.guarantee == "label" else item
     outlook = max(expected.get(terms.guarantee, 0.0) - terms.blur, 0.0)
+    reason = _reason(terms, n, radius, claimed=terms.guarantee in radii)
     return Certificate(terms, label, item, outlook, n, dict(ledger), reason)
+
+
+def _reason(terms: Terms, n: int, radius: float, *, claimed: bool) -> str | None:
+    """Why the `radius` of the guarantee that was asked for is 0, or below the target."""
+    if radius == 0 and not claimed:
+        first = f"the first {selection_size(n)} samples"
+        return f"{first} and all {n} disagree on the {terms.guarantee} of the answer"
+    if radius == 0 and terms.anytime and n <= SELECTION:
+        return (
+            f"the first {SELECTION} samples only choose what to certify: raise max_samples, to 256 at least"
+        )
+    if terms.target is not None and radius < terms.target:
+        return (
+            f"the target radius {terms.target:g} was not certified from {n} samples, and bets for a target"
+            " win little below it: ask without target_radius for the largest radius"
+        )
+    if radius == 0:
+        return f"a rival is too close to tell at alpha = {terms.alpha:g} from {n} samples: raise max_samples"
+    return None

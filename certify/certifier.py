@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from certify.ball import mean_ball
 from certify.bisector import bisector_radius
-from certify.certificate import Certificate, issued, void
+from certify.certificate import Certificate, issued, too_many, void
 from certify.claims import claimed, sequential_test
 from certify.ledger import AlphaLedger
 from certify.listing import Listing
@@ -25,8 +25,10 @@ class Certifier:
     """The certificates of one answer by rule `embedding`, method `cdf` or `mean`, look after look.
 
     Each look reuses what earlier ones computed, and gives the certificate that it would give alone, to the
-    last bit. For n >= 256 all certificates of one sequence of samples hold together with probability
-    1 - alpha, with a horizon and without: bets are chosen from earlier samples and positions alone.
+    last bit. All certificates of one sequence of samples by the same terms hold together with probability
+    1 - alpha, with a horizon and without: bets are chosen from earlier samples and positions alone. So it
+    does not matter which looks are taken, nor how many samples there are in the end. The first SELECTION
+    samples choose; at a look at no more than these nothing is certified.
 
     listings  the winners and rivals of each guarantee, centred on the mean of the first `selection_size(n)`
               samples and chosen with these alone. A guarantee without one gets radius 0.
@@ -55,7 +57,7 @@ class Certifier:
         selected, n = _selected(samples), len(samples)
         if n < self._known:
             raise ValueError(f"a look at {n} samples after one at {self._known}: looks only grow")
-        fault = _fault(samples[self._known :], self.listings, self.space)
+        fault = too_many(n) or _fault(samples[self._known :], self.listings, self.space)
         if fault is not None:
             return void(self.terms, n, fault)
         exact = np.ascontiguousarray(samples, dtype=np.float64)
@@ -94,7 +96,7 @@ def certify(
     if terms.anytime:
         return Certifier(listings, space, terms).certificate(samples)
     selected = _selected(samples)
-    fault = _fault(samples, listings, space)
+    fault = too_many(len(samples)) or _fault(samples, listings, space)
     if fault is not None:
         return void(terms, len(samples), fault)
     exact = samples.astype(np.float64)

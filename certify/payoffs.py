@@ -18,11 +18,14 @@ from typing import Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from certify.histogram import BINS
+
 Array = NDArray[np.float64]
 Rows = NDArray[np.bool_] | NDArray[np.int64]
 
-# A payoff is lowered by this, and by this share of its margin's range: more than float64 rounds on the way.
-ROUNDING = 1e-9
+# A payoff is lowered by this and by this share of its margin's range, and by a hundredth of that for each
+# unit of its slope: more than float64 rounds on the way (docs/certificate.md, Numbers).
+ROUNDING, SLOPE_ROUNDING = 1e-9, 1e-11
 # The largest ρ that is looked at; no number of samples that fits a machine gets near it.
 LARGEST = 16.0
 
@@ -46,8 +49,20 @@ class Payoffs(ABC):
         """constant(ρ) (K,) in exact arithmetic; `rho` > 0, one for all or one each (K,)."""
 
     def constant(self, rho: Array | float) -> Array:
-        """constant(ρ) (K,), with the rounding taken off."""
-        return self.level(rho) - ROUNDING * (1 + self.upper - self.lower)
+        """constant(ρ) (K,), with the rounding taken off: with gains, never above the exact payoff.
+
+        A margin that is off by e moves its payoff by up to e times the steepest slope, and gains and level
+        are sums of slopes. Slopes grow with the number of samples that bets are planned for.
+        """
+        return self.level(rho) - self.rounding
+
+    @property
+    def rounding(self) -> Array:
+        """What is taken off (K,)."""
+        width = self.upper - self.lower
+        steepest = np.diff(self.gains, axis=1).max(axis=1) * (BINS / width)
+        taken: Array = (ROUNDING + SLOPE_ROUNDING * steepest) * (1 + width)
+        return taken
 
     def of(self, rows: Rows) -> Self:
         """The payoffs of some of the margins."""

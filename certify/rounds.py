@@ -19,6 +19,20 @@ HOPELESS_AFTER, DECISIVE = 512, 1024
 FAINT = 0.05
 # Bets for a target are made to win within so many samples: most that can be decided at all are by then.
 TARGET_HORIZON = 1000
+# With at most FEW samples there is one horizon, whatever their number. Bets planned for it win about what
+# bets for just n samples would from n = 384 to 640, and most of that at 256 and at 1000.
+FEW, FEW_HORIZON = 1000, 384
+
+
+def horizon_for(most: int, target: float | None) -> int | None:
+    """The horizon of bets on at most `most` samples, for `certify.Terms`.
+
+    All `most` up to FEW are readings of one test, and so are all above: whoever asks with many and keeps the
+    largest radius has picked among two claims, not among many.
+    """
+    if most <= FEW:
+        return FEW_HORIZON
+    return None if target is None else TARGET_HORIZON
 
 
 def rounds(most: int, growth: float = QUARTER) -> Iterator[int]:

@@ -17,8 +17,12 @@ SELECTION = 128
 
 
 def selection_size(samples: int) -> int:
-    """How many of `samples` choose what to certify: the first 128, or half of fewer than 256."""
-    return min(SELECTION, samples // 2)
+    """How many of `samples` choose what to certify: the first 128, however many follow.
+
+    If it depended on the number of samples, each number would be another claim: whoever asked with several,
+    and kept the largest radius, would have picked among several tests.
+    """
+    return min(SELECTION, samples)
 
 
 def chosen_margins(selection: Array, listing: Listing, space: EmbeddingSpace) -> Margins:

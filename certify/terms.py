@@ -10,6 +10,9 @@ GUARANTEES: tuple[Guarantee, ...] = get_args(Guarantee)
 METHODS: tuple[Method, ...] = get_args(Method)
 # Methods that bet: their certificates hold together, at every number of samples at which they are read.
 ANYTIME: tuple[Method, ...] = ("cdf", "mean")
+# The most samples that a certificate may be planned for, or read from: the rounding that is taken off what is
+# won is proven for so many (docs/certificate.md, Numbers).
+LARGEST_HORIZON = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class Terms:
             raise ValueError(f"unknown method {self.method!r}; there is: {', '.join(METHODS)}")
         if self.horizon is not None and self.horizon < 1:
             raise ValueError(f"the horizon must be at least 1 sample, got {self.horizon}")
+        if self.horizon is not None and self.horizon > LARGEST_HORIZON:
+            raise ValueError(f"the horizon must be at most {LARGEST_HORIZON} samples, got {self.horizon}")
         if not 0 <= self.blur < float("inf"):
             raise ValueError(f"blur must be finite and not negative, got {self.blur}")
         if self.target is not None and not 0 < self.target < float("inf"):

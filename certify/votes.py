@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from certify.certificate import Certificate
+from certify.certificate import Certificate, too_many, void
 from certify.claims import claimed, sequential_test
 from certify.ledger import AlphaLedger
 from certify.margins import Margins
@@ -42,6 +42,9 @@ def certify_votes(
     n = len(votes[terms.guarantee])
     if n < 2:
         raise ValueError(f"a certificate needs at least 2 samples, got {n}: raise max_samples")
+    fault = too_many(n)
+    if fault is not None:
+        return void(terms, n, fault)
     selected = selection_size(n)
     ledger = AlphaLedger(terms.alpha)
     reached: dict[Guarantee, Reached] = {}

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from certify import ANYTIME, METHODS, TARGET_HORIZON, Method, Rule, rounds, settled
+from certify import ANYTIME, METHODS, Method, Rule, horizon_for, rounds, settled
 from evaluation.workbench import held_out
 from index import Snapshot
 from service.retrieval.contest import Outcome
@@ -124,7 +124,7 @@ def ask(
         contest = retriever.contest(
             snapshot,
             alpha=alpha,
-            horizon=samples if target is None else min(samples, TARGET_HORIZON),
+            horizon=samples if target is None else horizon_for(samples, target),
             rule=rule,
             method=bound,
             target=aim,

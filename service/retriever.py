@@ -36,8 +36,10 @@ from service.traffic.turns import Turns
 
 log = logging.getLogger("retrievalguard")
 
-# A sample may be off by so much (l2) from h at its noisy input: float32 sums in another order where it stood
-# elsewhere in its batch. In batches as they are calibrated no difference was seen; across CPU kernels, 3e-6.
+# A sample may be off by so much (l2) from h at its noisy input, h being the function of the digest: one set
+# of kernels, one processor. There a row may come out otherwise only where it stands elsewhere in its batch,
+# and calibration refuses every pass and batch in which it saw one do so, by a bit. This covers what it did
+# not see: float32 sums in another order were 3e-6 apart at most in the demo network.
 SAMPLE_SLACK = 1e-5
 
 
@@ -65,7 +67,8 @@ class Retriever:
             workers=settings.threads,
             capacity=settings.max_queued_samples,
         )
-        self.space = EmbeddingSpace(
+        self.space = EmbeddingSpace.normalized(
+            model.dimension,
             nonnegative=model.manifest.architecture.nonnegative,
             slack=SAMPLE_SLACK,
             padded=settings.label_weight > 0,

@@ -61,7 +61,18 @@ MUTANTS = [
         "",
     ),
     # payoffs
-    Mutant("payoffs.py", "rounding is added", "self.level(rho) - ROUNDING", "self.level(rho) + ROUNDING"),
+    Mutant(
+        "payoffs.py",
+        "rounding is added",
+        "self.level(rho) - self.rounding",
+        "self.level(rho) + self.rounding",
+    ),
+    Mutant(
+        "payoffs.py",
+        "slopes are not paid for",
+        "ROUNDING + SLOPE_ROUNDING * steepest",
+        "ROUNDING + 0 * steepest",
+    ),
     Mutant("cdf.py", "upper instead of lower end", "self.lower + (self.upper", "self.upper + (self.upper"),
     Mutant("cdf.py", "gain one interval too early", "out=gains[:, 1:])", "out=gains[:, :-1])"),
     Mutant("cdf.py", "intercepts of half the range", "/ BINS * each.sum", "/ (2 * BINS) * each.sum"),
@@ -100,8 +111,22 @@ MUTANTS = [
     Mutant(
         "betting.py",
         "constant forgotten in the payoff",
-        "(self.payoffs.gains + constant[:, None])\n        with",
-        "self.payoffs.gains\n        with",
+        "values = self.payoffs.gains + (constant - self.payoffs.rounding)[:, None]",
+        "values = self.payoffs.gains",
+    ),
+    Mutant(
+        "betting.py",
+        "rounding not taken off where the stake is cut",
+        "(constant - self.payoffs.rounding)[",
+        "constant[",
+    ),
+    Mutant("betting.py", "factors may be rounded up", "1e-15, 1e-11", "0.0, 1e-11"),
+    Mutant("betting.py", "sums may be rounded up", "1e-15, 1e-11", "1e-15, 0.0"),
+    Mutant(
+        "terms.py", "any horizon", "self.horizon > LARGEST_HORIZON", "self.horizon > 10 * LARGEST_HORIZON"
+    ),
+    Mutant(
+        "certificate.py", "any number of samples", "if n <= LARGEST_HORIZON:", "if n <= 10 * LARGEST_HORIZON:"
     ),
     # the race
     Mutant(
@@ -298,8 +323,20 @@ MUTANTS = [
     Mutant(
         "selection.py",
         "selection on all samples",
+        "return min(SELECTION, samples)",
+        "return samples",
+    ),
+    Mutant(
+        "selection.py",
+        "another selection for each number of samples",
+        "return min(SELECTION, samples)",
         "return min(SELECTION, samples // 2)",
-        "return samples // 2 + 1",
+    ),
+    Mutant(
+        "space.py",
+        "norm bound of 330 dimensions for all",
+        "lost = dimension * UNIT",
+        "lost = min(dimension, 330) * UNIT",
     ),
     Mutant(
         "certifier.py",
@@ -345,7 +382,8 @@ MUTANTS = [
         "while units > 0 and units / scale > radius:\n        units -= 1\n",
         "",
     ),
-    Mutant("rounds.py", "gives up without a look", "certificate.samples >= 4 * SELECTION and", ""),
+    Mutant("rounds.py", "a horizon for each number of samples", "return FEW_HORIZON", "return most"),
+    Mutant("rounds.py", "gives up without a look", "n >= HOPELESS_AFTER and", ""),
 ]
 
 

@@ -32,7 +32,8 @@ class Neighbor(BaseModel):
 class CertificateBody(BaseModel):
     """The claim: no perturbation of l2 norm below `radius` changes the answer, except with probability alpha.
 
-    `radius` is that of `guarantee`; both radii hold together. `reason` says why an answer abstained.
+    `radius` is that of `guarantee`; both radii hold together. `reason` says why an answer abstained, or
+    claims less than the target radius; else it is null.
     """
 
     status: Literal["certified", "abstained"]

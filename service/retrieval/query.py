@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from certify import ANYTIME, TARGET_HORIZON, Terms
+from certify import ANYTIME, Terms, horizon_for
 from models import SmoothedModel
 from models.noise import on_grid
 from service.errors import InvalidOption
@@ -51,13 +51,12 @@ def checked(
             raise InvalidOption(
                 (option, f"method {options.method} holds for one number of samples: ask for cdf")
             )
-    many = options.target_radius is None and samples > TARGET_HORIZON
     terms = Terms(
         sigma=smoothed.sigma,
         alpha=options.alpha or settings.alpha,
         guarantee=options.guarantee,
         method=options.method,
-        horizon=None if many else min(samples, TARGET_HORIZON),
+        horizon=horizon_for(samples, options.target_radius),
         target=options.target_radius,
         blur=smoothed.blur,
     )

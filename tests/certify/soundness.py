@@ -27,7 +27,6 @@ from threadpoolctl import threadpool_limits
 import certify.cdf
 from certify import (
     GUARANTEES,
-    TARGET_HORIZON,
     Certificate,
     EmbeddingSpace,
     Guarantee,
@@ -41,12 +40,15 @@ from certify.blocks import blocks
 from certify.book import Book, Units
 from certify.listing import Listing
 from certify.margins import Margins
+from certify.rounds import TARGET_HORIZON
 from certify.sequential import SequentialTest
 from certify.votes import vote_margins
 from tests.certify.worlds import Array, Rows, Rule, World, world_of
 
 ALPHA = 0.05
 REPETITIONS = 10_000
+# Numbers of samples that are asked for by who fishes for the largest radius.
+FISHED = 49
 # Repetitions that one process does at a time, with a seed of their own.
 CHUNK = 500
 
@@ -59,6 +61,7 @@ class Case:
 
     With a `target`, until it is settled. Methods `paper` and `bisector` are read once in any case. With
     several `attempts` on fresh noise, the largest radius is believed. `anytime`: no horizon is fixed.
+    `fished`: by an asker who tries FISHED numbers of samples up to `n`, each planned as the service does.
     """
 
     rule: Rule = "embedding"
@@ -70,28 +73,40 @@ class Case:
     target: float | None = None
     attempts: int = 1
     anytime: bool = False
+    fished: bool = False
 
     @property
     def reading(self) -> str:
+        if self.fished:
+            return "every max_samples"
         if self.once or self.method in ("paper", "bisector"):
             return "one"
         reading = "every round" if self.target is None else "until settled"
         return f"{reading}, no horizon" if self.anytime else reading
 
-    @property
-    def horizon(self) -> int | None:
+    def horizon(self, samples: int) -> int | None:
         """None is fixed if the case is `anytime`."""
+        if self.fished:
+            return planned(samples, self.target)
         if self.anytime:
             return None
-        return self.n if self.target is None else min(self.n, TARGET_HORIZON)
+        return self.n if self.target is None else TARGET_HORIZON
 
     def counts(self) -> list[int]:
+        if self.fished:
+            return np.unique(np.geomspace(8, self.n, FISHED).astype(int)).tolist()
         return [self.n] if self.reading == "one" else list(rounds(self.n))
 
     def read(self, world: World, samples: NDArray[np.float32]) -> tuple[Certificate, bool]:
         """A certificate, and whether it claims what is false."""
         return world.read(
-            samples, self.rule, self.guarantee, self.method, self.alpha, self.horizon, self.target
+            samples,
+            self.rule,
+            self.guarantee,
+            self.method,
+            self.alpha,
+            self.horizon(len(samples)),
+            self.target,
         )
 
 
@@ -111,6 +126,12 @@ class Outcome:
         """Clopper-Pearson: the violation probability is below this with confidence `level`."""
         test = binomtest(self.violations, self.repetitions, alternative="less")
         return float(test.proportion_ci(level).high)
+
+
+def planned(most: int, target: float | None) -> int | None:
+    """`certify.horizon_for`, as it is or as a control broke it."""
+    horizon: int | None = sys.modules["certify.rounds"].horizon_for(most, target)
+    return horizon
 
 
 def simulate(world: World, case: Case, *, repetitions: int, seed: int | list[int] = 0) -> Outcome:
@@ -249,9 +270,11 @@ def rows() -> Iterator[Row]:
     yield Row("ball", Case(method="mean", guarantee="item", n=1152, anytime=True))
     yield Row("staircase", Case("vote", n=1152, anytime=True))
     yield Row("staircase", towards_the_truth("staircase", Case(n=1152, anytime=True)))
+    yield Row("half-space, few samples", Case(method="mean", guarantee="item", n=1000, fished=True))
+    yield Row("staircase", Case(n=1000, fished=True))
     for guarantee in GUARANTEES:
-        yield Row("half-space, few samples", Case(method="mean", guarantee=guarantee, n=24, once=True))
-        yield Row("staircase", Case(guarantee=guarantee, n=100, once=True))
+        yield Row("half-space, few samples", Case(method="mean", guarantee=guarantee, n=152, once=True))
+        yield Row("staircase", Case(guarantee=guarantee, n=200, once=True))
         for world in ("half-space, rival unlisted", "staircase", "ball", "mixture"):
             yield Row(world, Case(method="paper", guarantee=guarantee))
             yield Row(world, Case(method="bisector", guarantee=guarantee))
@@ -437,6 +460,14 @@ def best_of_many(patch: pytest.MonkeyPatch) -> None:
     """The code as it is, and the largest radius of several repetitions."""
 
 
+def a_horizon_for_each(patch: pytest.MonkeyPatch) -> None:
+    """Every number of samples is a claim of its own, with half of fewer than 256 to select."""
+    patch.setattr(sys.modules["certify.rounds"], "horizon_for", lambda most, target: most)
+    for module in [module for name, module in sys.modules.items() if name.startswith(("certify.", "tests."))]:
+        if hasattr(module, "selection_size"):
+            patch.setattr(module, "selection_size", lambda samples: min(128, samples // 2))
+
+
 @dataclass(frozen=True)
 class Control:
     """What is broken, and a case that shows it. `enough` repetitions, as a rule, to see it."""
@@ -482,7 +513,9 @@ def controls() -> Iterator[Control]:
     yield Control(unnamed_votes_forgotten, Row("half-space, hardly ever left", Case("vote")))
     yield Control(no_ball, Row("half-space, radius 0", Case(method="bisector")))
     few = Case(method="mean", guarantee="item", n=24, once=True, attempts=20)
-    yield Control(best_of_many, Row("half-space, few samples", few), enough=150)
+    yield Control(best_of_many, Row("half-space, few samples", few), 12, 150)
+    fished = Case(method="mean", guarantee="item", n=1000, fished=True)
+    yield Control(a_horizon_for_each, Row("half-space, few samples", fished), enough=200)
     yield Control(rounded_up, Row("half-space, radius below 2e-6", Case()))
 
 

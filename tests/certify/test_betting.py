@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from certify.betting import SMALLEST, UNSEEN, Bets, Plan, best_stakes, plan
+from certify.betting import LEFT, SMALLEST, UNSEEN, Bets, Plan, best_stakes, plan
 from certify.betting import STEPS as HALVINGS
 from certify.cdf import CDF
 from certify.histogram import BINS, linear_binning
@@ -115,15 +115,15 @@ def test_nor_with_any_slopes(reality: Law, log_slopes: Array, greed: float, rho:
 
 def by_hand(bets: Bets, k: int, rho: float) -> float:
     """The growth of bet k, sample by sample (mass by mass)."""
-    loss = -float(bets.payoffs.constant(rho)[k])
+    loss, rounding = -float(bets.payoffs.constant(rho)[k]), float(bets.payoffs.rounding[k])
+    stake = float(bets.stakes[k])
+    if loss > 0 and stake > (1 - LEFT) / loss:  # all that can be staked
+        stake = (1 - LEFT) / loss
     growth = 0.0
     for gain, mass in zip(bets.payoffs.gains[k].tolist(), bets.masses[k].tolist(), strict=True):
         if mass == 0:
             continue
-        if loss > 0 and bets.stakes[k] >= 1 / loss:  # all that can be staked
-            growth += mass * (log(gain / loss) if gain else -np.inf)
-        else:
-            growth += mass * log1p(bets.stakes[k] * (gain - loss))
+        growth += mass * log1p(stake * (gain - loss - rounding))
     return growth
 
 
@@ -143,15 +143,15 @@ def test_growth_is_the_sum_of_logarithms(
 
 
 @bounds
-def test_all_that_is_staked_can_be_lost(bound: Bound, worst: object) -> None:
-    """A loss of exactly 1, stakes of one and more: nothing is left of a sample at the lower end."""
+def test_all_that_is_staked_can_be_lost_but_for_a_thousandth(bound: Bound, worst: object) -> None:
+    """A loss of exactly 1, stakes of one and more: hardly anything is left of a sample at the lower end."""
     payoffs = three(bound).of(np.array([0, 0, 0]))
     rho = 0.7
     stakes = np.array([0.9, 1.0, 40.0]) * largest_stake(payoffs, rho)
     masses = np.zeros((3, BINS + 1))
     masses[:, 0] = 1
     left = np.exp(Bets(payoffs, stakes, masses).log_growth(rho))
-    np.testing.assert_allclose(left, [0.1, 0, 0], atol=1e-12)
+    np.testing.assert_allclose(left, [0.1, LEFT, LEFT], atol=1e-7)
     masses[:, [0, -1]] = masses[:, [-1, 0]]
     growth = Bets(payoffs, stakes, masses).log_growth(rho)
     assert growth[0] < growth[1] == pytest.approx(growth[2], rel=1e-12)
@@ -161,7 +161,8 @@ def test_nothing_met_and_nothing_staked_is_no_growth() -> None:
     stakes = np.array([0.0, 1e300, 0.5])
     masses = np.zeros((3, BINS + 1))
     masses[0, [0, 5]] = 3.0
-    np.testing.assert_array_equal(Bets(three(CDF), stakes, masses).log_growth(2.0), 0)
+    growth = Bets(three(CDF), stakes, masses).log_growth(2.0)
+    assert ((growth <= 0) & (growth > -1e-13)).all()
 
 
 @bounds
@@ -180,7 +181,7 @@ def test_growth_falls_when_rho_grows(
     """At every knot, and so for all samples."""
     payoffs = chosen(bound, like, unseen, aim)
     near, far = (factors(payoffs, stake, rho) for rho in sorted((one, other)))
-    assert (far <= near * (1 + 1e-9) + 1e-9).all()
+    assert (far <= near * (1 + 1e-9) + 1e-6).all()
 
 
 @bounds
@@ -208,7 +209,7 @@ def test_growth_is_never_above_that_of_the_samples_themselves(
     payoffs = chosen(bound, like, 1e-3, aim)
     stake = greed * largest_stake(payoffs, aim)
     binned = Bets(payoffs, np.array([stake]), reality.masses).log_growth(rho)[0]
-    possible = min(stake, largest_stake(payoffs, rho))
+    possible = min(stake, (1 - LEFT) * largest_stake(payoffs, rho))
     left = np.maximum(1 + possible * reality.psi(payoffs, rho), 1e-15)  # where rounding may leave something
     assert binned <= reality.counts @ np.log(left) + 1e-6 * (1 + reality.counts.sum())
 

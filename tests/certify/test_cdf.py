@@ -10,7 +10,7 @@ from scipy.stats import norm
 from certify.betting import SMALLEST
 from certify.cdf import CDF, STEPS, CdfPayoffs
 from certify.histogram import BINS, linear_binning
-from certify.payoffs import LARGEST, ROUNDING
+from certify.payoffs import LARGEST, ROUNDING, SLOPE_ROUNDING
 from tests.certify.laws import (
     Array,
     Law,
@@ -50,7 +50,8 @@ def test_whatever_they_were_chosen_for_the_mean_is_at_most_the_worst_case(
 @given(laws_on_knots, st.floats(SMALLEST, 6))
 def test_chosen_for_the_truth_the_mean_is_the_worst_case(reality: Law, rho: float) -> None:
     mean = reality.expectation(reality.psi(chosen(CDF, reality, 0.0, rho), rho))
-    assert mean == pytest.approx(reality.worst(rho), abs=2 * ROUNDING * (1 + reality.width))
+    rounding = chosen(CDF, reality, 0.0, rho).rounding[0]
+    assert mean == pytest.approx(reality.worst(rho), abs=2 * rounding)
 
 
 @seeded
@@ -67,7 +68,7 @@ def test_no_shift_no_loss() -> None:
     rho, mean = 0.3, reality.expectation(reality.values)
     payoffs = sloping(reality, np.zeros(BINS))
     loss = 3.0 * (2 * norm.cdf(rho / 2) - 1)
-    expected = mean - loss - ROUNDING * 4
+    expected = mean - loss - (ROUNDING + SLOPE_ROUNDING) * 4
     assert reality.expectation(reality.psi(payoffs, rho)) == pytest.approx(expected, abs=1e-12)
 
 

@@ -8,16 +8,17 @@ from numpy.typing import NDArray
 
 from certify import (
     GUARANTEES,
-    TARGET_HORIZON,
     Certifier,
     Guarantee,
     Listing,
     Method,
     Terms,
     certify,
+    horizon_for,
     rounds,
 )
 from certify.book import Book
+from certify.rounds import TARGET_HORIZON
 from certify.sequential import GROUP
 from tests.certify.soundness import ALPHA, Case, simulate
 from tests.certify.worlds import BALL, SIGMA, WORLDS, World, briefly, world_of
@@ -107,6 +108,24 @@ def test_looks_in_every_world_are_those_from_scratch(name: str, horizon: int | N
 def chosen(world: World, samples: Samples) -> dict[Guarantee, Listing]:
     """Listings of both guarantees, whatever is served."""
     return world.listings(np.concatenate([samples[:128], samples[:128]]))
+
+
+@pytest.mark.parametrize("method", BETS)
+def test_every_number_of_samples_up_to_1000_is_a_reading_of_one_test(method: Method) -> None:
+    """As the service plans: whoever asks with all of them has asked once."""
+    world = world_of("staircase")
+    samples = world.draw(np.random.default_rng(0), 1000)
+    terms = Terms(world.sigma, ALPHA, method=method, horizon=horizon_for(1000, None))
+    certifier, radii = Certifier(chosen(world, samples), world.space, terms), []
+    for count in (*range(2, 400, 31), 500, 777, 1000):
+        alone = world.certify(samples[:count], "label", method, ALPHA, horizon_for(count, None))
+        if count <= 128:
+            assert alone.radius == 0
+            assert "only choose" in str(alone.reason)
+        else:
+            assert alone == certifier.certificate(samples[:count], world.listings(samples[:count]).keys())
+        radii.append(alone.radius)
+    assert radii[-1] > 0
 
 
 @briefly

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from certify.betting import SMALLEST
 from certify.histogram import BINS
-from certify.payoffs import LARGEST, ROUNDING, Bound, Payoffs
+from certify.payoffs import LARGEST, ROUNDING, SLOPE_ROUNDING, Bound, Payoffs
 from tests.certify.laws import Law, bounds, chosen, law, law_pairs, laws, radius, rhos, three
 from tests.certify.worlds import seeded
 
@@ -91,7 +91,8 @@ def test_rounding_is_taken_off_once(
 ) -> None:
     payoffs = chosen(bound, like, 1e-3, aim)
     taken = payoffs.level(rho) - payoffs.constant(rho)
-    assert taken[0] == pytest.approx(ROUNDING * (1 + like.upper - like.lower), rel=1e-3)
+    slope = np.diff(payoffs.gains[0]).max() * BINS / like.width
+    assert taken[0] == pytest.approx((ROUNDING + SLOPE_ROUNDING * slope) * (1 + like.width), rel=1e-3)
 
 
 def same(one: Payoffs, other: Payoffs) -> bool:

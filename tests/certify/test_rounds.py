@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certify import Certificate, Guarantee, Terms, rounds, selection_size, settled
+from certify import Certificate, Guarantee, Terms, horizon_for, rounds, selection_size, settled
 from certify.rounds import HOPELESS
 from tests.certify.worlds import seeded
 
@@ -37,6 +37,14 @@ def test_all_rounds_of_one_answer_choose_with_the_same_samples(most: int) -> Non
 def test_rounds_do_not_depend_on_how_many_may_follow(most: int, more: int) -> None:
     short, long = list(rounds(most)), list(rounds(most + more))
     assert short[:-1] == long[: len(short) - 1]
+
+
+@seeded
+@given(st.integers(2, 10**6), st.integers(2, 10**6), st.none() | st.floats(0.01, 2))
+def test_whatever_may_be_drawn_bets_are_planned_in_one_of_two_ways(
+    some: int, others: int, target: float | None
+) -> None:
+    assert (horizon_for(some, target) == horizon_for(others, target)) == ((some <= 1000) == (others <= 1000))
 
 
 def certificate(

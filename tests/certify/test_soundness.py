@@ -176,9 +176,10 @@ def test_a_target_at_the_true_radius_does_not_tempt(rule: Rule) -> None:
     assert not simulate(world_of("staircase"), case, repetitions=60).refutes(ALPHA)
 
 
+# Who fishes is slow: that control is in the long form alone, beside the row that it breaks.
 @pytest.mark.parametrize(
     "control",
-    list(controls()),
+    [control for control in controls() if not control.row.case.fished],
     ids=lambda control: f"{control.name}: {control.row.world}, {control.row.case.reading}",
 )
 def test_what_is_broken_is_caught(control: Control) -> None:

@@ -341,7 +341,9 @@ def ramp(deviations: float) -> World:
     """As `staircase`, with a continuous margin: all items have the same first coordinate, and h rises."""
     gallery = np.array([[0.5, 0.6], [0.5, 0.2], [0.5, -0.3], [0.5, -0.6]])
     h, g = arc(2.0, np.pi / 2, SIGMA)
-    return World(h, g, deviations * SIGMA, SIGMA, gallery, np.array([0, 0, 1, 1]), EmbeddingSpace())
+    return World(
+        h, g, deviations * SIGMA, SIGMA, gallery, np.array([0, 0, 1, 1]), EmbeddingSpace.normalized(2)
+    )
 
 
 def on_the_arc() -> World:
@@ -349,7 +351,7 @@ def on_the_arc() -> World:
     angles = np.array([0.3, 0.75, -0.5, -1.2, 1.5])
     gallery = 0.9 * np.stack([np.cos(angles), np.sin(angles)], axis=1)
     labels = np.array([0, 0, 1, 1, 2])
-    return World(*arc(1.2, 1.5, SIGMA), 0.3, SIGMA, gallery, labels, EmbeddingSpace())
+    return World(*arc(1.2, 1.5, SIGMA), 0.3, SIGMA, gallery, labels, EmbeddingSpace.normalized(2))
 
 
 def band(deviations: float) -> World:

@@ -123,7 +123,7 @@ def by_hand(labels: str, samples: list[int], rule: Rule, guarantee: Guarantee) -
     items = [Item(str(row), label) for row, label in enumerate(labels)]
     snapshot = Snapshot(1, items, list(PLACES[: len(items)]), 2)
     terms = Terms(0.5, 0.01, guarantee, horizon=len(samples))
-    contest = Contest(snapshot, EmbeddingSpace(), rule, terms, top_k=4, max_rivals=8)
+    contest = Contest(snapshot, EmbeddingSpace.normalized(2), rule, terms, top_k=4, max_rivals=8)
     return contest.outcome(PLACES[samples])
 
 
@@ -167,7 +167,7 @@ def test_copies_that_are_all_in_doubt_vote_for_nobody_and_certify_nothing() -> N
     snapshot = Snapshot(1, items, list(PLACES[[0, 0, 1]]), 2)
     for guarantee in GUARANTEES:
         terms = Terms(0.5, 0.01, guarantee, horizon=400)
-        contest = Contest(snapshot, EmbeddingSpace(), "vote", terms, top_k=3, max_rivals=8)
+        contest = Contest(snapshot, EmbeddingSpace.normalized(2), "vote", terms, top_k=3, max_rivals=8)
         outcome = contest.outcome(PLACES[[0] * 400])
         assert outcome.votes == (0, 0, 0)
         assert (outcome.certificate.label_radius, outcome.certificate.item_radius) == (0, 0)

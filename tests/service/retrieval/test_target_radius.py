@@ -73,6 +73,8 @@ def test_a_target_out_of_reach_is_given_up_long_before_the_last_sample(
     asked: dict[str, Any] = {"target_radius": OUT_OF_REACH, "max_samples": MOST, "rule": rule}
     certificate = answer(client, digit(clear()[0]), **asked)["certificate"]
     assert certificate["radius"] < OUT_OF_REACH
+    assert certificate["reason"].startswith("the target radius 2 was not certified from")
+    assert certificate["reason"].endswith("ask without target_radius for the largest radius")
     assert certificate["samples"] < MOST / 10
 
 
