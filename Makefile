@@ -31,8 +31,8 @@ lock:  ## the locks in requirements/, from the ranges in pyproject.toml; UPGRADE
 serve: install  ## the demo: the digits gallery on http://127.0.0.1:8000
 	$(BIN)/retrievalguard serve --demo
 
-# Tests of arithmetic and files, beside those of servers and whole commands: one core each.
-ALONE := tests/certify tests/index tests/models tests/house
+# Tests that share no server, beside those that do: one core each, about as long.
+ALONE := tests/certify tests/index tests/models tests/house tests/bench tests/requirements tests/docker
 TOGETHER := $(filter-out tests/__pycache__ $(ALONE),$(patsubst %/,%,$(wildcard tests/*/))) tests/test_readme.py
 
 test: $(VENV)/.installed-dev  ## the whole suite, with a real server and a real Redis; on two cores

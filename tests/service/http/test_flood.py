@@ -215,7 +215,7 @@ def test_few_files_mean_few_connections(tmp_path: Path, demo_gallery: Path) -> N
     with serving(tmp_path, files=files, IDLE_TIMEOUT_SECONDS=IDLE) as server:
         said = server.log.read_text()
         assert f"only {files} files may be open" in said
-        with many(server.url, 400):
+        with many(server.url, 240):
             assert answer(server.client, digit(0))
             assert alive(server.url)
         assert "no connection can be taken" not in server.log.read_text()
