@@ -24,10 +24,14 @@ def read_csv(table: Path, collector: Collector) -> None:
     skipped, separator = 0, None
     if first.lower().startswith("sep="):  # how Excel is told of the separator
         text, skipped, separator = rest, 1, first.strip()[4:5]
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator or _separator(text))
+    # Strict: a quote that is never closed would make one cell of all that follows.
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator or _separator(text), strict=True)
+    last = 0  # of the rows that were read whole
     try:
         header = _header(table, next(rows, []))
+        last = rows.line_num
         for cells in rows:
+            last = rows.line_num
             place = f"{table}, line {rows.line_num + skipped}"
             if any(cell.strip() for cell in cells):
                 collector.add(place, partial(_csv_item, table, header, cells))
@@ -35,7 +39,8 @@ def read_csv(table: Path, collector: Collector) -> None:
                 collector.skip("empty row")
     except csv.Error as error:
         raise ImportFailure(
-            f"{table}, line {rows.line_num + skipped}: no CSV from there on ({error}); nothing was added"
+            f"{table}, line {last + 1 + skipped}: no CSV from there on ({error}): is a quote never closed, or"
+            " followed by more than a separator? Nothing was added"
         ) from error
 
 

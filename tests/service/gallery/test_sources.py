@@ -290,6 +290,14 @@ def test_a_table_that_cannot_be_read_is_refused_by_name(name: str, content: byte
 # --- anything else
 
 
+@pytest.mark.parametrize("cell", ['"cat', '"cat"s'], ids=["never closed", "closed too early"])
+def test_a_wrong_quote_is_refused_at_its_line_and_swallows_no_rows(cell: str, tmp_path: Path) -> None:
+    table = write(
+        tmp_path / "items.csv", f'path,label,note\na.png,cat,"1\n2"\nb.png,{cell},\nc.png,dog,\nd.png,dog,\n'
+    )
+    assert f"{table}, line 4: no CSV from there on" in refusal(table)
+
+
 @pytest.mark.parametrize("name", ["no-such-thing", "missing.csv", "missing.jsonl", "items.txt", ""])
 def test_an_origin_that_is_nothing_known_is_told_what_there_is(name: str, tmp_path: Path) -> None:
     write(tmp_path / "items.txt")
