@@ -150,6 +150,14 @@ class GalleryStore:
         with self.reading() as db:
             return [legible(row[0]) for row in db.execute("SELECT id FROM items ORDER BY row")]
 
+    def labels_of_images(self) -> dict[bytes, tuple[str, str]]:
+        """For the `image_checksum` of each image, the id and the label of the first item that has it."""
+        with self.reading() as db:
+            rows = db.execute(
+                "SELECT checksums.image, id, label FROM items JOIN checksums USING (row) ORDER BY row DESC"
+            )
+            return {image: (legible(id_), legible(label)) for image, id_, label in rows}
+
     def image(self, id_: str) -> tuple[bytes, str]:
         """The image file of an item as it was added, and its media type.
 

@@ -1,6 +1,5 @@
 """From sources to stored items: decode, embed, add. The one way into the gallery."""
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from index import Gallery, Item, ItemDamaged, ItemMissing, NewItem, image_checksum
+from index import Gallery, GalleryStore, Item, ItemDamaged, ItemMissing, NewItem, image_checksum
 from models import SmoothedModel
 from service.errors import Problem
 from service.gallery.check import shown
@@ -88,7 +87,7 @@ class Intake:
                  anything was refused: what cannot be read is not gone
         """
         counts: dict[Change, int] = {"added": 0, "replaced": 0, "unchanged": 0}
-        refused, prepared, twins = list(findings.refused), list[NewItem](), _Twins()
+        refused, prepared, twins = list(findings.refused), list[NewItem](), _Twins(self._gallery.store)
         for source in progress(findings.sources):
             try:
                 content = source.read()
@@ -101,7 +100,7 @@ class Intake:
             except (OSError, Problem) as error:
                 refused.append(Refusal(source.place, _reason(error)))
                 continue
-            twins.see(source, content)
+            twins.see(source.item, content)
             counts[change] += 1
             if len(prepared) == batch:
                 self._gallery.add(prepared)
@@ -163,17 +162,17 @@ class Intake:
 class _Twins:
     """Notices equal images under different labels: one of them is wrong, and would be certified."""
 
-    def __init__(self) -> None:
-        self._first: dict[bytes, Source] = {}
+    def __init__(self, store: GalleryStore) -> None:
+        self._first = store.labels_of_images()
         self._found: list[str] = []
 
-    def see(self, source: Source, content: bytes) -> None:
-        first = self._first.setdefault(hashlib.sha256(content).digest(), source)
-        if first.item.label != source.item.label:
-            self._found.append(
-                f"{shown(first.item.id)} ({shown(first.item.label)})"
-                f" and {shown(source.item.id)} ({shown(source.item.label)})"
-            )
+    def see(self, item: Item, content: bytes) -> None:
+        image = image_checksum(media_type(content).encode(), content)
+        id_, label = self._first.get(image, (item.id, item.label))
+        if id_ == item.id:  # the first, or in its place
+            self._first[image] = (item.id, item.label)
+        elif label != item.label:
+            self._found.append(f"{shown(id_)} ({shown(label)}) and {shown(item.id)} ({shown(item.label)})")
 
     def warnings(self) -> list[str]:
         if not self._found:

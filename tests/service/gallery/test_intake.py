@@ -113,6 +113,17 @@ def test_equal_images_under_two_labels_are_told(retriever: Retriever, tmp_path: 
     assert "c.png" not in warning
 
 
+def test_an_image_that_the_gallery_has_under_another_label_is_told(
+    retriever: Retriever, tmp_path: Path
+) -> None:
+    for name, warned in (("3/one.png", 0), ("3/again.png", 0), ("5/two.png", 1), ("3/one.png", 0)):
+        source = sources(str(folder_of(tmp_path / str(len(list(tmp_path.iterdir()))), {name: digit(0)})))
+        warnings = retriever.intake.add(source).warnings
+        assert len(warnings) == warned
+        for warning in warnings:
+            assert "labels: '3/one.png' ('3') and '5/two.png' ('5')" in warning
+
+
 def test_an_empty_finding_changes_nothing(retriever: Retriever) -> None:
     version = retriever.gallery.store.version()
     assert retriever.intake.add(Findings()).found == 0
