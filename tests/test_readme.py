@@ -76,19 +76,25 @@ def test_the_test_command_is_what_ci_runs() -> None:
     subprocess.run(["make", "--dry-run", "test"], cwd=ROOT, check=True, capture_output=True)
 
 
-def test_a_folder_of_your_own_images_becomes_a_gallery(tmp_path: Path) -> None:
+def test_a_folder_of_your_own_images_becomes_a_gallery_and_is_measured(tmp_path: Path) -> None:
     data = digits("gallery")
     for pixels, label, id_ in zip(data.pixels[:4], data.labels[:4], data.ids[:4], strict=True):
         path = tmp_path / "photos" / label / f"{id_}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(png(pixels))
-    add = OWN.splitlines()[0]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    run = subprocess.run(
-        add, shell=True, cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True
+    add, measure, serve = OWN.splitlines()
+    added, measured = (
+        subprocess.run(
+            line, shell=True, cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True
+        )
+        for line in (add, measure)
     )
-    assert run.returncode == 0, run.stderr
-    assert "the gallery has 4 items" in run.stderr
+    assert added.returncode == 0, added.stderr
+    assert "the gallery has 4 items" in added.stderr
+    assert measured.returncode == 0, measured.stderr
+    assert "4 queries, gallery 3" in measured.stdout
+    assert serve == "retrievalguard serve"
 
 
 def test_every_link_leads_somewhere() -> None:
