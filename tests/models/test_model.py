@@ -24,8 +24,6 @@ from models.networks.convolutional import ConvolutionalEmbedding
 from tests.models import folders
 from tests.models.folders import model_of
 
-SPACE = EmbeddingSpace(nonnegative=True)
-
 
 def test_the_shipped_model_is_the_bytes_that_its_manifest_names(shipped: EmbeddingModel) -> None:
     content = (folders.SHIPPED / shipped.manifest.weights.file).read_bytes()
@@ -195,9 +193,10 @@ def _extremes(shape: tuple[int, int, int]) -> NDArray[np.float32]:
 
 
 def _assert_on_the_unit_sphere_and_nonnegative(embeddings: NDArray[np.float32]) -> None:
-    assert SPACE.holds(embeddings)
+    space = EmbeddingSpace.normalized(embeddings.shape[1], nonnegative=True)
+    assert space.holds(embeddings)
     assert embeddings.min() >= 0
-    assert np.abs(np.linalg.norm(embeddings.astype(np.float64), axis=1) - 1).max() < SPACE.norm_bound - 1
+    assert np.abs(np.linalg.norm(embeddings.astype(np.float64), axis=1) - 1).max() < space.norm_bound - 1
 
 
 def test_embeddings_have_norm_1_and_no_negative_coordinate(shipped: EmbeddingModel) -> None:

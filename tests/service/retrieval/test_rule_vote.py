@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 from scipy.special import ndtri
 
-from certify import METHODS, Guarantee, Terms, certify_votes
+from certify import METHODS, Guarantee, Terms, certify_votes, horizon_for
 from index import Snapshot
 from models import CHUNK
 from models.sampling.smoothing import chunks
@@ -108,7 +108,9 @@ def test_the_certificate_is_that_of_the_votes(demo_retriever: Retriever, guarant
         votes: dict[Guarantee, Rows] = {"item": items}
         if guarantee == "label":
             votes["label"] = labels
-        terms = Terms(0.25, 0.001, guarantee, horizon=SAMPLES, blur=demo_retriever.smoothed.blur)
+        terms = Terms(
+            0.25, 0.001, guarantee, horizon=horizon_for(SAMPLES, None), blur=demo_retriever.smoothed.blur
+        )
         expected = certify_votes(votes, {"item": answer, "label": int(snapshot.labels[answer])}, terms)
         found = vote(demo_retriever, row, guarantee=guarantee)["certificate"]
         assert (found["label_radius"], found["item_radius"]) == (expected.label_radius, expected.item_radius)
@@ -124,7 +126,8 @@ def test_a_unanimous_vote_gets_nearly_the_largest_radius_that_so_many_samples_al
     # σ Φ⁻¹(p) that p allows must not be exceeded.
     alpha, voters = 0.9 * 0.001, SAMPLES - 128
     limit = 0.25 * ndtri(alpha ** (1 / voters))
-    assert 0.95 * limit < radius < limit
+    # Bets are planned for fewer samples than these.
+    assert 0.9 * limit < radius < limit
 
 
 def test_the_label_of_most_digits_is_right_and_certified(demo_retriever: Retriever) -> None:
