@@ -167,13 +167,13 @@ def test_simulation_does_not_refute_alpha(name: str) -> None:
     if world.shares is not None:
         cases.append(Case("vote", n=384))
     for case in cases:
-        assert not simulate(world, case, repetitions=60).refutes(ALPHA)
+        assert not simulate(world, case, repetitions=40).refutes(ALPHA)
 
 
 @pytest.mark.parametrize("rule", ["embedding", "vote"])
 def test_a_target_at_the_true_radius_does_not_tempt(rule: Rule) -> None:
     case = towards_the_truth("staircase", Case(rule, n=640))
-    assert not simulate(world_of("staircase"), case, repetitions=60).refutes(ALPHA)
+    assert not simulate(world_of("staircase"), case, repetitions=40).refutes(ALPHA)
 
 
 # Who fishes is slow: that control is in the long form alone, beside the row that it breaks.
