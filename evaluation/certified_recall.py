@@ -74,10 +74,10 @@ def evaluate(
 
 
 def report(
-    data: str, retriever: Retriever, size: int, results: Sequence[QueryResult], plan: Conditions
+    data: str, retriever: Retriever, size: int, results: Sequence[QueryResult], asked: Conditions
 ) -> dict[str, Any]:
     """The report of `results` from galleries of `size` items, as JSON."""
-    rules = {"base": "base", "smoothed": "embedding"} | ({"vote": "vote"} if "vote" in plan.methods else {})
+    rules = {"base": "base", "smoothed": "embedding"} | ({"vote": "vote"} if "vote" in asked.methods else {})
     return (
         {
             "data": data,
@@ -86,16 +86,16 @@ def report(
             "queries": len(results),
             "gallery": size,
             "label_weight": retriever.settings.label_weight,
-            "samples": plan.samples,
+            "samples": asked.samples,
             "sigma": retriever.sigma,
-            "alpha": plan.alpha,
+            "alpha": asked.alpha,
         }
-        | ({} if plan.target is None else {"target_radius": plan.target})
+        | ({} if asked.target is None else {"target_radius": asked.target})
         | {
             "recall_at_1": {name: _share(r.correct[rule] for r in results) for name, rule in rules.items()},
-            "methods": {method: summary(results, method) for method in plan.methods},
+            "methods": {method: summary(results, method) for method in asked.methods},
             "details": [
-                {"id": r.id, "label": r.label, "radii": {m: r.counted(m) for m in plan.methods}}
+                {"id": r.id, "label": r.label, "radii": {m: r.counted(m) for m in asked.methods}}
                 for r in results
             ],
         }
@@ -108,10 +108,10 @@ def ask(
     image: NDArray[np.float32],
     id_: str,
     label: str,
-    plan: Conditions,
+    asked: Conditions,
 ) -> QueryResult:
     """One query: the input tensor `image` (C, H, W) that should be answered with `label`."""
-    samples, alpha, target = plan.samples, plan.alpha, plan.target
+    samples, alpha, target = asked.samples, asked.alpha, asked.target
     drawn = retriever.smoothed.first(image, samples)
 
     def right(found: int) -> bool:
@@ -141,7 +141,7 @@ def ask(
         "base": right(int(snapshot.nearest(snapshot.lift(base)[0], 1).rows[0])),
         "embedding": right(int(nearest.rows[0])),
     }
-    outcomes = {method: outcome(method) for method in plan.methods}
+    outcomes = {method: outcome(method) for method in asked.methods}
     correct |= {method: right(int(found.neighbors.rows[0])) for method, found in outcomes.items()}
     return QueryResult(
         id_,

@@ -19,7 +19,7 @@ POOR = 0.5
 
 def leave_one_out(
     settings: Settings,
-    plan: Conditions,
+    asked: Conditions,
     *,
     queries: int,
     embedding: Callable[[Iterable[str]], Iterable[str]] = lambda ids: ids,
@@ -49,14 +49,14 @@ def leave_one_out(
                 refused[item.id] = problem.detail
                 continue
             snapshot = without(items, vectors, row, retriever.model.dimension, settings.label_weight)
-            results.append(ask(retriever, snapshot, image, item.id, item.label, plan))
+            results.append(ask(retriever, snapshot, image, item.id, item.label, asked))
             alone += of_label[item.label] == 1
         if not results:
             raise GalleryEmpty(f"no item could be decoded; the first: {next(iter(refused.items()))}")
-        found = report("gallery", retriever, len(items) - 1, results, plan)
+        found = report("gallery", retriever, len(items) - 1, results, asked)
         return found | {
             "certified_wrong": {
-                row: sum(r.radii[row] > 0 and not r.correct[row] for r in results) for row in plan.methods
+                row: sum(r.radii[row] > 0 and not r.correct[row] for r in results) for row in asked.methods
             },
             "alone": alone,
             "refused": refused,

@@ -17,7 +17,7 @@ from service.settings import Settings
 from tests.service.processes import SECRET, Server, copy_gallery, opened, run_cli
 from tests.service.queries import answer, claims, folder_of, noisy_digit
 
-PLAN = Conditions(("cdf", "vote"), 512, 0.001)
+ASKED = Conditions(("cdf", "vote"), 512, 0.001)
 DIGITS = DATASETS["digits"]("query")
 
 
@@ -92,7 +92,7 @@ def test_recall_is_what_it_must_be_where_that_is_known(tmp_path: Path) -> None:
     """Two labels of two alike, and one item that has no mate: four of five can be right, and are."""
     files = {f"{label}/{seed}.png": noisy_digit(row_of(label), seed) for label in "01" for seed in range(2)}
     settings = filled(tmp_path, files | {"4/0.png": noisy_digit(row_of("4"), 0)})
-    report = leave_one_out(settings, PLAN, queries=100)
+    report = leave_one_out(settings, ASKED, queries=100)
     assert report["recall_at_1"] == {"base": 0.8, "smoothed": 0.8, "vote": 0.8}
     assert (report["queries"], report["gallery"], report["alone"]) == (5, 4, 1)
     radii = {query["id"]: query["radii"]["cdf"] for query in report["details"]}
@@ -107,7 +107,7 @@ def test_a_gallery_whose_labels_say_nothing_gets_nothing_right_and_is_told_so(tm
     """Each image stands under both labels: without itself, its twin of the other label is nearest."""
     files = {f"{label}/{row}.png": png(DIGITS.pixels[row]) for label in ("a", "b") for row in range(3)}
     settings = filled(tmp_path, files).model_copy(update={"label_weight": 0.0})
-    report = leave_one_out(settings, PLAN, queries=100)
+    report = leave_one_out(settings, ASKED, queries=100)
     assert report["recall_at_1"]["base"] == report["recall_at_1"]["smoothed"] == 0
     assert report["methods"]["cdf"]["certified_recall"] == {"0.1": 0.0, "0.25": 0.0, "0.5": 0.0}
     certified = [query["radii"]["cdf"] for query in report["details"]]
@@ -127,7 +127,7 @@ def test_queries_are_spread_over_the_gallery(demo_settings: Settings) -> None:
 def test_without_a_gallery_or_with_one_item_it_says_what_to_do(tmp_path: Path) -> None:
     for settings in (Settings(data_dir=tmp_path), filled(tmp_path, {"0/0.png": noisy_digit(0, 0)})):
         with pytest.raises(GalleryEmpty, match="retrievalguard gallery add"):
-            leave_one_out(settings, PLAN, queries=1)
+            leave_one_out(settings, ASKED, queries=1)
     refused = run_cli(tmp_path / "none", "evaluate", "--gallery")
     assert refused.returncode == 1
     assert "there is no gallery in" in refused.stderr

@@ -10,23 +10,15 @@ from pathlib import Path
 import pytest
 
 from retrievalguard import streams
-from tests.service.processes import Finished, environment, run_cli, wait_for
+from tests.service.processes import Finished, ended, environment, run_cli, wait_for
 
 COMMAND = [sys.executable, "-m", "retrievalguard"]
 
 
 def shell(data: Path, line: str) -> Finished:
     """A line of shell in which $RG is the command."""
-    done = subprocess.run(
-        ["/bin/sh", "-c", line.replace("$RG", " ".join(COMMAND))],
-        env=environment(data) | {"PYTHONUNBUFFERED": ""},
-        cwd=data,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    return Finished(done.returncode, done.stdout, done.stderr)
+    command = ["/bin/sh", "-c", line.replace("$RG", " ".join(COMMAND))]
+    return ended(command, data, environment(data) | {"PYTHONUNBUFFERED": ""}, 60)
 
 
 def test_a_full_disk_is_one_line(tmp_path: Path) -> None:

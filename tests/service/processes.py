@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,19 +134,20 @@ class Finished:
     stderr: str
 
 
+def ended(
+    command: Sequence[str | Path], data: Path, surroundings: Mapping[str, str], seconds: float
+) -> Finished:
+    """How `command`, run in the folder `data`, ended, within so many `seconds`."""
+    done = subprocess.run(
+        command, env=surroundings, cwd=data, capture_output=True, text=True, timeout=seconds, check=False
+    )
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
 def spawn_cli(data: Path, *arguments: str, **settings: object) -> Finished:
     """`retrievalguard` with these arguments on the folder `data`, in a process of its own: takes seconds."""
     measure_once(data)
-    done = subprocess.run(
-        [EXECUTABLE, *arguments],
-        env=environment(data, **settings),
-        cwd=data,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    return Finished(done.returncode, done.stdout, done.stderr)
+    return ended([EXECUTABLE, *arguments], data, environment(data, **settings), 120)
 
 
 def run_cli(data: Path, *arguments: str, **settings: object) -> Finished:

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from certify import LARGEST_HORIZON
 from models.passes.variants import VARIANTS, Variant
 from service.errors import Problem, Unavailable
 from service.metrics import Metrics
 from service.retrieval.options import RetrieveOptions
 from service.secret import noise_secret
-from service.settings import Settings, SettingsError, service_links
+from service.settings import MOST_SAMPLES, Settings, SettingsError, service_links
 from tests.service.processes import Server
 
 DOCS = "\n".join(path.read_text() for path in sorted(Path(__file__).parents[2].glob("docs/*.md")))
@@ -192,6 +193,10 @@ def test_every_number_has_bounds() -> None:
         (number,) = (option for option in schema(field) if option["type"] != "null")
         assert number.keys() & {"minimum", "exclusiveMinimum"}, field
         assert number.keys() & {"maximum", "exclusiveMaximum"}, field
+
+
+def test_no_more_samples_may_be_set_than_the_proofs_hold_for() -> None:
+    assert MOST_SAMPLES == LARGEST_HORIZON
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
