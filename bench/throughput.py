@@ -56,13 +56,15 @@ def plain() -> Iterator[Plain]:
 
 
 class Bare:
-    """The network in the variant that is served: passes on every core, nothing else."""
+    """The network in the variant that is served: passes on every core, or on `workers`, nothing else."""
 
-    def __init__(self, smoothed: SmoothedModel) -> None:
+    def __init__(self, smoothed: SmoothedModel, workers: int | None = None) -> None:
         self._images = np.random.default_rng(0).random(
             (smoothed.calibration.batch * CHUNK, *smoothed.model.input_shape), dtype=np.float32
         )
-        self._passes = [smoothed.calibration.build(smoothed.model) for _ in range(smoothed.engine.workers)]
+        self._passes = [
+            smoothed.calibration.build(smoothed.model) for _ in range(workers or smoothed.engine.workers)
+        ]
 
     def rate(self, samples: int) -> float:
         """Samples a second."""

@@ -6,8 +6,10 @@ networks, HTTP.
 
 from certify.certificate import Certificate, void
 from certify.certifier import Certifier, certify
+from certify.crowd import Vectors
+from certify.kernels import prepare
 from certify.ledger import AlphaLedger
-from certify.listing import Listing
+from certify.rivals import Rivals
 from certify.rounding import round_down
 from certify.rounds import DECISIVE, DOUBLING, QUARTER, horizon_for, rounds, settled
 from certify.selection import selection_size
@@ -28,13 +30,15 @@ __all__ = [
     "Certifier",
     "EmbeddingSpace",
     "Guarantee",
-    "Listing",
     "Method",
+    "Rivals",
     "Rule",
     "Terms",
+    "Vectors",
     "certify",
     "certify_votes",
     "horizon_for",
+    "prepare",
     "round_down",
     "rounds",
     "selection_size",

@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from certify.payoffs import Bound, Payoffs
+from certify.payoffs import Bound, Payoffs, joined
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.bool_] | NDArray[np.int64]
@@ -27,6 +27,8 @@ SMALLEST = 1e-4
 FACTOR_ROUNDING, SUM_ROUNDING = 1e-15, 1e-11
 # A stake that could lose everything is cut so that this share is left.
 LEFT = 1e-3
+# The log of a factor 0, which ends all hope; finite, so that no mass at all may be multiplied by it.
+NOTHING = -1e300
 # Halvings of the interval in which a stake is sought: any stake is valid, the best need not be exact.
 STEPS = 12
 
@@ -50,14 +52,31 @@ class Plan:
         """The plan for some of the margins."""
         return type(self)(self.rho[rows], self.payoffs.of(rows), self.stakes[rows], self.unseen[rows])
 
-    def joined(self, other: "Plan") -> "Plan":
-        """This plan, and then another one for more margins."""
-        return Plan(
-            np.concatenate([self.rho, other.rho]),
-            self.payoffs.joined([self.payoffs, other.payoffs]),
-            np.concatenate([self.stakes, other.stakes]),
-            np.concatenate([self.unseen, other.unseen]),
+    @classmethod
+    def joined(cls, several: Sequence["Plan"]) -> "Plan":
+        """Plans, one after another."""
+        rho, stakes, unseen = (
+            np.concatenate([getattr(plan, name) for plan in several]) for name in ("rho", "stakes", "unseen")
         )
+        return cls(rho, joined([plan.payoffs for plan in several]), stakes, unseen)
+
+    def log_factors(self, rho: float) -> Array:
+        """ln(1 + λψ_ρ) at the knots (K, BINS + 1), or a little less: never more.
+
+        Where the payoff could take more than all but LEFT of the wealth, less is staked: 1 + λψ is then
+        LEFT + (1 - LEFT) gain / -constant. In exact arithmetic both fall when ρ grows. All that float64 may
+        add is taken off, here and in the sum of up to LARGEST_HORIZON of these: wealth is then at most that
+        of testing `rho` in exact arithmetic, or any smaller ρ.
+        """
+        constant = self.payoffs.constant(rho)
+        most = np.where(constant < 0, (1 - LEFT) / np.maximum(-constant, 1e-300), np.inf)
+        # A lower constant cuts the stake as well, so that the rounding has to be taken off what is met, too.
+        values = self.payoffs.gains + (constant - self.payoffs.rounding)[:, None]
+        factors = 1 + np.minimum(self.stakes, most)[:, None] * values
+        factors -= FACTOR_ROUNDING * np.maximum(factors, 1.0)
+        logs = np.where(factors > 0, np.log(np.maximum(factors, 1e-300)), NOTHING)
+        found: Array = logs - SUM_ROUNDING * np.abs(logs)
+        return found
 
 
 def plan(
@@ -104,48 +123,3 @@ def best_stakes(shares: Array, values: Array) -> Array:
         rising = (shares * values / (1 + middle[:, None] * values)).sum(axis=1) > 0
         low, high = np.where(rising, middle, low), np.where(rising, high, middle)
     return low
-
-
-@dataclass(frozen=True)
-class Bets:
-    """For each of K margins a payoff, the share (K,) of the wealth staked on it, and what it met.
-
-    `masses` (K, BINS + 1): the samples bet on, drawn after payoffs and stakes were chosen.
-    """
-
-    payoffs: Payoffs
-    stakes: Array
-    masses: Array
-
-    def log_growth(self, rho: float) -> Array:
-        """Log of the factor (K,) by which the wealth of testing ρ grew, or a little less: never more.
-
-        Where the payoff could take more than all but LEFT of it, less is staked: 1 + λψ is then LEFT + (1 -
-        LEFT) gain / -constant. In exact arithmetic both fall when ρ grows. All that float64 may add is taken
-        off, so what is returned is at most the exact log of the wealth that tests `rho`, or any smaller ρ.
-        """
-        constant = self.payoffs.constant(rho)
-        most = np.where(constant < 0, (1 - LEFT) / np.maximum(-constant, 1e-300), np.inf)
-        # A lower constant cuts the stake as well, so that the rounding has to be taken off what is met, too.
-        values = self.payoffs.gains + (constant - self.payoffs.rounding)[:, None]
-        factors = 1 + np.minimum(self.stakes, most)[:, None] * values
-        factors -= FACTOR_ROUNDING * np.maximum(factors, 1.0)
-        with np.errstate(divide="ignore"):
-            logs = np.log(np.maximum(factors, 0.0))
-        met = self.masses > 0
-        logs = np.where(met, logs, 0.0)
-        growth: Array = (self.masses * (logs - SUM_ROUNDING * np.abs(logs))).sum(axis=1)
-        return growth
-
-    @classmethod
-    def all(cls, history: Sequence["Bets"]) -> "Bets":
-        """Bets on K margins in B blocks as bets on B K margins, block after block."""
-        return cls(
-            history[0].payoffs.joined([bets.payoffs for bets in history]),
-            np.concatenate([bets.stakes for bets in history]),
-            np.concatenate([bets.masses for bets in history]),
-        )
-
-    def of(self, rows: Rows) -> Self:
-        """The bets on some of the margins."""
-        return type(self)(self.payoffs.of(rows), self.stakes[rows], self.masses[rows])

@@ -3,13 +3,16 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from certify.listing import Listing
 from certify.paper import SLACK
+from certify.rivals import Rivals
 
 Array = NDArray[np.float64]
 
+# Rivals looked at before asking whether any other can matter.
+BATCH = 256
 
-def bisector_radius(mean: Array, listing: Listing, *, epsilon: float, lipschitz: float) -> float:
+
+def bisector_radius(mean: Array, rivals: Rivals, *, epsilon: float, lipschitz: float) -> float:
     """The nearest hyperplane between winners and rivals, over all rivals, from the Monte Carlo mean (d,).
 
     For items a and b, the signed distance of g to their bisector is (||g - r_b||² - ||g - r_a||²) /
@@ -18,15 +21,21 @@ def bisector_radius(mean: Array, listing: Listing, *, epsilon: float, lipschitz:
 
         R = (min_b max_a (d_b² - d_a²) / (2 ||r_a - r_b||) - ε) / L.                     (bisector)
 
-    As ||r_a - r_b|| <= d_a + d_b, an unlisted rival has a signed distance >= (d_b - d_a) / 2.
+    As ||r_a - r_b|| <= d_a + d_b, that of b is at least (d_b - d_a) / 2: rivals are taken nearest first,
+    until this is more than what was found.
     """
-    nearest = float(np.linalg.norm(listing.winners - mean, axis=1).min())
-    depth = (listing.outside_distance(mean) - nearest) / 2
-    best = np.full(len(listing.rivals), -np.inf)
-    for winner in listing.winners:
-        normals = winner - listing.rivals
-        # From the midpoint, not from two squares: for near twins those differ by less than their rounding.
-        heights = np.einsum("kd,kd->k", mean - (winner + listing.rivals) / 2, normals)
-        best = np.maximum(best, heights / np.maximum(np.linalg.norm(normals, axis=1), SLACK))
-    depth = min(depth, float(best.min(initial=np.inf)))
-    return max((depth - epsilon - SLACK) / lipschitz, 0.0)
+    nearest = float(np.linalg.norm(rivals.winners - mean, axis=1).min())
+    rows, distances = rivals.distances(mean)
+    depth = np.inf
+    for start in range(0, len(rows), BATCH):
+        if (distances[start] - nearest) / 2 >= depth:
+            break
+        vectors = rivals.vectors.rows[rows[start : start + BATCH]].astype(np.float64)
+        best = np.full(len(vectors), -np.inf)
+        for winner in rivals.winners:
+            normals = winner - vectors
+            # From the midpoint, not from two squares: those of near twins differ by less than they round.
+            heights = np.einsum("kd,kd->k", mean - (winner + vectors) / 2, normals)
+            best = np.maximum(best, heights / np.maximum(np.linalg.norm(normals, axis=1), SLACK))
+        depth = min(depth, float(best.min()))
+    return float(max((depth - epsilon - SLACK) / lipschitz, 0.0))

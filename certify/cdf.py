@@ -61,4 +61,8 @@ def _choose(masses: Array, lower: Array, upper: Array, unseen: Array, rho: Array
     return CdfPayoffs(lower, upper, gains, log_slopes)
 
 
-CDF = Bound(_estimate, _choose)
+def _cap(reached: Array) -> float:
+    return 1.5 * float(reached.max())
+
+
+CDF = Bound(_estimate, _choose, _cap)

@@ -1,4 +1,4 @@
-"""From samples and a listing to one answer's certificate: `certify`, and `Certifier` for several looks."""
+"""From samples and rivals to one answer's certificate: `certify`, and `Certifier` for several looks."""
 
 from collections.abc import Collection, Mapping
 
@@ -10,15 +10,16 @@ from certify.bisector import bisector_radius
 from certify.certificate import Certificate, issued, too_many, void
 from certify.claims import claimed, sequential_test
 from certify.ledger import AlphaLedger
-from certify.listing import Listing
 from certify.paper import lipschitz, paper_radius
-from certify.selection import chosen_margins, selection_size
+from certify.points import Points
+from certify.rivals import Rivals
+from certify.selection import selection_size
 from certify.sequential import SequentialTest
 from certify.space import EmbeddingSpace
 from certify.terms import GUARANTEES, Guarantee, Terms
 
 Array = NDArray[np.float64]
-Listings = Mapping[Guarantee, Listing]
+Field = Mapping[Guarantee, Rivals]
 
 
 class Certifier:
@@ -30,14 +31,14 @@ class Certifier:
     does not matter which looks are taken, nor how many samples there are in the end. The first SELECTION
     samples choose; at a look at no more than these nothing is certified.
 
-    listings  the winners and rivals of each guarantee, centred on the mean of the first `selection_size(n)`
-              samples and chosen with these alone. A guarantee without one gets radius 0.
+    field  the winners and rivals of each guarantee, centred on the mean of the first `selection_size(n)`
+           samples and chosen with these alone. A guarantee without any gets radius 0.
     """
 
-    def __init__(self, listings: Listings, space: EmbeddingSpace, terms: Terms) -> None:
+    def __init__(self, field: Field, space: EmbeddingSpace, terms: Terms) -> None:
         if not terms.anytime:
             raise ValueError(f"method {terms.method} holds for one number of samples only: use certify")
-        self.listings, self.space, self.terms = listings, space, terms
+        self.field, self.space, self.terms = field, space, terms
         self._ledger = AlphaLedger(terms.alpha)
         self._tests: dict[Guarantee, SequentialTest] = {}
         # Samples looked at before, all of them in the space.
@@ -51,38 +52,37 @@ class Certifier:
         claims  guarantees that may be claimed now. Any other gets radius 0 at this look, and is as if it had
                 no listing: the answer that is served is not the one that the selection chose.
 
-        Raises `ValueError` on fewer samples than before, or than 2, or if a listing is not centred on the
+        Raises `ValueError` on fewer samples than before, or than 2, or if rivals are not centred on the
         selection mean.
         """
         selected, n = _selected(samples), len(samples)
         if n < self._known:
             raise ValueError(f"a look at {n} samples after one at {self._known}: looks only grow")
-        fault = too_many(n) or _fault(samples[self._known :], self.listings, self.space)
+        fault = too_many(n) or _fault(samples[self._known :], self.field, self.space)
         if fault is not None:
             return void(self.terms, n, fault)
         exact = np.ascontiguousarray(samples, dtype=np.float64)
-        _check_centres(exact[:selected], self.listings)
+        _check_centres(exact[:selected], self.field)
         self._known = n
         reached = {}
-        for claim, listing in self.listings.items():
+        for claim, rivals in self.field.items():
             if claim not in claims:
                 continue
             if claim not in self._tests:
-                margins = chosen_margins(exact[:selected], listing, self.space)
+                pairs, crowd, selection = rivals.divided(exact[:selected], self.space)
                 self._tests[claim] = sequential_test(
-                    claim, margins, exact[:selected], self.terms, self._ledger
+                    claim, pairs, selection, self.terms, self._ledger, crowd=crowd
                 )
-            reached[claim] = self._tests[claim].reached(exact)
+            points = Points.of(exact, rivals.centre)
+            reached[claim] = self._tests[claim].reached(points)
         return claimed(self.terms, n, reached, self._ledger)
 
 
-def certify(
-    samples: NDArray[np.floating], listings: Listings, space: EmbeddingSpace, terms: Terms
-) -> Certificate:
+def certify(samples: NDArray[np.floating], field: Field, space: EmbeddingSpace, terms: Terms) -> Certificate:
     """Certify rule `embedding`: that the item nearest to g(x) keeps its label, and stays the same item.
 
     samples   (n, d): h(x + σz_i), n >= 2 independent draws, in the order in which they were drawn
-    listings  the winners and rivals of each guarantee, centred on the mean of the first `selection_size(n)`
+    field     the winners and rivals of each guarantee, centred on the mean of the first `selection_size(n)`
               samples and chosen with these alone. A guarantee that is missing gets radius 0: the answer
               that is served is not the one that the selection chose.
 
@@ -90,19 +90,19 @@ def certify(
     every round of samples: this is a `Certifier` with a single look. `paper` and `bisector` bound g in a ball
     around the mean of all samples, for one n that is fixed beforehand. The label guarantee sets the best
     same-label item against each rival; as the same item is the same label, the label radius is never below
-    the item radius. Raises `ValueError` on fewer than 2 samples, or a listing that is not centred on the
+    the item radius. Raises `ValueError` on fewer than 2 samples, or rivals that are not centred on the
     selection mean.
     """
     if terms.anytime:
-        return Certifier(listings, space, terms).certificate(samples)
+        return Certifier(field, space, terms).certificate(samples)
     selected = _selected(samples)
-    fault = too_many(len(samples)) or _fault(samples, listings, space)
+    fault = too_many(len(samples)) or _fault(samples, field, space)
     if fault is not None:
         return void(terms, len(samples), fault)
     exact = samples.astype(np.float64)
-    _check_centres(exact[:selected], listings)
+    _check_centres(exact[:selected], field)
     ledger = AlphaLedger(terms.alpha)
-    radii = _in_the_ball(exact, listings, space, terms, ledger)
+    radii = _in_the_ball(exact, field, space, terms, ledger)
     return issued(terms, len(samples), radii, radii, ledger.entries)
 
 
@@ -112,29 +112,27 @@ def _selected(samples: NDArray[np.floating]) -> int:
     return selection_size(len(samples))
 
 
-def _fault(samples: NDArray[np.floating], listings: Listings, space: EmbeddingSpace) -> str | None:
-    """Why nothing can be certified with these samples and listings, if so."""
+def _fault(samples: NDArray[np.floating], field: Field, space: EmbeddingSpace) -> str | None:
+    """Why nothing can be certified with these samples and rivals, if so."""
     if not space.holds(samples):
         return "the model returned a value that is not finite or out of range"
-    if not all(listing.finite for listing in listings.values()):
+    if not all(rivals.finite for rivals in field.values()):
         return "the gallery holds a vector that is not finite"
     return None
 
 
-def _check_centres(selection: Array, listings: Listings) -> None:
+def _check_centres(selection: Array, field: Field) -> None:
     centre = selection.mean(axis=0)
-    if not all(np.array_equal(listing.centre, centre) for listing in listings.values()):
-        raise ValueError("a listing must be centred on the mean of the selection samples")
+    if not all(np.array_equal(rivals.centre, centre) for rivals in field.values()):
+        raise ValueError("rivals must be centred on the mean of the selection samples")
 
 
 def _in_the_ball(
-    samples: Array, listings: Listings, space: EmbeddingSpace, terms: Terms, ledger: AlphaLedger
+    samples: Array, field: Field, space: EmbeddingSpace, terms: Terms, ledger: AlphaLedger
 ) -> dict[Guarantee, float]:
     share = ledger.spend("ball around the mean embedding", 1)
     epsilon = mean_ball(len(samples), share, space.norm_bound) + space.slack
     slope = lipschitz(terms.sigma, space.norm_bound)
     rule = paper_radius if terms.method == "paper" else bisector_radius
     mean = samples.mean(axis=0)
-    return {
-        claim: rule(mean, listing, epsilon=epsilon, lipschitz=slope) for claim, listing in listings.items()
-    }
+    return {claim: rule(mean, rivals, epsilon=epsilon, lipschitz=slope) for claim, rivals in field.items()}

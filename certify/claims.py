@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 
-import numpy as np
-from numpy.typing import NDArray
-
 from certify.cdf import CDF
 from certify.certificate import Certificate, issued
+from certify.crowd import Crowd
 from certify.ledger import AlphaLedger
-from certify.margins import Margins
 from certify.mean import MEAN
+from certify.pairs import Pairs
+from certify.points import Points
 from certify.sequential import Reached, SequentialTest
 from certify.terms import Guarantee, Terms
 
@@ -20,12 +19,18 @@ ROUNDING_SHARE = 1e-9
 
 
 def sequential_test(
-    claim: Guarantee, margins: Margins, selection: NDArray[np.float64], terms: Terms, ledger: AlphaLedger
+    claim: Guarantee,
+    pairs: Pairs,
+    selection: Points,
+    terms: Terms,
+    ledger: AlphaLedger,
+    *,
+    crowd: Crowd | None = None,
 ) -> SequentialTest:
     """The sequential test of `claim`; what it may spend is written into `ledger`."""
     share = SHARE_ASKED if claim == terms.guarantee else 1 - SHARE_ASKED
     return SequentialTest(
-        margins,
+        pairs,
         CDF if terms.method == "cdf" else MEAN,
         selection,
         horizon=terms.horizon,
@@ -33,6 +38,8 @@ def sequential_test(
         target=None
         if terms.target is None
         else (terms.target + terms.blur) / terms.sigma * (1 + ROUNDING_SHARE),
+        crowd=crowd,
+        comparisons=terms.comparisons,
     )
 
 

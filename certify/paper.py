@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from certify.listing import Listing
+from certify.rivals import Rivals
 
 Array = NDArray[np.float64]
 
@@ -20,7 +20,7 @@ def lipschitz(sigma: float, norm_bound: float) -> float:
     return float(norm_bound * np.sqrt(2 / np.pi) / sigma)
 
 
-def paper_radius(mean: Array, listing: Listing, *, epsilon: float, lipschitz: float) -> float:
+def paper_radius(mean: Array, rivals: Rivals, *, epsilon: float, lipschitz: float) -> float:
     """Half the gap between the nearest winner and the nearest rival, seen from the Monte Carlo mean (d,).
 
     With ||mean - g(x)|| <= ε and d₁, d₂ the two distances from the mean: at x + δ the first is at most
@@ -28,7 +28,7 @@ def paper_radius(mean: Array, listing: Listing, *, epsilon: float, lipschitz: fl
 
         R = (d₂ - d₁ - 2ε) / (2L).                                                       (paper)
     """
-    first = float(np.linalg.norm(listing.winners - mean, axis=1).min())
-    second = float(np.linalg.norm(listing.rivals - mean, axis=1).min(initial=np.inf))
-    gap = min(second, listing.outside_distance(mean)) - first - 2 * epsilon - SLACK
+    first = float(np.linalg.norm(rivals.winners - mean, axis=1).min())
+    _, distances = rivals.distances(mean)
+    gap = float(distances.min(initial=np.inf)) - first - 2 * epsilon - SLACK
     return max(gap / (2 * lipschitz), 0.0)

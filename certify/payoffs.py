@@ -13,6 +13,7 @@ so that what is won falls when ρ grows, and the radii that pass a test form an 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Self, TypeVar
 
 import numpy as np
@@ -56,7 +57,7 @@ class Payoffs(ABC):
         """
         return self.level(rho) - self.rounding
 
-    @property
+    @cached_property
     def rounding(self) -> Array:
         """What is taken off (K,)."""
         width = self.upper - self.lower
@@ -68,13 +69,13 @@ class Payoffs(ABC):
         """The payoffs of some of the margins."""
         return replace(self, **{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
-    @staticmethod
-    def joined(several: Sequence[P]) -> P:
-        """Payoffs of one kind, one after another."""
-        names = [field.name for field in fields(several[0])]
-        return replace(
-            several[0], **{name: np.concatenate([getattr(p, name) for p in several]) for name in names}
-        )
+
+def joined(several: Sequence[P]) -> P:
+    """Payoffs of one kind, one after another."""
+    names = [field.name for field in fields(several[0])]
+    return replace(
+        several[0], **{name: np.concatenate([getattr(p, name) for p in several]) for name in names}
+    )
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,11 @@ class Bound:
                                                   0 if the shares `unseen` (K,) of the margins lay at `lower`;
                                                   a guess that claims nothing
     choose(masses, lower, upper, unseen, rho)     payoffs that win most near `rho` (K,) on such margins
+    cap(reached)                                  up to where margins should be counted if the most dangerous,
+                                                  in their order, mostly reach `reached` (K,), in units of
+                                                  their lower ends
     """
 
     estimate: Callable[[Array, Array, Array, Array, float], Array]
     choose: Callable[[Array, Array, Array, Array, Array], Payoffs]
+    cap: Callable[[Array], float]

@@ -5,12 +5,12 @@ Whatever is chosen here is a fixed number to the certification samples, which ar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
-from certify.listing import Listing
-from certify.margins import Margins, pair_margins
-from certify.space import EmbeddingSpace
+from certify.kernels import best_candidates
 
 Array = NDArray[np.float64]
+Rows = NDArray[np.int64]
 
 # Samples that choose what to certify; the others certify it. Few are enough to see which items are near.
 SELECTION = 128
@@ -25,39 +25,40 @@ def selection_size(samples: int) -> int:
     return min(SELECTION, samples)
 
 
-def chosen_margins(selection: Array, listing: Listing, space: EmbeddingSpace) -> Margins:
-    """The margins that have to stay positive; the samples `selection` (n, d) choose the pairs."""
-    winners, rivals = listing.winners, listing.rivals
-    best = best_winners(selection, winners, rivals)
-    if listing.complete:
-        return pair_margins(winners[best], rivals, space)
-    winner = winners[best_outside_winner(selection, winners, listing.centre, listing.outside)]
-    return pair_margins(winners[best], rivals, space, (winner, listing.centre, listing.outside))
+def best_winners(
+    samples: NDArray[np.floating], winners: NDArray[np.floating], rivals: NDArray[np.floating]
+) -> Rows:
+    """For each rival (K, d) the winner (A, d) that should stay ahead of it longest: row numbers (K,).
 
-
-def best_winners(samples: Array, candidates: Array, rivals: Array) -> NDArray[np.int64]:
-    """For each rival (K, d) the candidate (A, d) that should stay ahead of it longest: row numbers (K,).
-
-    The score is mean over standard deviation of the margin at `samples` (n, d). For a Gaussian margin the
-    cdf bound moves every quantile by (R/σ) standard deviations, so that the radius is σ times this score.
-    It needs no proof: any choice gives a valid certificate.
+    The score is mean over standard deviation of the margin at `samples` (n, d). For a
+    Gaussian margin the cdf bound moves every quantile by (R/σ) standard deviations, so that the radius is σ
+    times this score. It needs no proof: any choice gives a valid certificate, that knows nothing of others.
     """
-    ahead = samples @ candidates.T - np.einsum("ad,ad->a", candidates, candidates) / 2
-    behind = samples @ rivals.T - np.einsum("kd,kd->k", rivals, rivals) / 2
-    means = ahead.mean(axis=0)[:, None] - behind.mean(axis=0)
-    ahead -= ahead.mean(axis=0)
-    behind -= behind.mean(axis=0)
-    variances = (
-        (ahead**2).mean(axis=0)[:, None] + (behind**2).mean(axis=0) - 2 * ahead.T @ behind / len(samples)
-    )
-    scores: Array = means / np.sqrt(np.maximum(variances, 0.0) + 1e-12)
-    best: NDArray[np.int64] = scores.argmax(axis=0)
-    return best
+    some, candidates = samples.astype(np.float64), winners.astype(np.float64)
+    ahead = some @ candidates.T
+    means = ahead.mean(axis=0)
+    ahead -= means
+    found = np.zeros(len(rivals), np.int64)
+    if len(winners) > 1:
+        best_candidates(
+            np.ascontiguousarray(rivals, np.float64), np.ascontiguousarray(some.T), ahead,
+            means - np.einsum("ad,ad->a", candidates, candidates) / 2, (ahead**2).mean(axis=0), found,
+        )  # fmt: skip
+    return found
 
 
-def best_outside_winner(samples: Array, candidates: Array, centre: Array, outside: float) -> int:
-    """The candidate (A, d) with the best mean over standard deviation of `margins.Unlisted`."""
-    spread = np.linalg.norm(samples - centre, axis=1)
-    gaps = ((samples[None, :, :] - candidates[:, None, :]) ** 2).sum(axis=2)
-    margins = np.maximum(outside - spread, 0.0)[None, :] ** 2 - gaps
-    return int(np.argmax(margins.mean(axis=1) / (margins.std(axis=1) + 1e-6)))
+def danger(seen: Array, cap: float, unseen: float) -> Array:
+    """About the ρ (K,) that margins with masses `seen` (K, BINS + 1) over [-1, cap] allow.
+
+    Mean over standard deviation m/s is the ρ of a Gaussian margin. One that is as good as constant allows no
+    more than what the share `unseen` of samples that may be at the lower end leaves: that at which
+    (1 + m) T_ρ(1 - unseen) = 1.
+    """
+    knots = np.linspace(-1.0, cap, seen.shape[1])
+    total = seen.sum(axis=1)
+    mean = seen @ knots / total
+    spread = np.sqrt(np.maximum(seen @ knots**2 / total - mean**2, 1e-12))
+    positive = np.maximum(mean, 1e-6)
+    constant = np.maximum(ndtri(1 - unseen) - ndtri(1 / (1 + positive)), 1e-6)
+    found: Array = np.where(mean <= 0, mean / spread, 1 / np.hypot(spread / positive, 1 / constant))
+    return found

@@ -5,42 +5,56 @@ drawn. `SequentialTest.reached` is wrong, at some look, only if it exceeds R_k*,
 has to have reached 1/α at some ρ > R_k*: as wealth falls with ρ, at all ρ between, and its limit at R_k* is a
 supermartingale that does so with probability at most α. So neither the number of rivals nor that of looks
 costs anything (an intersection-union test; Ville's inequality), and each margin may be bet on in its own way,
-as long as every bet is chosen from earlier samples. Which rivals a look has to look at depends on what the
-nearest ones reached by then; how each of them is bet on does not.
+as long as every bet is chosen from earlier samples. Which margins are looked at, how closely and at which ρ,
+may depend on anything: it decides how much is known of wealth that the samples have fixed.
 
-Most rivals are far from binding. They are bet on in groups: the smallest margin of a group is below that of
-each member, and so is what a bet on it wins, as payoffs rise with the margin.
+Those that look most dangerous, the leaders, have plans of their own. Everybody else picks one of these, but
+for the share OWN of its wealth, which it stakes by plans of its own: these are looked at if the picks do not
+pass. A mixture of supermartingales is one, and has reached 1/α once a part has reached 1/α over its share.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
+from scipy.spatial.distance import cdist
+from scipy.special import ndtr
 
-from certify.betting import SMALLEST, Bets
+from certify.betting import SMALLEST, Plan, plan
 from certify.blocks import blocks, planned_for
-from certify.book import Book, Units
-from certify.margins import Margins
+from certify.crowd import TOGETHER, Crowd
+from certify.histogram import BINS
+from certify.pairs import Pairs
 from certify.payoffs import LARGEST, Bound
+from certify.playbook import Playbook
+from certify.points import Points
+from certify.positions import Positions
+from certify.selection import danger
+from certify.wealth import Bets, won
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
-# Rivals that look most dangerous on the selection samples: they set the radius, the others confirm it.
+# Margins that have plans of their own, and others whose samples look least like those of any of these.
+LEADERS, ODD = 24, 16
+# Margins among which the odd are sought; two are alike if their tails differ by less than this, in knots.
+SOUGHT, ALIKE = 1024, 0.02
+# The leaders whose guesses say what everybody aims at.
 NEAREST = 8
-# Rivals bet on together.
-GROUP = 16
-# A margin above this needs no bound, one that is never above twice this has radius 0.
-TINY = 1e-8
+# Margins are counted up to a few times what the leaders reach with MOST of the selection, in units of their
+# lower end, but at least up to NARROWEST and at most up to WIDEST: a narrower range has finer knots.
+MOST, NARROWEST, WIDEST = 0.9, 0.25, 1.5
+# Margins that a plan is made for in any case: means as shares of what is counted, and standard deviations as
+# shares of the range.
+SHAPES = ((2.0, 0.1), (1.0, 0.02), (1.0, 0.2), (0.7, 0.02), (0.7, 0.1), (0.7, 0.25), (0.4, 0.05), (0.4, 0.15))
+# The share of its wealth that a margin stakes by plans of its own, and for how many margins these are made.
+OWN, OWNED = 0.1, 256
+# Where it is compared whose bets come nearer, over the ρ at which neither passes.
+NEARBY = 0.8
+# Rivals of the crowd that are looked at one by one at a time.
+BATCH = 8192
 # After so many samples a rival that leaves nothing to expect ends the test.
 HOPELESS_AFTER = 1024
-# Bets aim no further than this above the radius that the most dangerous rivals seem to allow.
-AIM = 1.2
-# A group whose own guess falls below this share of the aim is split up.
-SAFE = 0.85
-# How finely ρ is searched for.
-PRECISION = 1e-6
 
 
 @dataclass(frozen=True)
@@ -51,135 +65,253 @@ class Reached:
     expected: float
 
 
+@dataclass(frozen=True)
+class Race:
+    """The samples of one look, the blocks (first, last) that are bet on, and a playbook for each."""
+
+    points: Points
+    spans: list[tuple[int, int]]
+    books: list[Playbook]
+
+
 class SequentialTest:
     """The margins of one guarantee, and all bets on them: asked again, with more samples, it goes on.
 
-    `selection` holds the samples that chose the margins, which are the first of all. `horizon`: the number of
-    samples at which the radius should be best, or None. `target`: the only ρ that matters, if there is one.
+    pairs      margins that are bet on one by one
+    selection  the samples that chose the margins, which are the first of all
+    horizon    the number of samples at which the radius should be best, or None
+    target     the only ρ that matters, if there is one
+    crowd      all other margins, in clusters, or None; about `comparisons` of a rival of it with a sample may
+               be made, one by one
+    lost       how many rivals need not stay behind
     """
 
     def __init__(
         self,
-        margins: Margins,
+        pairs: Pairs,
         bound: Bound,
-        selection: Array,
+        selection: Points,
         *,
         horizon: int | None,
         alpha: float,
         target: float | None = None,
+        crowd: Crowd | None = None,
+        comparisons: int = 0,
+        lost: int = 0,
     ) -> None:
-        self.lost = bool(np.any(margins.upper <= 2 * TINY))
-        self.target = target
+        self.bound, self.horizon, self.target, self.crowd, self.lost = bound, horizon, target, crowd, lost
+        self.comparisons = comparisons
         self.threshold = float(np.log(1 / alpha))
-        self.book = Book(margins, bound, len(selection), horizon, self.threshold)
-        doubtful = np.flatnonzero(margins.lower <= TINY)
-        # Mean over standard deviation: about the radius of each over σ, if it were Gaussian.
-        values = margins.at(doubtful, selection)
-        clarity = values.mean(axis=1) / (values.std(axis=1) + 1e-6)
-        order = doubtful[np.argsort(clarity, kind="stable")]
-        others = order[NEAREST:]
-        # The last group is filled up with its own last member.
-        groups = np.append(others, np.repeat(others[-1:], -len(others) % GROUP)).reshape(-1, GROUP)
-        unseen = self.threshold / planned_for(len(selection), len(selection), horizon)
-        self.nearest, self.groups, self.members = (
-            Units(rows, margins, unseen) for rows in (order[:NEAREST, None], groups, groups.reshape(-1, 1))
-        )
-        if len(doubtful) and not self.lost:
-            self.book.rehearse(self.nearest, selection, target or LARGEST)
+        self.selected = len(selection)
+        pairs = pairs.of(pairs.doubtful)
+        if crowd is not None and len(pairs) <= lost:
+            # Nobody would set ρ: then all of the crowd is bet on one by one.
+            opened = crowd.opened(crowd.members(np.arange(len(crowd.clusters))))
+            pairs, self.crowd = pairs.beside(opened.of(opened.doubtful)), None
+        self.doubtful = len(pairs) > lost
+        if not self.doubtful:
+            return
+        everyone = np.arange(len(pairs))
+        unseen = self.threshold / planned_for(self.selected, self.selected, horizon)
+        wide = Positions(pairs, WIDEST).masses(everyone, selection, 0, self.selected)
+        order = np.argsort(danger(wide, WIDEST, unseen), kind="stable")
+        leading = LEADERS + lost
+        most = order[:leading]
+        self.positions = Positions(pairs, _cap(pairs.of(most), wide[most], bound))
+        self.seen = self.positions.masses(everyone, selection, 0, self.selected)
+        self.leaders = order[:leading]
+        self.others = np.sort(order[leading:])
+        self.nearest = min(NEAREST + lost, len(self.leaders))
+        self.planned = np.concatenate([self.leaders, self._odd(order)])
+        self.shapes = _shapes(self.positions.cap)
+        # Playbooks of blocks that an earlier look saw to their end, and what was met on them.
+        self._known: list[tuple[Playbook, Array]] = []
 
-    def reached(self, samples: Array) -> Reached:
+    def reached(self, points: Points) -> Reached:
         """The largest ρ = ||δ||/σ within which every margin stays positive, with probability >= 1 - `alpha`.
 
-        `samples` (n, d) begin with the selection, and with those of all earlier calls; bets are made on those
-        after the selection. 0 when nothing is certified, infinity when no margin is in doubt. All calls
-        together are wrong with probability at most `alpha`, and each gives what it would give alone.
+        `points` begin with the selection, and with those of all earlier calls; bets are made on those after
+        the selection. 0 when nothing is certified, infinity when no margin is in doubt. All calls together
+        are wrong with probability at most `alpha`, and each gives what it would give alone.
         """
-        if self.lost:
-            return Reached(0.0, 0.0)
-        if not len(self.nearest.rows):
+        if not self.doubtful:
             return Reached(np.inf, np.inf)
-        history, aims, expected = self._nearest(samples)
-        reached = self._largest(history, LARGEST)
-        if reached == 0:
+        race, met, expected = self._lead(points)
+        if not race.books:
             return Reached(0.0, expected)
-        return Reached(self._others(samples, aims, reached), expected)
+        every = [book.plan for book in race.books]
+        mine = np.arange(len(self.leaders))
+        led = Bets(every, [mine] * len(every), met, np.full(len(mine), self.threshold), np.ones_like(mine))
+        rho = led.largest(LARGEST, self.lost)
+        if rho == 0:
+            return Reached(0.0, expected)
+        needed = self.threshold - np.log(1 - OWN)
+        others = self._mended(
+            self.positions, race, rho, *self._slow(self.positions, self.others, race, rho, needed)
+        )
+        slow = led.failing(rho).beside(others)
+        rho = slow.largest(rho, self.lost)
+        if self.crowd is not None and rho > 0:
+            slow = self._crowded(self.crowd, race, slow.failing(rho), rho)
+            rho = slow.largest(rho, self.lost)
+        return Reached(rho, expected)
 
-    def _nearest(self, samples: Array) -> tuple[list[Bets], list[float], float]:
-        """The bets on the most dangerous rivals, what all others aim at, and the ρ that is to be expected."""
-        everyone = np.arange(len(self.nearest.rows))
-        most = self.target or LARGEST
-        spans = blocks(self.book.selected, len(samples))
-        history: list[Bets] = []
-        aims: list[float] = []
-        for block, (first, _) in enumerate(spans):
-            rho = float(self.book.choose(self.nearest, everyone, block, most, samples).min())
-            if first >= HOPELESS_AFTER and rho <= SMALLEST:
+    def _lead(self, points: Points) -> tuple[Race, list[Array], float]:
+        """How everybody bets, what the leaders met, and the ρ that is to be expected."""
+        seen = np.concatenate([self.seen[self.planned], self.selected * self.shapes])
+        unseen = self._rehearsed(seen)
+        spans: list[tuple[int, int]] = []
+        books: list[Playbook] = []
+        met: list[Array] = []
+        for block, (first, last) in enumerate(blocks(self.selected, len(points))):
+            if block < len(self._known):
+                book, masses = self._known[block]
+            else:
+                book = self._playbook(seen, unseen, first)
+                met_here = self.positions.masses(self.planned, points, first, last)
+                masses = np.concatenate([met_here, (last - first) * self.shapes])
+                if last == 2 * first:
+                    self._known.append((book, masses))
+            if first >= HOPELESS_AFTER and book.aim <= SMALLEST:
                 # Nothing is expected of the samples that are left: saves the time.
-                return history, aims + aims[-1:] * (len(spans) - block), rho
-            aims.append(self.target or AIM * rho)
-            history.append(self.book.bets(self.nearest, everyone, block, samples))
-        if not history:
-            return history, aims, float(self.book.choose(self.nearest, everyone, 0, most, samples).min())
-        expected = self.book.outlook(self.nearest, len(spans) - 1, history[-1].masses, len(samples), most)
-        return history, aims, float(expected.min())
+                return Race(points, spans, books), met, book.aim
+            spans.append((first, last))
+            books.append(book)
+            met.append(masses[: len(self.leaders)])
+            seen, unseen = seen + masses, book.plan.unseen
+        nearest = seen[: self.nearest]
+        expected = self._playbook(nearest, unseen[: len(nearest)], len(points)).aim
+        return Race(points, spans, books), met, expected
 
-    def _others(self, samples: Array, aims: list[float], reached: float) -> float:
-        """`reached`, or less if one of the other rivals does not get there.
+    def _playbook(self, seen: Array, unseen: Array, first: int) -> Playbook:
+        """The plans for the block that starts at sample `first`, after masses `seen` (Q, BINS + 1)."""
+        plans = self._plan(seen, unseen, first)
+        aim = float(np.sort(plans.rho[: self.nearest])[self.lost])
+        return Playbook(plans, aim, planned_for(first, self.selected, self.horizon), self.threshold)
 
-        A unit that gets there is not looked at any further. A slow group is split: its members go on with
-        what it has won.
+    def _rehearsed(self, seen: Array) -> Array:
+        """How much the first plans after `seen` should set aside, as a plan says that nobody bets by."""
+        return self._plan(seen, None, self.selected).unseen
+
+    def _plan(self, seen: Array, unseen: Array | None, first: int) -> Plan:
+        ones = np.ones(len(seen))
+        return plan(
+            self.bound, seen, -ones, self.positions.cap * ones, unseen=unseen, most=self.target or LARGEST,
+            horizon=planned_for(first, self.selected, self.horizon), threshold=self.threshold,
+        )  # fmt: skip
+
+    def _crowded(self, crowd: Crowd, race: Race, slow: Bets, rho: float) -> Bets:
+        """The bets `slow` at `rho`, and of the crowd those that have not passed there.
+
+        Clusters that have not are opened, those first that have least, while `comparisons` last. A cluster
+        that stays closed stands for all its rivals.
         """
-        grouped, alone = np.arange(len(self.groups.rows)), np.arange(0)
-        won, won_alone = np.zeros(len(self.groups.rows)), np.zeros(len(self.members.rows))
-        for block, aim in enumerate(aims):
-            if len(grouped):
-                slow = self.book.choose(self.groups, grouped, block, aim, samples) < SAFE * aim
-                parents = np.repeat(grouped[slow], GROUP)
-                split = (grouped[slow][:, None] * GROUP + np.arange(GROUP)).ravel()
-                self._split(split, parents, block)
-                won_alone[split] = won[parents]
-                grouped, alone = grouped[~slow], np.append(alone, split)
-            self.book.choose(self.members, alone, block, aim, samples)
-            won[grouped] += self.book.bets(self.groups, grouped, block, samples).log_growth(reached)
-            won_alone[alone] += self.book.bets(self.members, alone, block, samples).log_growth(reached)
-            grouped = grouped[won[grouped] < self.threshold]
-            alone = alone[won_alone[alone] < self.threshold]
-            if not len(grouped) + len(alone):
-                return reached
-        slowest = [
-            Bets.all(
-                [
-                    self.book.bets(self.groups, grouped, block, samples),
-                    self.book.bets(self.members, alone, block, samples),
-                ]
-            )
-            for block in range(len(aims))
-        ]
-        return self._largest(slowest, reached)
+        positions = Positions(crowd.pairs, self.positions.cap)
+        everyone = np.flatnonzero(crowd.pairs.doubtful)
+        together, alone = self.threshold - np.log(TOGETHER), self.threshold - np.log(1 - OWN - TOGETHER)
+        places, closed = self._slow(positions, everyone, race, rho, together)
+        closed = replace(closed, counts=crowd.counts[places])
+        spent = 0
+        while len(places) and spent < self.comparisons:
+            order = np.argsort(closed.surplus(rho), kind="stable")
+            batch = order[: 1 + int(np.searchsorted(np.cumsum(closed.counts[order]), BATCH))]
+            members = crowd.opened(crowd.members(places[batch]))
+            spent += len(members) * len(race.points)
+            members = members.of(members.doubtful)
+            opened = Positions(members, self.positions.cap)
+            slow_ones = self._slow(opened, np.arange(len(members)), race, rho, alone)
+            found = self._mended(opened, race, rho, *slow_ones)
+            if len(found):
+                slow = slow.beside(found)
+                rho = slow.largest(rho, self.lost)
+                if rho == 0:
+                    break
+            rest = np.ones(len(places), np.bool_)
+            rest[batch] = False
+            rest &= closed.surplus(rho) < 0
+            places, closed = places[rest], closed.of(rest)
+        return slow.beside(closed)
 
-    def _split(self, members: Rows, parents: Rows, block: int) -> None:
-        """Let `members` go on by themselves from `block` on, with the earlier bets of their `parents`."""
-        page = self.book.pages[block]
-        self.members.start[members] = block
-        self.members.unseen[members] = page.plan.unseen[self.groups.at(block)[parents]]
-        for earlier in range(block):
-            self.members.at(earlier)[members] = self.groups.at(earlier)[parents]
+    def _slow(
+        self, positions: Positions, rows: Rows, race: Race, rho: float, needed: float
+    ) -> tuple[Rows, Bets]:
+        """Those margins among `rows` of `positions` that have not reached `needed` at `rho`, and their bets.
 
-    def _largest(self, history: list[Bets], high: float) -> float:
-        """The largest ρ <= `high` at which every margin has reached the threshold after some block."""
-        if not history:
-            return 0.0
-        bets = Bets.all(history)
+        One that has passed is not looked at any further.
+        """
+        seen = positions.masses(rows, race.points, 0, self.selected)
+        wealth = np.zeros(len(rows))
+        picks: list[Rows] = []
+        masses: list[Array] = []
+        for span, book in zip(race.spans, race.books, strict=True):
+            picks.append(book.picks(seen))
+            masses.append(positions.masses(rows, race.points, *span))
+            wealth += won(book.plan, picks[-1], masses[-1], rho)
+            slow = wealth < needed
+            rows, wealth, seen = rows[slow], wealth[slow], seen[slow] + masses[-1][slow]
+            picks, masses = [each[slow] for each in picks], [each[slow] for each in masses]
+        return rows, Bets(
+            [book.plan for book in race.books], picks, masses,
+            np.full(len(rows), needed), np.ones(len(rows), np.int64),
+        )  # fmt: skip
 
-        def surplus(rho: float) -> float:
-            wealth = np.cumsum(bets.log_growth(rho).reshape(len(history), -1), axis=0)
-            return max(float((wealth.max(axis=0) - self.threshold).min()), -1e3)
+    def _mended(self, positions: Positions, race: Race, rho: float, rows: Rows, picked: Bets) -> Bets:
+        """The bets of those of `rows` that have not passed at `rho` by plans of their own either.
 
-        if surplus(high) >= 0:
-            return high
-        if surplus(SMALLEST) < 0:
-            return 0.0
-        rho = brentq(surplus, SMALLEST, high, xtol=PRECISION)
-        while surplus(rho) < 0:  # the root from below: what is returned has passed
-            rho -= PRECISION
-        return float(rho)
+        By these plans or by what they `picked`, whichever comes nearer.
+        """
+        if not len(rows):
+            return picked
+        few = np.argsort(picked.surplus(rho), kind="stable")[:OWNED]
+        own = self._own(positions, rows[few], race)
+        failed = own.surplus(rho) < 0
+        better = own.surplus(NEARBY * rho) > picked.of(few).surplus(NEARBY * rho)
+        kept = np.ones(len(rows), np.bool_)
+        kept[few] = failed & ~better
+        return picked.of(kept).beside(own.of(failed & better))
+
+    def _own(self, positions: Positions, rows: Rows, race: Race) -> Bets:
+        """The bets of `rows` by plans of their own."""
+        seen = positions.masses(rows, race.points, 0, self.selected)
+        unseen = self._rehearsed(seen)
+        plans: list[Plan] = []
+        masses: list[Array] = []
+        for first, last in race.spans:
+            plans.append(self._plan(seen, unseen, first))
+            masses.append(positions.masses(rows, race.points, first, last))
+            seen, unseen = seen + masses[-1], plans[-1].unseen
+        everyone = np.arange(len(rows))
+        return Bets(
+            plans, [everyone] * len(plans), masses,
+            np.full(len(rows), self.threshold - np.log(OWN)), np.ones_like(everyone),
+        )  # fmt: skip
+
+    def _odd(self, order: Rows) -> Rows:
+        """Margins unlike the leaders, and unlike each other: somebody may find a plan there."""
+        above = np.cumsum(self.seen[:, :0:-1], axis=1) / self.selected
+        sought = order[len(self.leaders) :: max(1, len(order) // SOUGHT)]
+        gaps = cdist(above[sought], above[self.leaders], "cityblock").min(axis=1, initial=np.inf)
+        odd: list[int] = []
+        while len(odd) < ODD and gaps.max(initial=0.0) >= ALIKE:
+            odd.append(int(sought[gaps.argmax()]))
+            np.minimum(gaps, cdist(above[sought], above[odd[-1:]], "cityblock")[:, 0], out=gaps)
+        return np.array(odd, np.int64)
+
+
+def _cap(leaders: Pairs, masses: Array, bound: Bound) -> float:
+    """Up to where margins should be counted; `masses` (K, BINS + 1) of leaders are over [-1, WIDEST]."""
+    below = np.cumsum(masses, axis=1) < MOST * masses.sum(axis=1, keepdims=True)
+    reached = np.linspace(-1.0, WIDEST, BINS + 1)[below.sum(axis=1)]
+    highest = float((leaders.upper / leaders.scale).max())
+    return float(np.clip(min(bound.cap(reached), highest), NARROWEST, WIDEST))
+
+
+def _shapes(cap: float) -> Array:
+    """Masses (S, BINS + 1) of margins that nobody need have: normal ones, counted up to `cap`."""
+    knots = np.linspace(-1.0, cap, BINS + 1)
+    between = (knots[1:] + knots[:-1]) / 2
+    found = []
+    for share, spread in SHAPES:
+        below = ndtr((between - share * cap) / (spread * (1 + cap)))
+        found.append(np.diff(below, prepend=0.0, append=1.0))
+    return np.array(found)

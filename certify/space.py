@@ -55,26 +55,18 @@ class EmbeddingSpace:
         """Where vectors of `dimension` numbers lie that were normalised in float32; padding not counted."""
         return cls(nonnegative, normalized_bound(dimension), slack, padded)
 
-    def linear_range(self, weights: Array, offsets: Array) -> tuple[Array, Array]:
-        """Minimum and maximum (K,) of <v, w_k> - c_k over the set; `weights` (K, d), `offsets` (K,).
+    def lower_end(self, weights: Array, offsets: Array) -> Array:
+        """A number (K,) that <v, w_k> - c_k is not below in the set; `weights` (K, d), `offsets` (K,).
 
-        Over the ball: -+F||w||. Over ball and orthant, the minimum drops the positive part of w
-        (<v, w> >= -<v, w_-> >= -F||w_-||, attained at v = F w_-/||w_-||, or 0 at v = 0), the maximum the
-        negative part.
+        Over the ball: -F||w||. Over ball and orthant the positive part of w drops out: <v, w> >= -<v, w_-> >=
+        -F||w_-||, attained at v = F w_-/||w_-||, or 0 at v = 0.
         """
         if self.padded:
             weights = weights[:, :-1]
-        if not self.nonnegative:
-            norms = np.linalg.norm(weights, axis=1)
-            return -self.norm_bound * norms - offsets, self.norm_bound * norms - offsets
-        below = np.linalg.norm(np.minimum(weights, 0.0), axis=1)
-        above = np.linalg.norm(np.maximum(weights, 0.0), axis=1)
-        return -self.norm_bound * below - offsets, self.norm_bound * above - offsets
-
-    def farthest_squared(self, point: Array) -> float:
-        """An upper bound of ||v - point||² over the set: F² + ||point||² - 2 min <v, point>."""
-        low, _ = self.linear_range(point[None, :], np.zeros(1))
-        return float(self.norm_bound**2 + point @ point - 2 * low[0])
+        if self.nonnegative:
+            weights = np.minimum(weights, 0.0)
+        found: Array = -self.norm_bound * np.sqrt(np.einsum("kd,kd->k", weights, weights)) - offsets
+        return found
 
     def holds(self, samples: NDArray[np.floating]) -> bool:
         """Whether every row of `samples` (n, d) is finite and lies in the set. NaN does not."""

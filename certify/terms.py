@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+# About half a second of one core.
+COMPARISONS = 100_000_000
+
 Guarantee = Literal["label", "item"]
 Method = Literal["cdf", "mean", "bisector", "paper"]
 Rule = Literal["embedding", "vote"]
@@ -28,6 +31,8 @@ class Terms:
     target     the only radius that matters, in pixels; None: the largest possible
     blur       what the query may differ in l2 norm from the one that was posted, which all radii are
                reduced by
+    comparisons  how many times a rival may be compared with a sample, beyond the nearest rivals and the
+               clusters of all others; with more the radius may be larger
     """
 
     sigma: float
@@ -37,6 +42,7 @@ class Terms:
     horizon: int | None = None
     target: float | None = None
     blur: float = 0.0
+    comparisons: int = COMPARISONS
 
     def __post_init__(self) -> None:
         if not 0 < self.sigma < float("inf"):

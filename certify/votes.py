@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from certify.certificate import Certificate, too_many, void
 from certify.claims import claimed, sequential_test
 from certify.ledger import AlphaLedger
-from certify.margins import Margins
+from certify.pairs import Pairs
+from certify.points import Points
 from certify.selection import selection_size
 from certify.sequential import Reached
 from certify.terms import Guarantee, Terms
-
-Array = NDArray[np.float64]
 
 
 def certify_votes(
@@ -51,19 +50,22 @@ def certify_votes(
     for claim, cast in votes.items():
         if terms.guarantee == "item" and claim == "label":
             continue  # the item with most votes need not be of this label
-        chosen = vote_margins(cast, selected, answers[claim])
+        chosen = vote_pairs(cast, selected, answers[claim])
         if chosen is not None:
-            margins, indicators = chosen
-            reached[claim] = sequential_test(claim, margins, indicators[:selected], terms, ledger).reached(
-                indicators
-            )
+            pairs, indicators = chosen
+            nowhere = np.zeros(indicators.shape[1])
+            selection = Points.of(indicators[:selected], nowhere)
+            test = sequential_test(claim, pairs, selection, terms, ledger)
+            reached[claim] = test.reached(Points.of(indicators, nowhere))
     if terms.guarantee == "label" and "item" in reached:
         # The item is that with most votes in the label with most votes.
         reached["item"] = min(reached["item"], reached.get("label", Reached(0.0, 0.0)), key=lambda r: r.rho)
     return claimed(terms, n, reached, ledger)
 
 
-def vote_margins(votes: NDArray[np.int64], selected: int, answer: int) -> tuple[Margins, Array] | None:
+def vote_pairs(
+    votes: NDArray[np.int64], selected: int, answer: int
+) -> tuple[Pairs, NDArray[np.float32]] | None:
     """Margins of `answer` over everything else that copies vote for, or None if it was not chosen.
 
     With them the indicators (n, d) at which they are taken.
@@ -77,15 +79,15 @@ def vote_margins(votes: NDArray[np.int64], selected: int, answer: int) -> tuple[
     named, counts = named[named >= 0], counts[named >= 0]
     if not len(named) or named[counts.argmax()] != answer:
         return None
-    rivals = named[named != answer]
+    others = named[named != answer]
     # Columns: the answer, each rival, all that was not named, doubt.
-    indicators = np.zeros((len(votes), len(rivals) + 3))
+    indicators = np.zeros((len(votes), len(others) + 3), np.float32)
     indicators[:, 0] = votes == answer
-    indicators[:, 1:-2] = votes[:, None] == rivals
+    indicators[:, 1:-2] = votes[:, None] == others
     indicators[:, -2] = ~np.isin(votes, named) & (votes >= 0)
     indicators[:, -1] = votes < 0
-    weights = np.zeros((len(rivals) + 1, len(rivals) + 3))
+    weights = np.zeros((len(others) + 1, indicators.shape[1]), np.float32)
     weights[:, 1:-1] = -np.eye(len(weights))
     weights[:, 0], weights[:, -1] = 1, -1
-    ends = np.ones(len(weights))
-    return Margins(weights, np.zeros(len(weights)), None, -ends, ends), indicators
+    nothing, ones = np.zeros(len(weights)), np.ones(len(weights))
+    return Pairs(weights, nothing, -ones, ones, nothing, ones, nothing), indicators

@@ -13,9 +13,9 @@ from rich.progress import track
 
 from certify import Rule, selection_size
 from certify.cdf import CDF
-from certify.histogram import linear_binning
 from certify.payoffs import LARGEST
-from certify.selection import chosen_margins
+from certify.points import Points
+from certify.positions import Positions
 from evaluation.workbench import held_out, workbench
 from service.process import own_process
 from service.settings import Settings
@@ -23,8 +23,8 @@ from service.settings import Settings
 QUERIES, SAMPLES = 20, 200_000
 RULES: tuple[Rule, ...] = ("embedding", "vote")
 SIZES = (1_000, 10_000, 100_000, 200_000)
-# Margins computed at a time, in samples: what fits the memory.
-BATCH = 10_000
+# Margins are counted up to this many times their lower end.
+CAP = 1.5
 
 
 def main(output: Path) -> None:
@@ -44,15 +44,12 @@ def main(output: Path) -> None:
                     radii[f"{rule} {n}"].append(found.certificate.label_radius)
             points = snapshot.lift(drawn)
             selection = points[: selection_size(SAMPLES)]
-            listing = contest.choose(selection)[1]["label"]
-            margins = chosen_margins(selection, listing, retriever.space)
-            rows = np.arange(len(margins))
-            masses = sum(
-                linear_binning(margins.at(rows, points[first : first + BATCH]), margins.lower, margins.upper)
-                for first in range(0, SAMPLES, BATCH)
-            )
-            nothing = np.zeros(len(margins))
-            rho = CDF.estimate(np.asarray(masses), margins.lower, margins.upper, nothing, LARGEST)
+            rivals = contest.choose(selection)[1]["label"]
+            pairs, _, _ = rivals.divided(selection, retriever.space)
+            everyone = np.arange(len(pairs))
+            masses = Positions(pairs, CAP).masses(everyone, Points.of(points, rivals.centre), 0, SAMPLES)
+            ones = np.ones(len(pairs))
+            rho = CDF.estimate(masses, -ones, CAP * ones, 0 * ones, LARGEST)
             limits.append(retriever.sigma * float(rho.min()))
         report = {
             "queries": len(images),

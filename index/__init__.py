@@ -7,6 +7,7 @@ import faiss
 
 from index.archive import ArchiveDamaged, Exported, export_gallery, import_gallery
 from index.checksums import image_checksum
+from index.clusters import Clusters
 from index.failures import GalleryError, ItemDamaged, ItemMissing, StoreFailure
 from index.files import private_database
 from index.gallery import Gallery
@@ -19,6 +20,7 @@ FAISS_VERSION: str = faiss.__version__
 __all__ = [
     "FAISS_VERSION",
     "ArchiveDamaged",
+    "Clusters",
     "Exported",
     "Gallery",
     "GalleryError",

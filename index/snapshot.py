@@ -7,8 +7,7 @@ rounding taken into account: a missed rival would void a certificate.
 import hashlib
 import json
 import struct
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.blending import blend, lift
+from index.clusters import clustered
+from index.flat import one_thread
 from index.items import Item
 
 Array = NDArray[np.float64]
@@ -57,6 +58,8 @@ class Votes:
 class Snapshot:
     """Items and vectors (N, d) of one gallery version. Reads only, so threads may share it.
 
+    `clusters` hold the vectors once more, those that are near each other together.
+
     With a `label_weight` above 0 the `vectors` are blended (`index.blending`), one number longer than
     embeddings; points to search for, and samples, are embeddings that went through `lift`.
     """
@@ -82,7 +85,7 @@ class Snapshot:
         )
         self._index = faiss.IndexFlatL2(self.vectors.shape[1])
         self._index.add(self.vectors)
-        self._selectors: dict[int, tuple[faiss.IDSelectorBitmap, NDArray[np.uint8]]] = {}
+        self.clusters = clustered(self.vectors)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -116,11 +119,18 @@ class Snapshot:
 
     def nearest(self, point: Array, count: int) -> Neighbors:
         """The `count` items nearest to `point` (d,), or all if there are fewer."""
-        return self._search(point, count, None)
-
-    def nearest_rivals(self, point: Array, count: int, label: int) -> Neighbors:
-        """The `count` items nearest to `point` (d,) whose label is not `label` (a code of `labels`)."""
-        return self._search(point, count, label)
+        everything = np.arange(len(self))
+        proposed = count + MARGIN
+        if proposed >= len(self):
+            return self._rank(point, everything, count, np.inf)
+        query = point.astype(np.float32)[None, :]
+        with one_thread():
+            squares, rows = self._index.search(query, proposed)
+        unseen = float(self._unseen(point[None, :], squares[:, -1])[0])
+        found = self._rank(point, rows[0].astype(np.int64), count, unseen)
+        if count and found.distances[-1] > unseen:  # more ties than the margin holds: look at everything
+            return self._rank(point, everything, count, np.inf)
+        return found
 
     def nearest_of_label(self, point: Array, count: int, label: int) -> Neighbors:
         """The `count` items nearest to `point` (d,) whose label is `label` (a code of `labels`)."""
@@ -136,7 +146,7 @@ class Snapshot:
 
     def _vote(self, points: Array, slack: float) -> Votes:
         proposed = min(CANDIDATES, len(self))
-        with _one_thread():
+        with one_thread():
             squares, rows = self._index.search(points.astype(np.float32), proposed)
         vectors = self.exact(rows)
         distances = np.linalg.norm(vectors - points[:, None, :], axis=2)
@@ -167,24 +177,6 @@ class Snapshot:
         unseen: Array = np.sqrt(np.maximum(squares.astype(np.float64) - slack, 0.0))
         return unseen
 
-    def _search(self, point: Array, count: int, without: int | None) -> Neighbors:
-        """Among all items, or those whose label is not `without`."""
-        everything = np.arange(len(self)) if without is None else np.flatnonzero(self.labels != without)
-        proposed = count + MARGIN
-        if proposed >= len(everything):
-            return self._rank(point, everything, count, np.inf)
-        parameters = None
-        if without is not None:
-            parameters = faiss.SearchParameters(sel=self._selector(without))  # type: ignore[call-arg]
-        query = point.astype(np.float32)[None, :]
-        with _one_thread():
-            squares, rows = self._index.search(query, proposed, params=parameters)
-        unseen = float(self._unseen(point[None, :], squares[:, -1])[0])
-        found = self._rank(point, rows[0].astype(np.int64), count, unseen)
-        if count and found.distances[-1] > unseen:  # more ties than the margin holds: look at everything
-            return self._rank(point, everything, count, np.inf)
-        return found
-
     def _rank(self, point: Array, rows: NDArray[np.int64], count: int, unseen: float) -> Neighbors:
         """Order `rows` by float64 distance; `unseen` bounds the distance of all that are not in `rows`."""
         distances = np.linalg.norm(self.exact(rows) - point, axis=1)
@@ -192,22 +184,3 @@ class Snapshot:
         kept, rest = order[:count], order[count:]
         outside = min(unseen, float(distances[rest[0]])) if len(rest) else unseen
         return Neighbors(rows[kept], distances[kept], outside)
-
-    def _selector(self, label: int) -> faiss.IDSelectorBitmap:
-        """FAISS's selector of all items whose label is not `label`; it keeps no reference to its bits."""
-        if label not in self._selectors:
-            bits = np.packbits(self.labels != label, bitorder="little")
-            made = (faiss.IDSelectorBitmap(len(self), faiss.swig_ptr(bits)), bits)
-            self._selectors.setdefault(label, made)  # the first of two threads wins, and its bits stay
-        return self._selectors[label][0]
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """FAISS on one thread: for a single query that is faster, and OpenMP's setting is this thread's alone."""
-    threads = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(threads)

@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from certify import EmbeddingSpace, Method, Rule, Terms
+from certify import EmbeddingSpace, Method, Rule, Terms, prepare
 from index import Gallery, Snapshot, StoreFailure
 from models import EmbeddingModel, Purpose, SmoothedModel, Stop, calibrated
 from service.cache.answers import AnswerCache
@@ -85,13 +85,14 @@ class Retriever:
             count=count,
         )  # fmt: skip
         self._admission = Admission(settings.max_queries)
+        prepare()
         self._answering = Answering(
             smoothed=self.smoothed,
             space=self.space,
             samples=SamplesInUse(cache, self.smoothed, metrics),
             turns=Turns(self.smoothed.engine.workers),
             metrics=metrics,
-            max_rivals=settings.max_rivals,
+            max_comparisons=settings.max_comparisons,
         )
         self._repeats = Repeats(self._answering, AnswerCache(store, secret, count=count))
         embedding = f"{self.smoothed.digest} sigma {self.sigma!r} samples {settings.gallery_samples}"

@@ -95,7 +95,7 @@ class Settings(BaseSettings):
     min_gain: Annotated[float, Field(ge=0, lt=1)] = 0.05
     samples_limit: Annotated[int, _whole(2, MOST_SAMPLES)] = 100_000
     top_k_limit: Annotated[int, _whole(1, 100_000)] = 100
-    max_rivals: Annotated[int, _whole(1, 1_000_000)] = 1_024
+    max_comparisons: Annotated[int, _whole(0, 10**12)] = 100_000_000
     label_weight: Annotated[float, Field(ge=0, lt=1)] = 0.5
     gallery_samples: Annotated[int, _whole(1, MOST_SAMPLES)] = 1_024
 

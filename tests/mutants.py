@@ -78,20 +78,6 @@ MUTANTS = [
     Mutant("cdf.py", "intercepts of half the range", "/ BINS * each.sum", "/ (2 * BINS) * each.sum"),
     Mutant("mean.py", "ρ subtracted from the level", "width) + rho)", "width) - rho)"),
     Mutant("mean.py", "level without Φ⁻¹(q₀)", "ndtr(_zero(self.lower, width) + rho)", "ndtr(rho)"),
-    # binning
-    Mutant("histogram.py", "values rounded up", "masses -= moved", "masses -= 0 * moved"),
-    Mutant(
-        "histogram.py",
-        "all of a value on the knot above",
-        "positions -= knots\n",
-        "positions -= knots\n    positions[:] = 1\n",
-    ),
-    Mutant(
-        "histogram.py",
-        "knots counted from the wrong end",
-        "(values - lower[:, None])",
-        "(upper[:, None] - values)",
-    ),
     # bets
     Mutant(
         "betting.py",
@@ -101,12 +87,6 @@ MUTANTS = [
     ),
     Mutant(
         "betting.py", "twice the stake, without its cap", "np.minimum(self.stakes, most)", "2 * self.stakes"
-    ),
-    Mutant(
-        "betting.py",
-        "losses are not counted",
-        "np.log(np.maximum(factors, 0.0))",
-        "np.log(np.maximum(factors, 1.0))",
     ),
     Mutant(
         "betting.py",
@@ -128,13 +108,6 @@ MUTANTS = [
     Mutant(
         "certificate.py", "any number of samples", "if n <= LARGEST_HORIZON:", "if n <= 10 * LARGEST_HORIZON:"
     ),
-    # the race
-    Mutant(
-        "book.py",
-        "bets chosen from the samples they are made on",
-        "seen = self._seen(units, some, samples[:first])",
-        "seen = self._seen(units, some, samples[: len(samples) // first * first])",
-    ),
     Mutant(
         "blocks.py",
         "selection samples are bet on as well",
@@ -146,124 +119,12 @@ MUTANTS = [
         "sequential.py", "threshold of α²'s root", "float(np.log(1 / alpha))", "float(np.log(1 / alpha)) / 2"
     ),
     Mutant(
-        "sequential.py", "best instead of worst rival", "- self.threshold).min())", "- self.threshold).max())"
-    ),
-    Mutant(
-        "sequential.py",
-        "other rivals are not looked at",
-        "return Reached(self._others(samples, aims, reached), expected)",
-        "return Reached(reached, expected)",
-    ),
-    Mutant(
-        "margins.py",
-        "largest instead of smallest margin of a group",
-        "values.min(axis=2)",
-        "values.max(axis=2)",
-    ),
-    Mutant(
-        "sequential.py",
-        "members of a slow group are forgotten",
-        "grouped[~slow], np.append(alone, split)",
-        "grouped[~slow], alone",
-    ),
-    Mutant(
-        "sequential.py",
-        "rivals that failed count as safe",
-        "return self._largest(slowest, reached)",
-        "return reached",
-    ),
-    Mutant(
-        "sequential.py",
-        "safe rivals kept, others dropped",
-        "grouped = grouped[won[grouped] < self.threshold]",
-        "grouped = grouped[won[grouped] >= self.threshold]",
-    ),
-    Mutant(
-        "sequential.py",
-        "a group inherits from another one",
-        "parents = np.repeat(grouped[slow], GROUP)",
-        "parents = np.repeat(grouped[slow][::-1], GROUP)",
-    ),
-    Mutant("sequential.py", "members forget what was lost", "won_alone[split] = won[parents]", "pass"),
-    Mutant(
-        "book.py",
-        "pieces that an earlier look counted are counted again",
-        "page.pieces[lines[late]] = whole",
-        "pass",
-    ),
-    Mutant(
-        "book.py",
-        "samples after the last whole piece are kept in the book",
-        "masses = page.masses[lines]\n        if rest < last:\n            masses +=",
-        "masses = page.masses[lines]\n        if rest < last:\n            "
-        "page.masses[lines] += self._pieces(units, some, samples[rest:last])[0]\n            masses +=",
-    ),
-    Mutant(
         "certifier.py",
         "samples of later looks are not checked",
         "_fault(samples[self._known :]",
         "_fault(samples[n:]",
     ),
     Mutant("certifier.py", "claims are not withheld", "if claim not in claims:", "if False:"),
-    Mutant("sequential.py", "margins in doubt are skipped", "margins.lower <= TINY", "margins.lower <= -1"),
-    Mutant(
-        "sequential.py",
-        "never positive counts as safe",
-        "return Reached(0.0, 0.0)",
-        "return Reached(np.inf, np.inf)",
-    ),
-    Mutant(
-        "sequential.py",
-        "wealth is not multiplied from block to block",
-        "np.cumsum(bets.log_growth(rho).reshape(len(history), -1), axis=0)",
-        "bets.log_growth(rho).reshape(len(history), -1)",
-    ),
-    # margins and their range
-    Mutant("margins.py", "sign of the weights", "weights = winners - rivals", "weights = rivals - winners"),
-    Mutant(
-        "margins.py",
-        "sign of the offsets",
-        'np.einsum("kd,kd->k", winners, winners) - np',
-        'np.einsum("kd,kd->k", winners, winners) + np',
-    ),
-    Mutant("margins.py", "offsets not halved", "rivals, rivals)) / 2", "rivals, rivals))"),
-    Mutant("margins.py", "slack is added to margins", "offsets + space.slack", "offsets - space.slack"),
-    Mutant("margins.py", "slack of the unlisted is added", "values -= self.loss", "values += self.loss"),
-    Mutant(
-        "margins.py",
-        "triangle inequality the wrong way",
-        "np.maximum(self.outside - spread, 0.0)",
-        "np.maximum(self.outside + spread, 0.0)",
-    ),
-    Mutant(
-        "margins.py",
-        "unlisted rivals may be nearer than nothing",
-        "np.maximum(self.outside - spread, 0.0) ** 2",
-        "(self.outside - spread) ** 2",
-    ),
-    Mutant("margins.py", "lower end of the unlisted too high", "-farthest / 2)", "-farthest / 4)"),
-    Mutant(
-        "margins.py",
-        "unlisted rivals are left out",
-        "if unlisted is None:",
-        "if unlisted is not None or unlisted is None:",
-    ),
-    Mutant(
-        "space.py",
-        "lower end too high: positive part",
-        "np.minimum(weights, 0.0), axis=1)",
-        "np.maximum(weights, 0.0), axis=1)",
-    ),
-    Mutant(
-        "space.py",
-        "orthant taken for granted",
-        "if not self.nonnegative:\n            norms",
-        "if False:\n            norms",
-    ),
-    Mutant(
-        "space.py", "norm bound ignored", "-self.norm_bound * norms - offsets,", "-0.5 * norms - offsets,"
-    ),
-    Mutant("space.py", "farthest point too near", "point @ point - 2 * low[0]", "point @ point + 2 * low[0]"),
     Mutant(
         "space.py",
         "NaN lies in the set",
@@ -291,14 +152,6 @@ MUTANTS = [
     Mutant(
         "bisector.py", "ball added to the depth", "(depth - epsilon - SLACK)", "(depth + epsilon - SLACK)"
     ),
-    Mutant("bisector.py", "unlisted rivals at full depth", "- nearest) / 2\n", "- nearest)\n"),
-    Mutant(
-        "bisector.py",
-        "farthest instead of nearest plane",
-        "best.min(initial=np.inf)",
-        "best.max(initial=-np.inf)",
-    ),
-    Mutant("listing.py", "unlisted rivals move away", "self.outside - np.linalg", "self.outside + np.linalg"),
     # votes
     Mutant(
         "votes.py", "doubt counts for nobody", "weights[:, 0], weights[:, -1] = 1, -1", "weights[:, 0] = 1"
@@ -312,7 +165,6 @@ MUTANTS = [
         "if not len(named) or named[counts.argmax()] != answer:",
         "if not len(named):",
     ),
-    Mutant("votes.py", "range too small", "-ends, ends)", "-ends / 2, ends)"),
     # the certificate
     Mutant(
         "claims.py",
@@ -339,12 +191,6 @@ MUTANTS = [
         "lost = min(dimension, 330) * UNIT",
     ),
     Mutant(
-        "certifier.py",
-        "pairs chosen on the samples that are bet on",
-        "margins = chosen_margins(exact[:selected], listing",
-        "margins = chosen_margins(exact[selected:], listing",
-    ),
-    Mutant(
         "certificate.py",
         "blur added",
         'radii.get("label", 0.0) - terms.blur',
@@ -357,24 +203,12 @@ MUTANTS = [
         "space.norm_bound)",
     ),
     Mutant(
-        "certifier.py",
-        "centre is not checked",
-        "if not all(np.array_equal(listing.centre, centre) for listing in listings.values()):",
-        "if False:",
-    ),
-    Mutant(
         "votes.py",
         "item radius above the label's, by vote",
         'if terms.guarantee == "label" and "item" in reached:',
         "if False:",
     ),
     Mutant("certifier.py", "samples are not checked", "if not space.holds(samples):", "if False:"),
-    Mutant(
-        "certifier.py",
-        "the gallery is not checked",
-        "if not all(listing.finite for listing in listings.values()):",
-        "if False:",
-    ),
     Mutant("ledger.py", "overdraft", "> self.total * (1 + 1e-12)", "> self.total * 2"),
     Mutant(
         "rounding.py",
@@ -384,6 +218,231 @@ MUTANTS = [
     ),
     Mutant("rounds.py", "a horizon for each number of samples", "return FEW_HORIZON", "return most"),
     Mutant("rounds.py", "gives up without a look", "n >= HOPELESS_AFTER and", ""),
+    # pairs, and where they stand
+    Mutant(
+        "pairs.py",
+        "sign of the weights",
+        "weights = ahead[chosen[some]] - behind",
+        "weights = behind - ahead[chosen[some]]",
+    ),
+    Mutant("pairs.py", "sign of the offsets", "offsets[some] = own - others", "offsets[some] = own + others"),
+    Mutant(
+        "pairs.py",
+        "offsets not halved",
+        'np.einsum("kd,kd->k", behind, behind) / 2',
+        'np.einsum("kd,kd->k", behind, behind)',
+    ),
+    Mutant(
+        "pairs.py",
+        "slack is not taken off",
+        "loss[some] = space.slack * lengths[some] + rounded",
+        "loss[some] = rounded",
+    ),
+    Mutant("pairs.py", "margins in doubt are skipped", "self.lower <= TINY", "self.lower <= -1"),
+    Mutant(
+        "pairs.py", "half the scale", "np.maximum(-self.lower, NARROW)", "np.maximum(-self.lower / 2, NARROW)"
+    ),
+    Mutant(
+        "positions.py",
+        "slack is added to margins",
+        "(pairs.offsets + pairs.loss)",
+        "(pairs.offsets - pairs.loss)",
+    ),
+    Mutant("positions.py", "rounding in float32 is added", "shifts -= terms", "shifts += terms"),
+    Mutant(
+        "positions.py",
+        "sums in float32 are taken for exact",
+        "(pairs.weights.shape[1] + MORE) * UNIT",
+        "0.01 * UNIT",
+    ),
+    Mutant(
+        "positions.py",
+        "reach of a cluster forgotten",
+        "(pairs.reach * scales * UP)",
+        "(0 * pairs.reach * scales * UP)",
+    ),
+    Mutant(
+        "kernels.py",
+        "reach is added",
+        "products[i] + shift - reach * spread",
+        "products[i] + shift + reach * spread",
+    ),
+    Mutant(
+        "kernels.py",
+        "samples at the lower end are lost",
+        "masses[k, j] += (packed >> COUNT_BITS) - above + below",
+        "masses[k, j] += ((packed >> COUNT_BITS) - above if j else 0) + below",
+    ),
+    Mutant("kernels.py", "parts of the knot below count above", "- above + below", "+ above - below"),
+    Mutant(
+        "kernels.py",
+        "a tile is counted from its second sample on",
+        "for i in range(size):\n                place = places[i]",
+        "for i in range(1, size):\n                place = places[i]",
+    ),
+    # the crowd
+    Mutant(
+        "crowd.py",
+        "lead of the centre instead of the members'",
+        "lead - terms * UP",
+        "lead + 0.1 - terms * UP",
+    ),
+    Mutant(
+        "crowd.py",
+        "lead forgets the rivals",
+        "np.where(self.rivals, vectors.halves - vectors.rows @ single, np.inf)",
+        "np.where(self.rivals, vectors.halves - vectors.rows @ single + 1, np.inf)",
+    ),
+    Mutant("crowd.py", "lower end of the centre alone", " - space.norm_bound * radii,", ","),
+    Mutant(
+        "crowd.py",
+        "highest instead of lowest member",
+        "space.lower_end(weights, half - lowest)",
+        "space.lower_end(weights, half - highest)",
+    ),
+    Mutant("crowd.py", "slack of the centre alone", "space.slack * (lengths + radii)", "0 * lengths"),
+    Mutant("crowd.py", "sign of p in the offsets", "offsets=half - lead -", "offsets=half - lead +"),
+    Mutant("crowd.py", "members of the next cluster", "self.clusters[places])", "self.clusters[places] * 0)"),
+    Mutant(
+        "rivals.py",
+        "clusters that are not opened are left out",
+        "crowd = crowd.without(opened) if enough < len(order) else None",
+        "crowd = None",
+    ),
+    Mutant(
+        "rivals.py",
+        "opened clusters are left in, others are not",
+        "crowd.without(opened) if",
+        "crowd.without(~opened) if",
+    ),
+    # the race
+    Mutant(
+        "sequential.py",
+        "other rivals are not looked at",
+        "slow = led.failing(rho).beside(others)",
+        "slow = led.failing(rho)",
+    ),
+    Mutant(
+        "sequential.py", "the crowd is not looked at", "if self.crowd is not None and rho > 0:", "if False:"
+    ),
+    Mutant("sequential.py", "closed clusters are forgotten", "return slow.beside(closed)", "return slow"),
+    Mutant(
+        "sequential.py",
+        "opened members are forgotten",
+        "slow = slow.beside(found)",
+        "slow = slow.of(slow.counts > 0)",
+    ),
+    Mutant(
+        "sequential.py",
+        "a cluster passes without its share",
+        "self.threshold - np.log(TOGETHER)",
+        "self.threshold",
+    ),
+    Mutant(
+        "sequential.py",
+        "plans of one's own pass without their share",
+        "self.threshold - np.log(OWN)",
+        "self.threshold",
+    ),
+    Mutant(
+        "sequential.py",
+        "a plan sees the samples it bets on",
+        "self._known.append((book, masses))",
+        "self._known.append((self._playbook(seen + masses, unseen, first), masses))",
+    ),
+    Mutant(
+        "sequential.py",
+        "picks see the samples they bet on",
+        "picks.append(book.picks(seen))",
+        "picks.append(book.picks(seen + positions.masses(rows, look.points, *span)))",
+    ),
+    Mutant(
+        "sequential.py",
+        "safe rivals kept, others dropped",
+        "slow = wealth < needed",
+        "slow = wealth >= needed",
+    ),
+    Mutant(
+        "sequential.py",
+        "who failed by own plans is let go",
+        "picked.of(kept).beside(own.of(failed & better))",
+        "picked.of(kept)",
+    ),
+    Mutant(
+        "wealth.py",
+        "best instead of worst rival",
+        "if surplus.min(initial=np.inf) >= 0:",
+        "if surplus.max(initial=np.inf) >= 0:",
+    ),
+    Mutant(
+        "wealth.py",
+        "wealth is not multiplied from block to block",
+        "wealth += won(plan, picks, masses, rho)",
+        "wealth = won(plan, picks, masses, rho)",
+    ),
+    Mutant(
+        "wealth.py",
+        "one more rival may be lost",
+        "self.counts[self.surplus(rho) < 0].sum()) <= lost",
+        "self.counts[self.surplus(rho) < 0].sum()) <= lost + 1",
+    ),
+    Mutant(
+        "wealth.py",
+        "a cluster counts as one",
+        "int(self.counts[self.surplus(rho) < 0].sum())",
+        "int((self.surplus(rho) < 0).sum())",
+    ),
+    Mutant(
+        "betting.py",
+        "losses are not counted",
+        "np.log(np.maximum(factors, 1e-300))",
+        "np.log(np.maximum(factors, 1.0))",
+    ),
+    Mutant("betting.py", "a factor 0 costs nothing", "NOTHING)", "0.0)"),
+    Mutant(
+        "space.py",
+        "lower end too high: positive part",
+        "weights = np.minimum(weights, 0.0)",
+        "weights = np.maximum(weights, 0.0)",
+    ),
+    Mutant(
+        "space.py",
+        "orthant taken for granted",
+        "if self.nonnegative:\n            weights",
+        "if True:\n            weights",
+    ),
+    Mutant("space.py", "norm bound ignored", "-self.norm_bound * np.sqrt", "-0.5 * np.sqrt"),
+    Mutant(
+        "bisector.py",
+        "looks at too few rivals",
+        "(distances[start] - nearest) / 2 >= depth",
+        "(distances[start] - nearest) >= depth / 2",
+    ),
+    Mutant("bisector.py", "farthest instead of nearest plane", "float(best.min())", "float(best.max())"),
+    Mutant(
+        "votes.py",
+        "range too small",
+        "Pairs(weights, nothing, -ones, ones,",
+        "Pairs(weights, nothing, -ones / 2, ones,",
+    ),
+    Mutant(
+        "certifier.py",
+        "pairs chosen on the samples that are bet on",
+        "rivals.divided(exact[:selected], self.space)",
+        "rivals.divided(exact[selected:], self.space)",
+    ),
+    Mutant(
+        "certifier.py",
+        "centre is not checked",
+        "if not all(np.array_equal(rivals.centre, centre) for rivals in field.values()):",
+        "if False:",
+    ),
+    Mutant(
+        "certifier.py",
+        "the gallery is not checked",
+        "if not all(rivals.finite for rivals in field.values()):",
+        "if False:",
+    ),
 ]
 
 

@@ -2,14 +2,15 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from weakref import WeakKeyDictionary
 
-from certify import EmbeddingSpace, Rule, Terms
+from certify import EmbeddingSpace, Rule, Terms, Vectors
 from index import Snapshot
 from models import SmoothedModel, Stop
 from service.metrics import Metrics
 from service.retrieval.answer import CacheResult, RetrieveResponse, RoundBody, respond, round_body
-from service.retrieval.contest import Contest
+from service.retrieval.contest import Contest, vectors_of
 from service.retrieval.looks import looks
 from service.retrieval.query import Query
 from service.retrieval.samples import SamplesInUse
@@ -49,13 +50,18 @@ class Answering:
     samples: SamplesInUse
     turns: Turns
     metrics: Metrics
-    max_rivals: int
+    max_comparisons: int
+    _vectors: WeakKeyDictionary[Snapshot, Vectors] = field(default_factory=WeakKeyDictionary)
 
     def contest(
         self, snapshot: Snapshot, terms: Terms, rule: Rule = "embedding", *, top_k: int = 1
     ) -> Contest:
         """The contest of one query in this gallery."""
-        return Contest(snapshot, self.space, rule, terms, top_k=top_k, max_rivals=self.max_rivals)
+        vectors = self._vectors.get(snapshot)
+        if vectors is None:  # two at once make two that are equal
+            vectors = self._vectors[snapshot] = vectors_of(snapshot)
+        terms = replace(terms, comparisons=self.max_comparisons)
+        return Contest(snapshot, vectors, self.space, rule, terms, top_k=top_k)
 
     def answer(self, question: Question) -> RetrieveResponse:
         """The answer to `question`.

@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certify import (
-    GUARANTEES,
     Certificate,
     Certifier,
     EmbeddingSpace,
     Guarantee,
-    Listing,
+    Rivals,
     Rule,
     Terms,
+    Vectors,
     certify,
     certify_votes,
     selection_size,
@@ -27,8 +27,6 @@ Array = NDArray[np.float64]
 # Same-label items that may stand against a rival. The nearest are not the best: an item on the far side of
 # its label, away from a rival, stays ahead of that rival longest.
 WINNERS = 256
-# Rivals listed for the guarantee that was not asked for; the others are bounded together.
-RIVALS_OTHER = 64
 
 
 @dataclass(frozen=True)
@@ -47,22 +45,22 @@ class Outcome:
 class Contest:
     """One query's contest: the samples grow from look to look, rivals and bets are chosen once.
 
-    `space` is where embeddings lie; `max_rivals` are listed for the guarantee that was asked for.
+    `vectors` are those of `snapshot` as certificates need them, `space` is where embeddings lie.
     """
 
     def __init__(
         self,
         snapshot: Snapshot,
+        vectors: Vectors,
         space: EmbeddingSpace,
         rule: Rule,
         terms: Terms,
         *,
         top_k: int,
-        max_rivals: int,
     ) -> None:
-        self.snapshot, self.space, self.rule, self.terms = snapshot, space, rule, terms
-        self._top_k, self._max_rivals = top_k, max_rivals
-        self._chosen: tuple[int, dict[Guarantee, Listing]] | None = None
+        self.snapshot, self.vectors, self.space = snapshot, vectors, space
+        self.rule, self.terms, self._top_k = rule, terms, top_k
+        self._chosen: tuple[int, dict[Guarantee, Rivals]] | None = None
         self._certifier: Certifier | None = None
 
     def outcome(self, samples: NDArray[np.float32]) -> Outcome:
@@ -72,15 +70,13 @@ class Contest:
         if self.rule == "vote":
             return _by_vote(self.snapshot, points, self.space, self.terms, self._top_k)
         neighbors = self.snapshot.nearest(points.mean(axis=0), self._top_k)
-        claims, listings = self._claims(points, int(neighbors.rows[0]))
+        claims, field = self._claims(points, int(neighbors.rows[0]))
         searching = time.perf_counter() - started
         if self.terms.anytime:
-            self._certifier = self._certifier or Certifier(listings, self.space, self.terms)
+            self._certifier = self._certifier or Certifier(field, self.space, self.terms)
             certificate = self._certifier.certificate(points, claims)
         else:
-            certificate = certify(
-                points, {claim: listings[claim] for claim in claims}, self.space, self.terms
-            )
+            certificate = certify(points, {claim: field[claim] for claim in claims}, self.space, self.terms)
         return Outcome(neighbors, None, certificate, searching)
 
     def cut_short(self, samples: NDArray[np.float32]) -> Outcome:
@@ -96,35 +92,41 @@ class Contest:
             return replace(voted, certificate=nothing)
         return Outcome(self.snapshot.nearest(points.mean(axis=0), self._top_k), None, nothing, 0.0)
 
-    def _claims(self, points: Array, answer: int) -> tuple[list[Guarantee], dict[Guarantee, Listing]]:
-        """What may be claimed if row `answer` is served, and all listings.
+    def _claims(self, points: Array, answer: int) -> tuple[list[Guarantee], dict[Guarantee, Rivals]]:
+        """What may be claimed if row `answer` is served, and the rivals of both guarantees.
 
         They are chosen with the selection samples alone, hence once. A guarantee is not claimed when the
         item (its label) that they choose is not the one that is served.
         """
         if self._chosen is None:
             self._chosen = self.choose(points[: selection_size(len(points))])
-        chosen, listings = self._chosen
+        chosen, field = self._chosen
         claims: list[Guarantee] = []
         if self.snapshot.labels[answer] == self.snapshot.labels[chosen]:
             claims.append("label")
         if answer == chosen:
             claims.append("item")
-        return claims, listings
+        return claims, field
 
-    def choose(self, selection: Array) -> tuple[int, dict[Guarantee, Listing]]:
+    def choose(self, selection: Array) -> tuple[int, dict[Guarantee, Rivals]]:
         """The row that the selection samples (k, d) choose, and the rivals of each guarantee."""
         snapshot, centre = self.snapshot, selection.mean(axis=0)
-        listed = dict.fromkeys(GUARANTEES, RIVALS_OTHER) | {self.terms.guarantee: self._max_rivals}
-        around = snapshot.nearest(centre, 1 + listed["item"])
-        chosen = around.rows[:1]
+        chosen = snapshot.nearest(centre, 1).rows
         label = int(snapshot.labels[chosen[0]])
         winners = snapshot.nearest_of_label(centre, WINNERS, label).rows
-        rivals = snapshot.nearest_rivals(centre, listed["label"], label)
+        arranged = snapshot.clusters.order
         return int(chosen[0]), {
-            "label": Listing(snapshot.exact(winners), snapshot.exact(rivals.rows), centre, rivals.outside),
-            "item": Listing(snapshot.exact(chosen), snapshot.exact(around.rows[1:]), centre, around.outside),
+            "label": Rivals(
+                snapshot.exact(winners), self.vectors, snapshot.labels[arranged] != label, centre
+            ),
+            "item": Rivals(snapshot.exact(chosen), self.vectors, arranged != chosen[0], centre),
         }
+
+
+def vectors_of(snapshot: Snapshot) -> Vectors:
+    """The vectors of `snapshot` as certificates need them."""
+    clusters = snapshot.clusters
+    return Vectors(clusters.vectors, clusters.starts, clusters.centres, clusters.radii)
 
 
 def _by_vote(snapshot: Snapshot, points: Array, space: EmbeddingSpace, terms: Terms, top_k: int) -> Outcome:

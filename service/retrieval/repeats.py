@@ -4,6 +4,7 @@ import hashlib
 import struct
 import time
 
+import numba
 import numpy
 import scipy
 
@@ -21,7 +22,12 @@ from service.retrieval.answering import Answering, Question
 from service.retrieval.looks import check_wanted
 from service.traffic.single_flight import SingleFlight
 
-LIBRARIES = (f"numpy {numpy.__version__}", f"scipy {scipy.__version__}", f"faiss {FAISS_VERSION}")
+LIBRARIES = (
+    f"numpy {numpy.__version__}",
+    f"scipy {scipy.__version__}",
+    f"numba {numba.__version__}",
+    f"faiss {FAISS_VERSION}",
+)
 # A certificate from before a mistake was mended must not be served as one of today's.
 CODE = code_digest(certify, index, models, service, libraries=LIBRARIES)
 
@@ -74,7 +80,7 @@ class Repeats:
         """A deadline is not part of it: it only cuts an answer short, and such an answer is not kept."""
         query, answering = question.query, self._answering
         chosen = query.options.model_dump_json(exclude={"deadline_ms"})
-        terms = f"{chosen} {query.terms} {query.samples} {query.min_gain!r} {answering.max_rivals}"
+        terms = f"{chosen} {query.terms} {query.samples} {query.min_gain!r} {answering.max_comparisons}"
         return answer_key(
             model_digest=answering.smoothed.digest,
             sigma=answering.smoothed.sigma,

@@ -11,13 +11,31 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
 
-from certify.betting import SMALLEST
+from certify.betting import SMALLEST, Plan
 from certify.cdf import CDF, CdfPayoffs
-from certify.histogram import BINS, linear_binning
+from certify.histogram import BINS
 from certify.mean import MEAN
 from certify.payoffs import LARGEST, Bound, Payoffs
 
 Array = NDArray[np.float64]
+
+
+def linear_binning(values: Array, lower: Array, upper: Array) -> Array:
+    """Masses (K, BINS + 1) of the rows of `values` (K, n) at knots over [lower, upper] (K,), in float64."""
+    positions = np.clip((values - lower[:, None]) * (BINS / (upper - lower))[:, None], 0, BINS)
+    masses = np.zeros((len(values), BINS + 1))
+    for row, found in zip(positions, masses, strict=True):
+        below = np.minimum(row.astype(np.int64), BINS - 1)
+        np.add.at(found, below, 1 - (row - below))
+        np.add.at(found, below + 1, row - below)
+    return masses
+
+
+def growth(payoffs: Payoffs, stakes: Array, masses: Array, rho: float) -> Array:
+    """The log of the factor (K,) by which the wealth of testing `rho` grew, or less."""
+    ones = np.ones(len(stakes))
+    found: Array = (masses * Plan(ones, payoffs, stakes, ones).log_factors(rho)).sum(axis=1)
+    return found
 
 
 @dataclass(frozen=True)

@@ -28,22 +28,25 @@ import certify.cdf
 from certify import (
     GUARANTEES,
     Certificate,
-    EmbeddingSpace,
     Guarantee,
     Method,
     rounds,
     selection_size,
     settled,
 )
-from certify.betting import Bets, Plan
+from certify.betting import Plan
 from certify.blocks import blocks
-from certify.book import Book, Units
-from certify.listing import Listing
-from certify.margins import Margins
+from certify.crowd import Crowd
+from certify.pairs import Pairs
+from certify.playbook import Playbook
+from certify.points import Points
+from certify.positions import Positions
 from certify.rounds import TARGET_HORIZON
-from certify.sequential import SequentialTest
-from certify.votes import vote_margins
-from tests.certify.worlds import Array, Rows, Rule, World, world_of
+from certify.selection import danger
+from certify.sequential import Race, SequentialTest
+from certify.votes import vote_pairs
+from certify.wealth import Bets
+from tests.certify.worlds import Array, Rule, World, world_of
 
 ALPHA = 0.05
 REPETITIONS = 10_000
@@ -239,7 +242,7 @@ def rows() -> Iterator[Row]:
     for world, n in {
         "half-space, values inside the range": 384,
         "half-space in the orthant": 384,
-        "half-space, rival unlisted": 384,
+        "half-space, rival in a cluster": 384,
         "staircase": 512,
         "staircase, near the border": 512,
         "crowd": 384,
@@ -250,10 +253,17 @@ def rows() -> Iterator[Row]:
         "ball": 384,
         "shells": 384,
         "mixture": 384,
-        "mixture in the orthant, most rivals unlisted": 384,
+        "mixture in the orthant, in clusters": 384,
+        "mixture, clusters closed": 512,
+        "herd": 512,
+        "herd of members alike": 512,
+        "herd, members far apart": 512,
+        "herd, comparisons spent": 512,
+        "ambush": 384,
+        "ambush, comparisons spent": 384,
     }.items():
         yield Row(world, Case(n=n))
-    for world in ("staircase", "ramp", "ball", "mixture in the orthant, most rivals unlisted"):
+    for world in ("staircase", "ramp", "ball", "mixture in the orthant, in clusters", "herd"):
         yield Row(world, Case(guarantee="item", n=384))
     for world in ("half-space in the orthant", "staircase", "mixture"):
         yield Row(world, Case(method="mean", n=384))
@@ -262,10 +272,10 @@ def rows() -> Iterator[Row]:
         yield Row(world, Case("vote", n=384))
     for world in ("staircase", "shells"):
         yield Row(world, Case("vote", guarantee="item", n=384))
-    for world in ("staircase", "crowd"):
+    for world in ("staircase", "crowd", "herd", "herd of members alike"):
         yield Row(world, towards_the_truth(world, Case(n=640)))
     yield Row("staircase", towards_the_truth("staircase", Case("vote", n=640)))
-    for world in ("half-space in the orthant", "staircase", "crowd", "mixture"):
+    for world in ("half-space in the orthant", "staircase", "crowd", "mixture", "herd"):
         yield Row(world, Case(n=1152, anytime=True))
     yield Row("ball", Case(method="mean", guarantee="item", n=1152, anytime=True))
     yield Row("staircase", Case("vote", n=1152, anytime=True))
@@ -275,7 +285,7 @@ def rows() -> Iterator[Row]:
     for guarantee in GUARANTEES:
         yield Row("half-space, few samples", Case(method="mean", guarantee=guarantee, n=152, once=True))
         yield Row("staircase", Case(guarantee=guarantee, n=200, once=True))
-        for world in ("half-space, rival unlisted", "staircase", "ball", "mixture"):
+        for world in ("half-space, rival in a cluster", "staircase", "ball", "mixture"):
             yield Row(world, Case(method="paper", guarantee=guarantee))
             yield Row(world, Case(method="bisector", guarantee=guarantee))
 
@@ -312,7 +322,7 @@ class Enumeration:
 
 def enumerations() -> Iterator[Enumeration]:
     for method in ("cdf", "mean"):
-        for world in ("half-space", "half-space, rival unlisted"):
+        for world in ("half-space", "half-space, rival in a cluster"):
             yield Enumeration(world, Case(method=method, guarantee="item"))
     yield Enumeration("half-space", Case("vote", guarantee="item"))
     yield Enumeration("half-space, values inside the range", Case(guarantee="item"))
@@ -330,7 +340,15 @@ def enumerations() -> Iterator[Enumeration]:
 
 
 def first_bets_after(patch: pytest.MonkeyPatch, samples: int) -> None:
-    """Let so many samples choose what to certify."""
+    """Let so many samples choose what to certify, and margins be counted up to the end of their range.
+
+    Then a half-space leaves no slack that could hide a mistake.
+    """
+
+    def highest(leaders: Pairs, *_: Any) -> float:
+        return float((leaders.upper / leaders.scale).max())
+
+    patch.setattr("certify.sequential._cap", highest)
     patch.setattr(sys.modules["certify.selection"], "SELECTION", samples)
     patch.setattr(sys.modules["certify.rounds"], "SELECTION", samples)  # the name is a function as well
 
@@ -349,25 +367,22 @@ def no_confidence(patch: pytest.MonkeyPatch) -> None:
 
 def bets_see_their_samples(patch: pytest.MonkeyPatch) -> None:
     """Payoffs and stakes are chosen from the samples on which they bet."""
-    choose, plan = Book.choose, Book._plan
-    looks: dict[Book, Array] = {}
+    lead, playbook = SequentialTest._lead, SequentialTest._playbook
+    ahead: dict[SequentialTest, Points] = {}
 
-    def looking(book: Book, units: Units, some: Rows, block: int, most: float, samples: Array) -> Array:
-        looks[book] = samples
-        return choose(book, units, some, block, most, samples)
+    def looking(test: SequentialTest, points: Points) -> tuple[Race, list[Array], float]:
+        ahead[test] = points
+        return lead(test, points)
 
-    def peeking(
-        book: Book, units: Units, some: Rows, seen: Array, unseen: Array, most: float, first: int
-    ) -> Plan:
-        ahead = looks[book][first : 2 * first] if book in looks else []
-        if len(ahead):
-            whole = len(ahead) // book.selected * book.selected
-            parts = [part for part in (ahead[:whole], ahead[whole:]) if len(part)]
-            seen = sum((book._pieces(units, some, part).sum(axis=0) for part in parts), np.zeros_like(seen))
-        return plan(book, units, some, seen, unseen, most, first)
+    def peeking(test: SequentialTest, seen: Array, unseen: Array, first: int) -> Playbook:
+        last = min(2 * first, len(ahead[test]))
+        if last > first:
+            met = test.positions.masses(test.planned, ahead[test], first, last)
+            seen = np.concatenate([met, seen[len(met) :]])
+        return playbook(test, seen, unseen, first)
 
-    patch.setattr(Book, "choose", looking)
-    patch.setattr(Book, "_plan", peeking)
+    patch.setattr(SequentialTest, "_lead", looking)
+    patch.setattr(SequentialTest, "_playbook", peeking)
 
 
 def curve_with_the_wrong_sign(patch: pytest.MonkeyPatch) -> None:
@@ -380,70 +395,73 @@ def curve_with_the_wrong_sign(patch: pytest.MonkeyPatch) -> None:
 def stake_not_capped(patch: pytest.MonkeyPatch) -> None:
     """More may be lost than there is; what is left is then called nothing."""
 
-    def growth(bets: Bets, rho: float) -> Array:
-        factors = 1 + bets.stakes[:, None] * (bets.payoffs.gains + bets.payoffs.constant(rho)[:, None])
-        found: Array = (bets.masses * np.log(np.maximum(factors, 1e-300))).sum(axis=1)
-        return found
+    def factors(plan: Plan, rho: float) -> Array:
+        values = plan.payoffs.gains + plan.payoffs.constant(rho)[:, None]
+        return np.log(np.maximum(1 + plan.stakes[:, None] * values, 1e-300))
 
-    patch.setattr(Bets, "log_growth", growth)
-
-
-def _lower_end(patch: pytest.MonkeyPatch, changed: Callable[[Array, Array], Array]) -> None:
-    linear_range = EmbeddingSpace.linear_range
-
-    def other_range(space: EmbeddingSpace, weights: Array, offsets: Array) -> tuple[Array, Array]:
-        lower, upper = linear_range(space, weights, offsets)
-        return changed(lower, upper), upper
-
-    patch.setattr(EmbeddingSpace, "linear_range", other_range)
-
-
-def upper_end_for_the_lower(patch: pytest.MonkeyPatch) -> None:
-    """The range of a margin is taken to begin where it ends."""
-    _lower_end(patch, lambda lower, upper: upper)
+    patch.setattr(Plan, "log_factors", factors)
 
 
 def half_the_lower_end(patch: pytest.MonkeyPatch) -> None:
     """A margin is taken to lose half of what it can lose."""
-    _lower_end(patch, lambda lower, upper: lower / 2)
-
-
-def unlisted_rivals_forgotten(patch: pytest.MonkeyPatch) -> None:
-    """What is not listed is not there."""
-    patch.setattr(Listing, "complete", True)
+    patch.setattr(Pairs, "scale", property(lambda pairs: np.maximum(-pairs.lower / 2, 1e-4)))
 
 
 def other_rivals_on_trust(patch: pytest.MonkeyPatch) -> None:
-    """Only the rivals that look most dangerous are bet on."""
-    patch.setattr(SequentialTest, "_others", lambda contest, samples, aims, reached: reached)
+    """Only a few rivals are bet on, and not those that look most dangerous."""
+    patch.setattr("certify.sequential.danger", lambda *known: -danger(*known))
+    slow = SequentialTest._slow
+
+    def trusting(
+        test: SequentialTest, positions: Positions, rows: Any, look: Race, rho: float, needed: float
+    ) -> Any:
+        return slow(test, positions, rows[:0], look, rho, needed)
+
+    patch.setattr(SequentialTest, "_slow", trusting)
 
 
-def groups_judged_by_one_member(patch: pytest.MonkeyPatch) -> None:
-    """A group of rivals is bet on as if its first member were the most dangerous."""
-    begin = SequentialTest.__init__
+def clusters_as_their_centres(patch: pytest.MonkeyPatch) -> None:
+    """What holds of the centre of a cluster is taken to hold of its members."""
+    begin = Crowd.__init__
 
-    def partial(contest: SequentialTest, margins: Margins, *known: Any, **options: Any) -> None:
-        begin(contest, margins, *known, **options)
-        groups = contest.groups
-        contest.groups = Units(groups.rows[:, :1], margins, groups.unseen.max(initial=0.0))
+    def partial(crowd: Crowd, *known: Any) -> None:
+        begin(crowd, *known)
+        crowd.pairs = crowd.centred
 
-    patch.setattr(SequentialTest, "__init__", partial)
-    patch.setattr("certify.sequential.SAFE", 0.0)
+    patch.setattr(Crowd, "__init__", partial)
+
+
+def reach_of_clusters_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """Members are taken to be as far from the centre of the samples as they are, but in no direction."""
+    begin = Crowd.__init__
+
+    def partial(crowd: Crowd, *known: Any) -> None:
+        begin(crowd, *known)
+        crowd.pairs = replace(crowd.pairs, reach=0 * crowd.pairs.reach)
+
+    patch.setattr(Crowd, "__init__", partial)
+
+
+def closed_clusters_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """When no more comparisons may be made, whoever was not compared is let go."""
+
+    def forgetting(test: SequentialTest, crowd: Crowd, look: Race, slow: Bets, rho: float) -> Bets:
+        return slow
+
+    patch.setattr(SequentialTest, "_crowded", forgetting)
 
 
 def unnamed_votes_forgotten(patch: pytest.MonkeyPatch) -> None:
     """Only those that the first votes named may win."""
 
-    def named(*votes: Any) -> tuple[Margins, Array] | None:
-        chosen = vote_margins(*votes)
+    def named(*votes: Any) -> tuple[Pairs, Any] | None:
+        chosen = vote_pairs(*votes)
         if chosen is None:
             return None
-        margins, indicators = chosen
-        known = replace(margins, weights=margins.weights[:-1], offsets=margins.offsets[:-1],
-                        lower=margins.lower[:-1], upper=margins.upper[:-1])  # fmt: skip
-        return known, indicators
+        pairs, indicators = chosen
+        return pairs.of(np.arange(len(pairs) - 1)), indicators
 
-    patch.setattr("certify.votes.vote_margins", named)
+    patch.setattr("certify.votes.vote_pairs", named)
 
 
 def no_ball(patch: pytest.MonkeyPatch) -> None:
@@ -505,11 +523,11 @@ def controls() -> Iterator[Control]:
     yield Control(curve_with_the_wrong_sign, Row("staircase", Case()))
     lopsided = "half-space in the orthant, hardly ever left"
     yield Control(stake_not_capped, Row(lopsided, Case(method="mean", target=0.15)), enough=100)
-    yield Control(upper_end_for_the_lower, Row("half-space", Case()))
     yield Control(half_the_lower_end, Row("half-space", Case()))
-    yield Control(unlisted_rivals_forgotten, Row("half-space, rival unlisted", Case()))
     yield Control(other_rivals_on_trust, Row("trap", Case()))
-    yield Control(groups_judged_by_one_member, Row("trap", Case()))
+    yield Control(clusters_as_their_centres, Row("ambush, comparisons spent", Case()))
+    yield Control(reach_of_clusters_forgotten, Row("ambush, comparisons spent", Case()))
+    yield Control(closed_clusters_forgotten, Row("ambush, comparisons spent", Case()))
     yield Control(unnamed_votes_forgotten, Row("half-space, hardly ever left", Case("vote")))
     yield Control(no_ball, Row("half-space, radius 0", Case(method="bisector")))
     few = Case(method="mean", guarantee="item", n=24, once=True, attempts=20)

@@ -9,10 +9,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from certify.betting import LEFT, SMALLEST, UNSEEN, Bets, Plan, best_stakes, plan
+from certify.betting import LEFT, SMALLEST, UNSEEN, Plan, best_stakes, plan
 from certify.betting import STEPS as HALVINGS
 from certify.cdf import CDF
-from certify.histogram import BINS, linear_binning
+from certify.histogram import BINS
 from certify.mean import MEAN
 from certify.payoffs import LARGEST, Bound, Payoffs
 from tests.certify.laws import (
@@ -21,10 +21,12 @@ from tests.certify.laws import (
     any_slopes,
     bounds,
     chosen,
+    growth,
     law,
     law_pairs,
     laws,
     laws_on_knots,
+    linear_binning,
     radius,
     rhos,
     sloping,
@@ -40,16 +42,15 @@ greed = st.one_of(st.floats(0, 1), st.floats(1, 100))
 def factors(payoffs: Payoffs, stake: float, rho: float) -> Array:
     """By what wealth is multiplied for a sample at each knot."""
     each = np.zeros(BINS + 1, np.int64)
-    bets = Bets(payoffs.of(each), np.full(BINS + 1, stake), np.eye(BINS + 1))
-    return np.exp(bets.log_growth(rho))
+    return np.exp(growth(payoffs.of(each), np.full(BINS + 1, stake), np.eye(BINS + 1), rho))
 
 
 def wealth_factor(reality: Law, payoffs: Payoffs, stake: float, rho: float) -> float:
     """What wealth is expected to be multiplied by for one sample, values between knots included."""
     each = np.zeros(len(reality.values), np.int64)
     masses = linear_binning(reality.values[:, None], *(end[each] for end in reality.range))
-    growth = Bets(payoffs.of(each), np.full(len(each), stake), masses).log_growth(rho)
-    return reality.expectation(np.exp(growth))
+    won = growth(payoffs.of(each), np.full(len(each), stake), masses, rho)
+    return reality.expectation(np.exp(won))
 
 
 def largest_stake(payoffs: Payoffs, rho: float) -> float:
@@ -113,18 +114,18 @@ def test_nor_with_any_slopes(reality: Law, log_slopes: Array, greed: float, rho:
 # Growth
 
 
-def by_hand(bets: Bets, k: int, rho: float) -> float:
+def by_hand(payoffs: Payoffs, stakes: Array, masses: Array, k: int, rho: float) -> float:
     """The growth of bet k, sample by sample (mass by mass)."""
-    loss, rounding = -float(bets.payoffs.constant(rho)[k]), float(bets.payoffs.rounding[k])
-    stake = float(bets.stakes[k])
+    loss, rounding = -float(payoffs.constant(rho)[k]), float(payoffs.rounding[k])
+    stake = float(stakes[k])
     if loss > 0 and stake > (1 - LEFT) / loss:  # all that can be staked
         stake = (1 - LEFT) / loss
-    growth = 0.0
-    for gain, mass in zip(bets.payoffs.gains[k].tolist(), bets.masses[k].tolist(), strict=True):
+    found = 0.0
+    for gain, mass in zip(payoffs.gains[k].tolist(), masses[k].tolist(), strict=True):
         if mass == 0:
             continue
-        growth += mass * log1p(stake * (gain - loss - rounding))
-    return growth
+        found += mass * log1p(stake * (gain - loss - rounding))
+    return found
 
 
 @bounds
@@ -137,9 +138,8 @@ def test_growth_is_the_sum_of_logarithms(
     masses = np.random.default_rng(seed).exponential(size=(3, BINS + 1))
     masses[:, 0] = 0
     masses[:, 7:11] = 0
-    bets = Bets(three(bound), stakes, masses)
-    expected = [by_hand(bets, k, rho) for k in range(3)]
-    np.testing.assert_allclose(bets.log_growth(rho), expected, rtol=1e-9, atol=1e-9)
+    expected = [by_hand(three(bound), stakes, masses, k, rho) for k in range(3)]
+    np.testing.assert_allclose(growth(three(bound), stakes, masses, rho), expected, rtol=1e-9, atol=1e-9)
 
 
 @bounds
@@ -150,19 +150,19 @@ def test_all_that_is_staked_can_be_lost_but_for_a_thousandth(bound: Bound, worst
     stakes = np.array([0.9, 1.0, 40.0]) * largest_stake(payoffs, rho)
     masses = np.zeros((3, BINS + 1))
     masses[:, 0] = 1
-    left = np.exp(Bets(payoffs, stakes, masses).log_growth(rho))
+    left = np.exp(growth(payoffs, stakes, masses, rho))
     np.testing.assert_allclose(left, [0.1, LEFT, LEFT], atol=1e-7)
     masses[:, [0, -1]] = masses[:, [-1, 0]]
-    growth = Bets(payoffs, stakes, masses).log_growth(rho)
-    assert growth[0] < growth[1] == pytest.approx(growth[2], rel=1e-12)
+    found = growth(payoffs, stakes, masses, rho)
+    assert found[0] < found[1] == pytest.approx(found[2], rel=1e-12)
 
 
 def test_nothing_met_and_nothing_staked_is_no_growth() -> None:
     stakes = np.array([0.0, 1e300, 0.5])
     masses = np.zeros((3, BINS + 1))
     masses[0, [0, 5]] = 3.0
-    growth = Bets(three(CDF), stakes, masses).log_growth(2.0)
-    assert ((growth <= 0) & (growth > -1e-13)).all()
+    found = growth(three(CDF), stakes, masses, 2.0)
+    assert ((found <= 0) & (found > -1e-13)).all()
 
 
 @bounds
@@ -208,7 +208,7 @@ def test_growth_is_never_above_that_of_the_samples_themselves(
     reality, like = laws
     payoffs = chosen(bound, like, 1e-3, aim)
     stake = greed * largest_stake(payoffs, aim)
-    binned = Bets(payoffs, np.array([stake]), reality.masses).log_growth(rho)[0]
+    binned = growth(payoffs, np.array([stake]), reality.masses, rho)[0]
     possible = min(stake, (1 - LEFT) * largest_stake(payoffs, rho))
     left = np.maximum(1 + possible * reality.psi(payoffs, rho), 1e-15)  # where rounding may leave something
     assert binned <= reality.counts @ np.log(left) + 1e-6 * (1 + reality.counts.sum())
@@ -217,27 +217,26 @@ def test_growth_is_never_above_that_of_the_samples_themselves(
 # Several
 
 
-def some_bets(bound: Bound, seed: int) -> Bets:
+def some_plan(bound: Bound, seed: int) -> Plan:
     rng = np.random.default_rng(seed)
-    return Bets(three(bound), rng.uniform(0, 0.3, 3), rng.exponential(size=(3, BINS + 1)))
+    return Plan(rng.uniform(0.1, 2, 3), three(bound), rng.uniform(0, 0.3, 3), rng.uniform(0, 0.5, 3))
 
 
 @bounds
-def test_bets_on_blocks_follow_one_another(bound: Bound, worst: object) -> None:
-    blocks = [some_bets(bound, seed) for seed in range(4)]
-    growth = Bets.all(blocks).log_growth(0.6).reshape(4, 3)
-    expected = np.array([bets.log_growth(0.6) for bets in blocks])
-    np.testing.assert_allclose(growth, expected, rtol=1e-12)
-    assert len(set(growth.ravel())) == 12
+def test_plans_follow_one_another(bound: Bound, worst: object) -> None:
+    plans = [some_plan(bound, seed) for seed in range(4)]
+    factors = Plan.joined(plans).log_factors(0.6).reshape(4, 3, BINS + 1)
+    np.testing.assert_array_equal(factors, [plan.log_factors(0.6) for plan in plans])
+    assert len(set(factors[:, :, -1].ravel())) == 12
 
 
 @bounds
-def test_bets_on_some_margins(bound: Bound, worst: object) -> None:
-    bets = some_bets(bound, 0)
-    growth = bets.log_growth(0.6)
-    np.testing.assert_allclose(bets.of(np.array([2, 2, 0])).log_growth(0.6), growth[[2, 2, 0]], rtol=1e-12)
-    masked = bets.of(np.array([False, True, True])).log_growth(0.6)
-    np.testing.assert_allclose(masked, growth[1:], rtol=1e-12)
+def test_some_of_the_plans(bound: Bound, worst: object) -> None:
+    plan = some_plan(bound, 0)
+    factors = plan.log_factors(0.6)
+    np.testing.assert_array_equal(plan.of(np.array([2, 2, 0])).log_factors(0.6), factors[[2, 2, 0]])
+    masked = plan.of(np.array([False, True, True])).log_factors(0.6)
+    np.testing.assert_array_equal(masked, factors[1:])
 
 
 # Stakes
@@ -300,8 +299,7 @@ def test_margins_that_are_never_negative_overflow_nothing(
 ) -> None:
     like = law(lower, 0.1, [(spot, 50)])
     now = planned(bound, like)
-    bets = Bets(now.payoffs, now.stakes, like.masses)
-    growths = [bets.log_growth(rho)[0] for rho in (SMALLEST, 1.0, LARGEST)]
+    growths = [growth(now.payoffs, now.stakes, like.masses, rho)[0] for rho in (SMALLEST, 1.0, LARGEST)]
     assert not np.isnan(growths).any()
     assert growths == sorted(growths, reverse=True)
 
@@ -398,8 +396,8 @@ def test_plan_after_plan_wealth_comes_near_the_threshold(bound: Bound, worst: ob
     feared = UNSEEN / (UNSEEN + horizon)
     masses = horizon * (1 - feared) * like.masses / like.masses.sum()
     masses[:, 0] += horizon * feared
-    growth = Bets(now.payoffs, now.stakes, masses).log_growth(float(now.rho[0]))[0]
-    assert 2 / 3 < growth / THRESHOLD < 3 / 2
+    found = growth(now.payoffs, now.stakes, masses, float(now.rho[0]))[0]
+    assert 2 / 3 < found / THRESHOLD < 3 / 2
 
 
 @bounds

@@ -3,29 +3,29 @@
 import numpy as np
 import pytest
 
-from certify import Listing
+from certify import Rivals
 from certify.bisector import bisector_radius
 
 
 def test_distance_to_a_bisector_that_is_not_between() -> None:
     """Items (1, 0) and (0, 1), bisector y = x: g = (0.8, 0.2) is 0.6/√2 from it; half the gap is smaller."""
     mean = np.array([0.8, 0.2])
-    listing = Listing(np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]]), mean, np.inf)
+    listing = Rivals.of(np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]]), mean)
     assert bisector_radius(mean, listing, epsilon=0.1, lipschitz=2.0) == pytest.approx(
         (0.6 / np.sqrt(2) - 0.1) / 2, abs=1e-11
     )
 
 
 def test_the_binding_rival_need_not_be_the_nearest() -> None:
-    """(0.6, 0.9) is nearer to the mean, but (-0.9, 0) has the nearer bisector with the winner (1, 0)."""
+    """(0.6, 0.9) is nearer to the mean, but (-0.875, 0) has the nearer bisector with the winner (1, 0)."""
     mean, winner = np.array([0.2, 0.0]), np.array([[1.0, 0.0]])
-    near, binding = np.array([[0.6, 0.9]]), np.array([[-0.9, 0.0]])
+    near, binding = np.array([[0.6, 0.9]]), np.array([[-0.875, 0.0]])
     assert np.linalg.norm(near - mean) < np.linalg.norm(binding - mean)
     alone, both = (
-        bisector_radius(mean, Listing(winner, rivals, mean, np.inf), epsilon=0.0, lipschitz=1.0)
+        bisector_radius(mean, Rivals.of(winner, rivals, mean), epsilon=0.0, lipschitz=1.0)
         for rivals in (binding, np.concatenate([near, binding]))
     )
-    assert alone == pytest.approx(0.15, abs=1e-11)
+    assert alone == pytest.approx(0.1375, abs=1e-11)
     assert both == alone
 
 
@@ -34,7 +34,7 @@ def test_each_rival_meets_the_winner_that_beats_it_best() -> None:
     mean = np.zeros(2)
     winners, rivals = np.array([[0.5, 0.0], [-0.5, 0.0]]), np.array([[1.5, 0.0], [-1.5, 0.0]])
     one, both = (
-        bisector_radius(mean, Listing(some, rivals, mean, np.inf), epsilon=0.0, lipschitz=1.0)
+        bisector_radius(mean, Rivals.of(some, rivals, mean), epsilon=0.0, lipschitz=1.0)
         for some in (winners[:1], winners)
     )
     assert one == pytest.approx(0.5, abs=1e-11)
@@ -42,9 +42,9 @@ def test_each_rival_meets_the_winner_that_beats_it_best() -> None:
 
 
 def test_near_twins_are_not_beyond_their_exact_bisector() -> None:
-    """The bisector of (0.5, 0.25) and (0.5, 0.25 + 2^-36) is the line y = 0.25 + 2^-37."""
-    winner, rival = np.array([[0.5, 0.25]]), np.array([[0.5, 0.25 + 2.0**-36]])
+    """The bisector of (0.5, 0.25) and (0.5, 0.25 + 2^-25) is the line y = 0.25 + 2^-26."""
+    winner, rival = np.array([[0.5, 0.25]]), np.array([[0.5, 0.25 + 2.0**-25]])
     for x in np.random.default_rng(0).uniform(-1, 1, 100):
         mean = np.array([x, -0.5])
-        radius = bisector_radius(mean, Listing(winner, rival, mean, np.inf), epsilon=0.0, lipschitz=1.0)
-        assert radius <= 0.75 + 2.0**-37
+        radius = bisector_radius(mean, Rivals.of(winner, rival, mean), epsilon=0.0, lipschitz=1.0)
+        assert radius <= 0.75 + 2.0**-26

@@ -9,7 +9,7 @@ from scipy.stats import norm
 
 from certify.betting import SMALLEST
 from certify.cdf import CDF, STEPS, CdfPayoffs
-from certify.histogram import BINS, linear_binning
+from certify.histogram import BINS
 from certify.payoffs import LARGEST, ROUNDING, SLOPE_ROUNDING
 from tests.certify.laws import (
     Array,
@@ -20,6 +20,7 @@ from tests.certify.laws import (
     law_pairs,
     laws,
     laws_on_knots,
+    linear_binning,
     radius,
     rhos,
     sloping,

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from mpmath import exp, log, mpf, ncdf, workdps
 from numpy.typing import NDArray
 
-from certify import LARGEST_HORIZON, EmbeddingSpace, Listing, Terms, certify, certify_votes
-from certify.betting import LEFT, Bets
+from certify import LARGEST_HORIZON, EmbeddingSpace, Rivals, Terms, certify, certify_votes
+from certify.betting import LEFT
 from certify.cdf import CDF, CdfPayoffs
 from certify.histogram import BINS
 from certify.mean import MEAN, MeanPayoffs
 from certify.payoffs import Bound, Payoffs
+from tests.certify.laws import growth
 from tests.certify.worlds import briefly
 
 Array = NDArray[np.float64]
@@ -132,7 +133,7 @@ def test_wealth_is_not_above_the_exact_wealth_of_any_smaller_rho(
     width = payoffs.upper[0] - payoffs.lower[0]
     found = masses * (1 - MARGIN * (1 + width) / width * BINS)
     found[1:] += masses[:-1] - found[:-1]
-    computed = Bets(payoffs, np.array([stake]), found[None]).log_growth(rho * beyond)[0]
+    computed = growth(payoffs, np.array([stake]), found[None], rho * beyond)[0]
     with workdps(DIGITS):
         expected = exact_growth(payoffs, stake, [Fraction(float(mass)) for mass in masses], rho)
         assert not np.isnan(computed)
@@ -148,7 +149,7 @@ def test_wealth_of_stakes_so_small_that_factors_round_is_not_overstated(bound: B
         payoffs, stake = some(bound, seed, 1e-3, 1.0), float(rng.uniform(1, 9) * 10.0**exponent)
         masses = np.zeros((1, BINS + 1))
         masses[0, int(rng.integers(BINS // 2, BINS + 1))] = 10_000
-        computed = Bets(payoffs, np.array([stake]), masses).log_growth(0.8)[0]
+        computed = growth(payoffs, np.array([stake]), masses, 0.8)[0]
         with workdps(DIGITS):
             exact = [Fraction(float(mass)) for mass in masses[0]]
             assert mpf(float(computed)) <= exact_growth(payoffs, stake, exact, 0.8)
@@ -166,7 +167,7 @@ def test_at_the_lower_end_all_that_is_staked_is_lost_though_the_margin_be_off(
     shift = MARGIN * (1 + width) / width * BINS
     found = np.zeros((1, BINS + 1))
     found[0, :2] = 1000 * (1 - shift), 1000 * shift
-    computed = Bets(payoffs, np.array([1e9]), found).log_growth(1.5)[0]
+    computed = growth(payoffs, np.array([1e9]), found, 1.5)[0]
     with workdps(DIGITS):
         true = [Fraction(1000)] + [Fraction(0)] * BINS
         assert computed == -np.inf or mpf(float(computed)) <= exact_growth(payoffs, 1e9, true, 1.5)
@@ -189,10 +190,10 @@ def test_masses_that_were_added_up_ten_million_times_overstate_nothing() -> None
         true = Fraction(float(part)) * (LARGEST_HORIZON // 256)
         masses = np.zeros((1, BINS + 1))
         masses[0, BINS] = total
-        growth = float(log(1 + mpf(0.1) * mpf(payoffs.gains[0, BINS] + payoffs.constant(0.5)[0])))
+        each = float(log(1 + mpf(0.1) * mpf(payoffs.gains[0, BINS] + payoffs.constant(0.5)[0])))
         drifts += Fraction(float(total)) > true * (1 + Fraction(1, 10**14))
-        computed = Bets(payoffs, np.array([0.1]), masses).log_growth(0.5)[0]
-        assert Fraction(float(computed)) <= true * Fraction(growth)
+        computed = growth(payoffs, np.array([0.1]), masses, 0.5)[0]
+        assert Fraction(float(computed)) <= true * Fraction(each)
     assert drifts >= 2  # else nothing was tried
 
 
@@ -201,7 +202,7 @@ def test_what_is_taken_off_costs_nothing_that_counts() -> None:
     payoffs = some(CDF, 5, 1e-3, 1.0)
     rng = np.random.default_rng(0)
     masses = rng.integers(0, 500, BINS + 1).astype(np.float64)
-    computed = Bets(payoffs, np.array([0.1]), masses[None]).log_growth(0.5)[0]
+    computed = growth(payoffs, np.array([0.1]), masses[None], 0.5)[0]
     with workdps(DIGITS):
         exact = exact_growth(payoffs, 0.1, [Fraction(float(mass)) for mass in masses], 0.5)
     assert 0 <= exact - computed < 1e-5 * abs(exact) + 1e-5
@@ -220,9 +221,9 @@ def test_a_horizon_beyond_what_is_proven_is_refused(horizon: int) -> None:
 @pytest.mark.parametrize("method", ["cdf", "mean", "bisector", "paper"])
 def test_a_reading_beyond_it_is_void(method: str) -> None:
     samples = np.broadcast_to(np.array([0.6, 0.8], np.float32), (LARGEST_HORIZON + 1, 2))
-    listing = Listing(np.array([[0.6, 0.8]]), np.array([[-0.6, -0.8]]), np.array([0.6, 0.8]), np.inf)
+    rivals = Rivals.of(np.array([[0.6, 0.8]]), np.array([[-0.6, -0.8]]), np.array([0.6, 0.8]))
     terms = Terms(0.25, 0.05, method=method)  # type: ignore[arg-type]
-    found = certify(samples, {"label": listing}, EmbeddingSpace(), terms)
+    found = certify(samples, {"label": rivals}, EmbeddingSpace(), terms)
     assert (found.label_radius, found.item_radius) == (0, 0)
     assert str(LARGEST_HORIZON) in str(found.reason)
 

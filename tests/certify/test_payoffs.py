@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from certify.betting import SMALLEST
 from certify.histogram import BINS
-from certify.payoffs import LARGEST, ROUNDING, SLOPE_ROUNDING, Bound, Payoffs
+from certify.payoffs import LARGEST, ROUNDING, SLOPE_ROUNDING, Bound, Payoffs, joined
 from tests.certify.laws import Law, bounds, chosen, law, law_pairs, laws, radius, rhos, three
 from tests.certify.worlds import seeded
 
@@ -125,5 +125,5 @@ def test_some_margins_by_number_or_by_mask(bound: Bound, worst: object) -> None:
 def test_joined_payoffs_follow_one_another(bound: Bound, worst: object) -> None:
     payoffs = three(bound)
     parts = [payoffs.of(np.array([0, 1])), payoffs.of(np.array([2])), payoffs.of(np.zeros(0, np.int64))]
-    assert same(Payoffs.joined(parts), payoffs)
-    assert not same(Payoffs.joined(parts[::-1]), payoffs)
+    assert same(joined(parts), payoffs)
+    assert not same(joined(parts[::-1]), payoffs)

@@ -9,7 +9,7 @@ from scipy.special import ndtri
 from scipy.stats import beta
 
 from certify import Certificate, Guarantee, Terms, certify_votes, selection_size
-from certify.votes import vote_margins
+from certify.votes import vote_pairs
 from tests.certify.worlds import briefly, seeded
 
 Votes = NDArray[np.int64]
@@ -120,17 +120,17 @@ def test_no_margin_is_larger_than_any_truth_behind_a_doubt(votes: list[int], tru
     selected = len(seen) // 2
     first = seen[:selected][seen[:selected] >= 0]
     if not len(first):
-        assert vote_margins(seen, selected, 0) is None
+        assert vote_pairs(seen, selected, 0) is None
         return
     answer = int(np.bincount(first).argmax())
-    chosen = vote_margins(seen, selected, answer)
+    chosen = vote_pairs(seen, selected, answer)
     assert chosen is not None
-    margins, indicators = chosen
-    values = margins.at(np.arange(len(margins)), indicators)
-    assert (values >= margins.lower[:, None]).all()
-    assert (values <= margins.upper[:, None]).all()
+    pairs, indicators = chosen
+    values = pairs.weights @ indicators.T - pairs.offsets[:, None]
+    assert (values >= pairs.lower[:, None]).all()
+    assert (values <= pairs.upper[:, None]).all()
     named = sorted(set(first.tolist()) - {answer})
-    assert len(margins) == len(named) + 1
+    assert len(pairs) == len(named) + 1
     true = np.where(seen < 0, np.array(truths)[: len(seen)], seen)
     for rival in sorted({*range(7)} - {answer}):
         row = named.index(rival) if rival in named else -1

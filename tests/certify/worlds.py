@@ -8,7 +8,7 @@ the nearest point where the answer changes, to either side.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from typing import Literal
 
 import numpy as np
@@ -21,13 +21,15 @@ from certify import (
     Certificate,
     EmbeddingSpace,
     Guarantee,
-    Listing,
     Method,
+    Rivals,
     Terms,
+    Vectors,
     certify,
     certify_votes,
     selection_size,
 )
+from certify.terms import COMPARISONS
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -53,7 +55,8 @@ class World:
 
     embed       h at coordinates (n,): (n, d)
     smoothed    g at coordinates (s,): (s, d)
-    listed      how many rivals a listing holds; the others are only known to be farther
+    clusters    (N,) in which cluster each item is, or None if there are none
+    comparisons how many a certificate may make with members of clusters
     shares      with which probability each item has the vote of a noisy copy, at coordinates (s,): (s, N)
     dimensions  the coordinate is u[0] if this is 1, else the norm of a u with so many coordinates
     """
@@ -65,7 +68,8 @@ class World:
     gallery: Array
     labels: Rows
     space: EmbeddingSpace = field(default_factory=lambda: EmbeddingSpace(norm_bound=1.0))
-    listed: int = 100
+    clusters: Rows | None = None
+    comparisons: int = COMPARISONS
     truths: dict[tuple[str, Guarantee, int], float] = field(default_factory=dict)
     shares: Function | None = None
     dimensions: int = 1
@@ -85,25 +89,41 @@ class World:
 
     # --- rule embedding
 
-    def listings(self, samples: NDArray[np.float32]) -> dict[Guarantee, Listing]:
-        """As the service builds them: on the selection mean, and only if the served answer agrees with it."""
+    def field(self, samples: NDArray[np.float32]) -> dict[Guarantee, Rivals]:
+        """As the service builds it: on the selection mean, and only if the served answer agrees with it."""
         exact = samples.astype(np.float64)
         centre = exact[: selection_size(len(samples))].mean(axis=0)
         distances = np.linalg.norm(self.gallery - centre, axis=1)
         order = np.argsort(distances, kind="stable")
         chosen, served = order[0], self.nearest(exact.mean(axis=0))
         same = self.labels[order] == self.labels[chosen]
-        found: dict[Guarantee, Listing] = {}
+        vectors, arranged = self.vectors
+        found: dict[Guarantee, Rivals] = {}
         if self.labels[served] == self.labels[chosen]:
-            found["label"] = self._listing(order[same][:WINNERS], order[~same], distances, centre)
+            others = self.labels[arranged] != self.labels[chosen]
+            found["label"] = self._rivals(order[same][:WINNERS], vectors, others, centre)
         if served == chosen:
-            found["item"] = self._listing(order[:1], order[1:], distances, centre)
+            found["item"] = self._rivals(order[:1], vectors, arranged != chosen, centre)
         return found
 
-    def _listing(self, winners: Rows, rivals: Rows, distances: Array, centre: Array) -> Listing:
-        near, far = rivals[: self.listed], rivals[self.listed :]
-        outside = float(distances[far[0]]) if len(far) else np.inf
-        return Listing(self.gallery[winners], self.gallery[near], centre, outside)
+    def _rivals(self, winners: Rows, vectors: Vectors, behind: NDArray[np.bool_], centre: Array) -> Rivals:
+        return Rivals(self.gallery[winners].astype(np.float32), vectors, behind, centre, singles=0)
+
+    @cached_property
+    def vectors(self) -> tuple[Vectors, Rows]:
+        """The gallery as certificates need it, and which item each of its rows is."""
+        if self.clusters is None:
+            return Vectors.flat(self.gallery), np.arange(len(self.gallery))
+        order = np.argsort(self.clusters, kind="stable")
+        rows = self.gallery[order].astype(np.float32)
+        starts = np.flatnonzero(np.diff(self.clusters[order], prepend=-1, append=-2))
+        parts = np.split(rows, starts[1:-1])
+        centres = np.stack([part.mean(axis=0) for part in parts])
+        radii = [
+            np.linalg.norm(part.astype(np.float64) - centre, axis=1).max() * (1 + 1e-9)
+            for part, centre in zip(parts, centres, strict=True)
+        ]
+        return Vectors(rows, starts, centres, np.array(radii)), order
 
     def true_radius(self, guarantee: Guarantee, item: int) -> float:
         """How far the nearest neighbour of g stays `item` (keeps its label); 0 if it is not that at x."""
@@ -118,8 +138,8 @@ class World:
         horizon: int | None = None,
         target: float | None = None,
     ) -> Certificate:
-        terms = Terms(self.sigma, alpha, guarantee, method, horizon, target)
-        return certify(samples, self.listings(samples), self.space, terms)
+        terms = Terms(self.sigma, alpha, guarantee, method, horizon, target, comparisons=self.comparisons)
+        return certify(samples, self.field(samples), self.space, terms)
 
     def violated(self, samples: NDArray[np.float32], certificate: Certificate) -> bool:
         """Whether any claim of the certificate is false, be it of the guarantee asked for or of the other."""
@@ -278,7 +298,8 @@ def stepped(
     labels: list[int] | Rows,
     *,
     space: EmbeddingSpace = BALL,
-    listed: int = 100,
+    clusters: list[int] | Rows | None = None,
+    comparisons: int = COMPARISONS,
     dimensions: int = 1,
     sigma: float = SIGMA,
 ) -> World:
@@ -289,10 +310,11 @@ def stepped(
     def smoothing(of: Array) -> Smoothing:
         return steps(scaled, of, sigma) if dimensions == 1 else shells(scaled, of, sigma, dimensions)
 
-    world = World(*smoothing(found), deviations * sigma, sigma, items, np.array(labels), space, listed)
+    members = None if clusters is None else np.array(clusters)
+    world = World(*smoothing(found), deviations * sigma, sigma, items, np.array(labels), space, members)
     _, shares = smoothing(np.eye(len(items))[world.nearest(found)])
     return World(
-        world.embed, world.smoothed, world.position, sigma, items, world.labels, space, listed,
+        world.embed, world.smoothed, world.position, sigma, items, world.labels, space, members, comparisons,
         shares=shares, dimensions=dimensions,
     )  # fmt: skip
 
@@ -317,10 +339,13 @@ def half_space(kind: str, deviations: float, sigma: float = SIGMA) -> World:
             [0.0], [[0, 1], [1, 0]], deviations, [[0.2, 0.93], [0.0, 0.95], [0.3, 0.9]], [0, 1, 0],
             space=ORTHANT, sigma=sigma,
         )  # fmt: skip
-    listed = 0 if kind == "unlisted" else 100
-    return stepped(
-        [0.0], [[-1, 0], [1, 0]], deviations, [[1, 0], [-1, 0]], [0, 1], listed=listed, sigma=sigma
-    )
+    if kind == "cluster":
+        return stepped(
+            [0.0], [[-1, 0], [1, 0]], deviations,
+            [[1, 0], [-0.9, 0.1], [-1, 0], [-0.75, 0], [-0.8, 0.1], [-0.8, -0.1]], [0, 1, 1, 1, 1, 1],
+            clusters=[0, 1, 2, 2, 2, 2], sigma=sigma,
+        )  # fmt: skip
+    return stepped([0.0], [[-1, 0], [1, 0]], deviations, [[1, 0], [-1, 0]], [0, 1], sigma=sigma)
 
 
 # Where the values of `staircase` and `crowd` change, in σ.
@@ -377,7 +402,7 @@ def in_shells() -> World:
     )  # fmt: skip
 
 
-def clusters(space: EmbeddingSpace, listed: int) -> World:
+def mixture(space: EmbeddingSpace, members: int | None = None, comparisons: int = COMPARISONS) -> World:
     """Five values on slabs of u[0] and 33 gallery items of four labels.
 
     Several items share the answer's label, so that which of them should face a rival depends on the rival.
@@ -398,34 +423,73 @@ def clusters(space: EmbeddingSpace, listed: int) -> World:
     if space.nonnegative:
         values, gallery = np.abs(values), np.abs(gallery)
     gallery /= np.maximum(np.linalg.norm(gallery, axis=1), 1)[:, None]
+    groups = None if members is None else np.arange(len(gallery)) // members
     return stepped(
         [-2.4, -1.0, 0.2, 2.6], values, 0.2, gallery, np.append(labels[around], [2, 2, 2]),
-        space=space, listed=listed,
+        space=space, clusters=groups, comparisons=comparisons,
     )  # fmt: skip
 
 
 def crowd(deviations: float) -> World:
-    """As `staircase`, with 60 rivals: most of them are bet on in groups."""
+    """As `staircase`, with 60 rivals: most of them pick their bets from those of others."""
     values = np.stack([np.linspace(-1, 1, 9), np.zeros(9)], axis=1)
     first = np.concatenate([[0.8, 0.2, 0.0], np.linspace(-1.0, -0.4, 60)])
     gallery = np.stack([first, np.zeros(63)], axis=1)
     return stepped(EDGES, values, deviations, gallery, np.array([0] * 3 + [1, 2] * 30))
 
 
-def trap() -> World:
-    """The rivals that look most dangerous are not those that are.
+def herd(deviations: float, kind: str) -> World:
+    """As `crowd`, with the rivals in clusters.
 
-    The margins of 12 rivals vary a lot and are never lost, those of 30 more neither, with room to spare.
-    Those of 6 others hardly vary, but for an event of probability 0.001 in which they lose everything: these
-    are beaten within 1.6σ, and mostly sit in a group behind some that are harmless.
+    `mixed`: in each cluster one that may bind and many that are safe; `alike`: members hardly differ;
+    `spent`: as `mixed`, and no cluster may be opened; `far`: members at both ends of a cluster, none in its
+    middle.
     """
-    turn = np.linspace(-0.02, 0.02, 42)
-    harmless = np.stack([0.5 + turn, np.repeat([0.4, 0.2], [12, 30]) - np.abs(turn), np.zeros(42)], axis=1)
+    values = np.stack([np.linspace(-1, 1, 9), np.zeros(9)], axis=1)
+    first = np.linspace(-1.0, -0.4, 60)
+    if kind == "alike":
+        first = np.repeat(np.linspace(-1.0, -0.4, 6), 10) - 1e-5 * np.arange(60)
+    if kind == "far":
+        first = np.tile([-1.0, -0.4], 30) - 1e-3 * np.arange(60)
+    across = 0.2 * np.sin(np.arange(60))
+    gallery = np.concatenate(
+        [[[0.8, 0.0], [0.2, 0.0], [0.0, 0.0], [-0.3, 0.9]], np.stack([first, across], axis=1)]
+    )
+    members = np.arange(60) // 10 if kind == "alike" else np.arange(60) % 5
+    return stepped(
+        EDGES, values, deviations, gallery, np.array([0] * 3 + [3] + [1, 2] * 30),
+        clusters=np.concatenate([[0, 0, 0, 1], 2 + members]),
+        comparisons=0 if kind == "spent" else COMPARISONS,
+    )  # fmt: skip
+
+
+def trap() -> World:
+    """The rivals that look least dangerous are not those that are.
+
+    The margins of 40 rivals vary a lot and are never lost, those of 30 more neither, with room to spare.
+    Those of 6 others hardly vary, but for an event of probability 0.001 in which they lose everything: these
+    are beaten within 1.6σ.
+    """
+    turn = np.linspace(-0.02, 0.02, 70)
+    harmless = np.stack([0.5 + turn, np.repeat([0.4, 0.2], [40, 30]) - np.abs(turn), np.zeros(70)], axis=1)
     deadly = np.array([[0.5, 0.6, height] for height in (0.12, 0.13, 0.14, 0.15, 0.16, 0.17)])
     winners = np.array([[0.5, 0.6, 0.0], [0.5, 0.63, 0.0]])
     return stepped(
         [-3.09, 0.0], [[0, 0, 1], [0.5, 0.65, 0], [0.3, 0.95, 0]], 0.0,
-        np.concatenate([winners, harmless, deadly]), np.array([0, 0] + [1, 2] * 24), space=ORTHANT,
+        np.concatenate([winners, harmless, deadly]), np.array([0, 0] + [1, 2] * 38), space=ORTHANT,
+    )  # fmt: skip
+
+
+def ambush(*, spent: bool) -> World:
+    """A rival that wins within 1σ, in a cluster with one that never does.
+
+    The centre of both is like ten other rivals, whose margins are never lost, but looks a little safer.
+    """
+    side = np.linspace(0.74, 0.76, 10) * np.tile([1, -1], 5)
+    harmless = np.stack([np.full(10, 0.9), side], axis=1)
+    return stepped(
+        [0.0], [[-1, 0], [1, 0]], 1.0, np.concatenate([[[1, 0]], harmless, [[-1, 0], [2.8, 1.6]]]),
+        [0] + [1] * 10 + [2, 2], clusters=[0] + [1] * 10 + [2, 2], comparisons=0 if spent else COMPARISONS,
     )  # fmt: skip
 
 
@@ -437,19 +501,26 @@ WORLDS: dict[str, Callable[[], World]] = {
     "half-space, few samples": lambda: half_space("line", 0.7),
     "half-space in the orthant": lambda: half_space("orthant", 1.5),
     "half-space in the orthant, hardly ever left": lambda: half_space("orthant", 2.6),
-    "half-space, rival unlisted": lambda: half_space("unlisted", 2.0),
+    "half-space, rival in a cluster": lambda: half_space("cluster", 2.0),
     "half-space, radius below 2e-6": lambda: half_space("line", 1.9, sigma=1e-6),
     "staircase": lambda: staircase(2.0),
     "staircase, near the border": lambda: staircase(0.0),
     "crowd": lambda: crowd(2.0),
     "trap": trap,
+    "ambush": lambda: ambush(spent=False),
+    "ambush, comparisons spent": lambda: ambush(spent=True),
     "ramp": lambda: ramp(1.5),
     "arc": on_the_arc,
     "band": lambda: band(0.3),
     "ball": lambda: in_a_ball(3, 4.0, 0.5),
     "shells": in_shells,
-    "mixture": lambda: clusters(BALL, 100),
-    "mixture in the orthant, most rivals unlisted": lambda: clusters(ORTHANT, 12),
+    "mixture": lambda: mixture(BALL),
+    "mixture in the orthant, in clusters": lambda: mixture(ORTHANT, 4),
+    "mixture, clusters closed": lambda: mixture(BALL, 5, comparisons=0),
+    "herd": lambda: herd(2.0, "mixed"),
+    "herd of members alike": lambda: herd(2.0, "alike"),
+    "herd, members far apart": lambda: herd(2.0, "far"),
+    "herd, comparisons spent": lambda: herd(2.0, "spent"),
 }
 
 

@@ -202,7 +202,6 @@ def test_searches_of_a_blended_gallery_are_those_of_brute_force(
             mine = snapshot.labels == code
             for rows, found in (
                 (np.arange(size), snapshot.nearest(point, count)),
-                (np.flatnonzero(~mine), snapshot.nearest_rivals(point, count, code)),
                 (np.flatnonzero(mine), snapshot.nearest_of_label(point, count, code)),
             ):
                 left = np.setdiff1d(rows, found.rows)

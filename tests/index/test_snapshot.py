@@ -4,11 +4,9 @@ A rival that the search misses, or a bound that is too large, voids a certificat
 """
 
 import itertools
-import threading
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import faiss
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,8 +15,8 @@ from numpy.typing import NDArray
 
 from index import Item, Neighbors, Snapshot
 
-Search = Literal["nearest", "nearest_rivals", "nearest_of_label"]
-SEARCHES: tuple[Search, ...] = ("nearest", "nearest_rivals", "nearest_of_label")
+Search = Literal["nearest", "nearest_of_label"]
+SEARCHES: tuple[Search, ...] = ("nearest", "nearest_of_label")
 
 
 def snapshot_of(vectors: Any, labels: Sequence[str] | None = None) -> Snapshot:
@@ -40,7 +38,6 @@ def eligible(snapshot: Snapshot, search: Search, label: int) -> NDArray[np.int64
     wanted = snapshot.label_names[label] if len(labels) else ""
     keep = {
         "nearest": labels == labels,
-        "nearest_rivals": labels != wanted,
         "nearest_of_label": labels == wanted,
     }
     return np.flatnonzero(keep[search])
@@ -219,19 +216,6 @@ def test_the_point_is_not_rounded_to_float32() -> None:
 # --- borders
 
 
-@pytest.mark.parametrize("size", range(24, 50))
-def test_the_last_rows_are_selected_whether_or_not_they_fill_a_byte(size: int) -> None:
-    vectors = np.arange(size, dtype=np.float64)[::-1, None] * [1, 0]  # the last row is the nearest to 0
-    for odd in range(size - 9, size):
-        labels = ["b" if row == odd else "a" for row in range(size)]
-        snapshot = snapshot_of(vectors, labels)
-
-        found = check(snapshot, "nearest_rivals", np.zeros(2), 3, 1)
-        assert found.rows.tolist() == [row for row in range(size - 1, -1, -1) if row != odd][:3]
-        assert check(snapshot, "nearest_rivals", np.zeros(2), 3, 0).rows.tolist() == [odd]
-        assert check(snapshot, "nearest_of_label", np.zeros(2), 3, 1).rows.tolist() == [odd]
-
-
 @pytest.mark.parametrize("count", [0, 1, 5])
 def test_an_empty_gallery_has_no_neighbours(count: int) -> None:
     snapshot = Snapshot(0, [], [], 3)
@@ -240,19 +224,6 @@ def test_an_empty_gallery_has_no_neighbours(count: int) -> None:
     for search in SEARCHES:
         found = run(snapshot, search, np.ones(3), count, 0)
         assert (len(found.rows), len(found.distances), found.outside) == (0, 0, np.inf)
-
-
-@pytest.mark.parametrize("size", [1, 5, 100])
-def test_one_label_has_no_rivals(size: int) -> None:
-    snapshot = snapshot_of(np.random.default_rng(6).standard_normal((size, 4)), ["only"] * size)
-
-    found = check(snapshot, "nearest_rivals", np.zeros(4), 3, 0)
-
-    assert (len(found.rows), found.outside) == (0, np.inf)
-    assert (
-        check(snapshot, "nearest_of_label", np.zeros(4), 3, 0).rows[0]
-        == snapshot.nearest(np.zeros(4), 1).rows[0]
-    )
 
 
 @pytest.mark.parametrize("size", [1, 10, 100])
@@ -281,72 +252,3 @@ def test_labels_that_differ_by_a_nul_at_the_end_are_two_labels() -> None:
 
 
 # --- threads
-
-
-def test_threads_that_search_at_once_all_get_the_right_rivals(large: Snapshot) -> None:
-    point = np.full(32, 0.18)
-    expected = [large.nearest_rivals(point, 20, label) for label in range(10)]
-    wrong: list[int] = []
-
-    def work() -> None:
-        for label in range(10):
-            found = large.nearest_rivals(point, 20, label)
-            if (
-                not np.array_equal(found.rows, expected[label].rows)
-                or found.outside != expected[label].outside
-            ):
-                wrong.append(label)
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    assert wrong == []
-
-
-def test_two_threads_that_meet_a_label_first_at_once_get_its_rivals(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(8)
-    labels = ["ab"[row % 2] for row in range(4000)]
-    snapshot = snapshot_of(rng.standard_normal((4000, 8)), labels)
-    point = np.zeros(8)
-    expected = snapshot_of(snapshot.vectors, labels).nearest_rivals(point, 20, 0)
-    # The worst order, by waiting in what every search calls: both build their selector, the first goes on,
-    # the second stores its own, and then the first searches. Where code makes that impossible, the waits
-    # run out.
-    packing, selecting = itertools.count(), itertools.count()
-    both_pack, first_selects, second_selects = (threading.Event() for _ in range(3))
-    packbits, parameters = np.packbits, faiss.SearchParameters
-    garbage: list[Any] = []
-
-    def slow_packbits(*arguments: Any, **options: Any) -> Any:
-        bits = packbits(*arguments, **options)
-        if next(packing) == 0:
-            both_pack.wait(1)
-        else:
-            both_pack.set()
-            first_selects.wait(1)
-        return bits
-
-    def slow_parameters(*arguments: Any, **options: Any) -> Any:
-        if next(selecting) == 0:
-            first_selects.set()
-            second_selects.wait(1)
-            garbage.extend(np.full(4000 // 8, 255, np.uint8) for _ in range(8))  # takes freed memory
-        else:
-            second_selects.set()
-        return parameters(*arguments, **options)
-
-    monkeypatch.setattr(np, "packbits", slow_packbits)
-    monkeypatch.setattr(faiss, "SearchParameters", slow_parameters)
-    found: list[Neighbors] = []
-    threads = [
-        threading.Thread(target=lambda: found.append(snapshot.nearest_rivals(point, 20, 0))) for _ in range(2)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    assert [neighbors.rows.tolist() for neighbors in found] == 2 * [expected.rows.tolist()]

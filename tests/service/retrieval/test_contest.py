@@ -1,15 +1,13 @@
 """Where samples meet the gallery: the same answer and certificate as from a world that is known in full."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from certify import GUARANTEES, Certificate, EmbeddingSpace, Guarantee, Rule, Terms
+from certify import GUARANTEES, EmbeddingSpace, Guarantee, Rule, Terms, Vectors
 from index import Item, Snapshot
-from service.retrieval.contest import Contest, Outcome
+from service.retrieval.contest import Contest, Outcome, vectors_of
 from tests.certify.worlds import SIGMA, World, stepped
 
 RULES: tuple[Rule, ...] = ("embedding", "vote")
@@ -38,10 +36,11 @@ def served(weight: float) -> tuple[Snapshot, World]:
 
 
 def decided(
-    snapshot: Snapshot, world: World, samples: NDArray[np.float32], rule: Rule, terms: Terms, most: int = 50
+    snapshot: Snapshot, world: World, samples: NDArray[np.float32], rule: Rule, terms: Terms
 ) -> Outcome:
     """`samples` are of the world: what a blended gallery puts behind them is taken off."""
-    return Contest(snapshot, world.space, rule, terms, top_k=5, max_rivals=most).outcome(samples[:, :2])
+    contest = Contest(snapshot, vectors_of(snapshot), world.space, rule, terms, top_k=5)
+    return contest.outcome(samples[:, :2])
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5])
@@ -74,25 +73,35 @@ def test_answer_and_certificate_are_those_of_the_world(
     assert positive >= 1
 
 
-@pytest.mark.parametrize("most", [1, 3, 5, 10])
-def test_rivals_that_are_not_listed_are_bounded_together(most: int) -> None:
-    snapshot, world = served(0.5)
-    samples = world.draw(np.random.default_rng(2), 2000)
-    known = replace(world, listed=most, truths={})
-
-    def certificates(guarantee: Guarantee) -> list[Certificate]:
-        terms = Terms(world.sigma, 0.01, guarantee, horizon=2000)
-        few = decided(snapshot, world, samples, "embedding", terms, most)
-        every = decided(snapshot, world, samples, "embedding", terms)
-        bounded = known.certify(samples, guarantee, "cdf", 0.01, horizon=2000)
-        return [few.certificate, every.certificate, bounded]
-
-    few, every, bounded = certificates("item")
-    assert few.item_radius == bounded.item_radius < every.item_radius
-    few, every, bounded = certificates("label")
-    # The item has rivals enough listed, as it is not what was asked for; the same item is the same label.
-    assert few.label_radius == max(bounded.label_radius, every.item_radius)
-    assert few.label_radius <= every.label_radius
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+@pytest.mark.parametrize("guarantee", GUARANTEES)
+def test_in_a_gallery_of_clusters_the_radius_is_about_that_of_all_rivals(
+    guarantee: Guarantee, weight: float
+) -> None:
+    """Less when no cluster may be opened, and nothing that is left closed is forgotten."""
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((300, 8))
+    places = np.repeat(centres, 10, axis=0) + 0.2 * rng.standard_normal((3000, 8))
+    places = (0.9 * places / np.linalg.norm(places, axis=1, keepdims=True)).astype(np.float32)
+    items = [Item(str(row), f"label {row // 10}") for row in range(3000)]
+    snapshot = Snapshot(1, items, list(places), 8, weight)
+    assert len(snapshot.clusters.centres) > 100
+    noisy = places[5] + 0.25 * rng.standard_normal((2000, 8))
+    samples = (0.99 * noisy / np.linalg.norm(noisy, axis=1, keepdims=True)).astype(np.float32)
+    space = EmbeddingSpace.normalized(8, padded=weight > 0)
+    radii = []
+    for vectors, comparisons in (
+        (Vectors.flat(snapshot.vectors[snapshot.clusters.order]), 10**9),
+        (vectors_of(snapshot), 10**9),
+        (vectors_of(snapshot), 0),
+    ):
+        terms = Terms(SIGMA, 0.01, guarantee, comparisons=comparisons)
+        found = Contest(snapshot, vectors, space, "embedding", terms, top_k=1).outcome(samples)
+        assert found.neighbors.rows.tolist() == [5]
+        radii.append(found.certificate.radius)
+    assert radii[0] > 0
+    assert 0.95 * radii[0] <= radii[1] <= 1.1 * radii[0]
+    assert radii[2] <= radii[1]
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5])
@@ -123,7 +132,7 @@ def by_hand(labels: str, samples: list[int], rule: Rule, guarantee: Guarantee) -
     items = [Item(str(row), label) for row, label in enumerate(labels)]
     snapshot = Snapshot(1, items, list(PLACES[: len(items)]), 2)
     terms = Terms(0.5, 0.01, guarantee, horizon=len(samples))
-    contest = Contest(snapshot, EmbeddingSpace.normalized(2), rule, terms, top_k=4, max_rivals=8)
+    contest = Contest(snapshot, vectors_of(snapshot), EmbeddingSpace.normalized(2), rule, terms, top_k=4)
     return contest.outcome(PLACES[samples])
 
 
@@ -167,7 +176,8 @@ def test_copies_that_are_all_in_doubt_vote_for_nobody_and_certify_nothing() -> N
     snapshot = Snapshot(1, items, list(PLACES[[0, 0, 1]]), 2)
     for guarantee in GUARANTEES:
         terms = Terms(0.5, 0.01, guarantee, horizon=400)
-        contest = Contest(snapshot, EmbeddingSpace.normalized(2), "vote", terms, top_k=3, max_rivals=8)
+        space = EmbeddingSpace.normalized(2)
+        contest = Contest(snapshot, vectors_of(snapshot), space, "vote", terms, top_k=3)
         outcome = contest.outcome(PLACES[[0] * 400])
         assert outcome.votes == (0, 0, 0)
         assert (outcome.certificate.label_radius, outcome.certificate.item_radius) == (0, 0)

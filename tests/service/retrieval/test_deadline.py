@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from models import CHUNK, Stop
-from service.retrieval.contest import Contest
 from service.retrieval.options import RetrieveOptions
 from service.retrieval.query import checked
 from service.retriever import Retriever
@@ -32,10 +31,7 @@ def at_once(retriever: Retriever, image: bytes, body: Json, **options: Any) -> A
     count = body["certificate"]["samples"]
     with retriever._answering.samples.of(tensor) as samples:
         drawn = samples.first(count, Stop())
-    contest = Contest(
-        retriever.snapshot(), retriever.space, query.options.rule, query.terms,
-        top_k=1, max_rivals=retriever.settings.max_rivals,
-    )  # fmt: skip
+    contest = retriever._answering.contest(retriever.snapshot(), query.terms, query.options.rule)
     return contest.outcome(drawn)
 
 

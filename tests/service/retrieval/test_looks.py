@@ -47,10 +47,8 @@ class Asked:
         return checked(pixels, RetrieveOptions(**options), self.retriever.settings, self.retriever.smoothed)
 
     def contest(self, query: Query) -> Contest:
-        return Contest(
-            self.retriever.snapshot(), self.retriever.space, query.options.rule, query.terms,
-            top_k=3, max_rivals=self.retriever.settings.max_rivals,
-        )  # fmt: skip
+        answering = self.retriever._answering
+        return answering.contest(self.retriever.snapshot(), query.terms, query.options.rule, top_k=3)
 
     def looks(self, query: Query, stop: Stop | None = None) -> tuple[list[Look], QuerySamples]:
         with self.retriever._answering.samples.of(query.image) as samples:

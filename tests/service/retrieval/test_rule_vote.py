@@ -13,7 +13,7 @@ from certify import METHODS, Guarantee, Terms, certify_votes, horizon_for
 from index import Snapshot
 from models import CHUNK
 from models.sampling.smoothing import chunks
-from service.retrieval.contest import Contest
+from service.retrieval.contest import Contest, vectors_of
 from service.retrieval.options import RetrieveOptions
 from service.retriever import Retriever
 from tests.service.processes import Server
@@ -152,7 +152,7 @@ def test_votes_of_copies_that_may_be_off_by_more_are_in_doubt_and_certify_less(
     radii, votes = [], []
     for slack in (0.0, space.slack, 0.002, 1.0):
         loose = type(space)(space.nonnegative, space.norm_bound, slack, space.padded)
-        contest = Contest(snapshot, loose, "vote", terms, top_k=len(snapshot), max_rivals=8)
+        contest = Contest(snapshot, vectors_of(snapshot), loose, "vote", terms, top_k=len(snapshot))
         outcome = contest.outcome(samples)
         radii.append(outcome.certificate.radius)
         assert outcome.votes is not None

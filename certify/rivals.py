@@ -1,0 +1,90 @@
+"""Who may win and who has to stay behind, as a bet on every rival needs it."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from certify.crowd import Crowd, Vectors
+from certify.pairs import Pairs, pairs
+from certify.points import Points
+from certify.positions import Positions
+from certify.selection import best_winners, danger
+from certify.space import EmbeddingSpace
+
+Array = NDArray[np.float64]
+Rows = NDArray[np.int64]
+
+# Enough to hold all that may bind in most galleries.
+SINGLES = 1024
+# Rivals whose distances are computed at a time.
+BATCH = 8192
+# How danger is seen: up to so many times the lower end of a margin, with such a share that may be there.
+SEEN_TO, UNSEEN = 1.5, 0.007
+
+
+@dataclass(frozen=True)
+class Rivals:
+    """The winners and rivals that a guarantee is about, chosen with the selection samples alone.
+
+    winners  (A, d) items that may stand for the answer: the item itself, or items of its label; A >= 1
+    vectors  those of the whole gallery
+    behind   (N,) which of these must stay behind
+    centre   (d,) the selection mean
+    singles  how many rivals are bet on one by one from the start, at least, if the gallery has clusters
+    """
+
+    winners: NDArray[np.floating]
+    vectors: Vectors
+    behind: NDArray[np.bool_]
+    centre: Array
+    singles: int = SINGLES
+
+    @property
+    def finite(self) -> bool:
+        """Whether every number in it is one."""
+        return all(np.isfinite(vectors).all() for vectors in (self.winners, self.vectors.halves, self.centre))
+
+    @classmethod
+    def of(cls, winners: NDArray[np.floating], rivals: NDArray[np.floating], centre: Array) -> Self:
+        """Winners (A, d) and rivals (K, d), each of which is bet on by itself; rounded to float32."""
+        vectors = Vectors.flat(rivals)
+        return cls(winners.astype(np.float32), vectors, np.ones(len(rivals), np.bool_), centre)
+
+    def distances(self, point: Array) -> tuple[Rows, Array]:
+        """All rivals, nearest first: rows of the gallery (K,), and distances (K,) from `point` (d,)."""
+        rows = np.flatnonzero(self.behind)
+        found = np.empty(len(rows))
+        for start in range(0, len(rows), BATCH):
+            gaps = self.vectors.rows[rows[start : start + BATCH]] - point
+            found[start : start + BATCH] = np.sqrt(np.einsum("kd,kd->k", gaps, gaps))
+        order = np.argsort(found, kind="stable")
+        return rows[order], found[order]
+
+    def divided(
+        self, selection: NDArray[np.floating], space: EmbeddingSpace
+    ) -> tuple[Pairs, Crowd | None, Points]:
+        """Margins to bet on one by one, the clusters of all others, and the selection (k, d) as `Points`.
+
+        The clusters that look most dangerous are opened at once.
+        """
+        points = Points.of(selection, self.centre)
+        crowd = None
+        rows = np.flatnonzero(self.behind)
+        if len(self.vectors.centres):
+            crowd = Crowd(self.vectors, self.behind, self.winners, selection, self.centre, space)
+            order = np.argsort(_danger(crowd.centred, points), kind="stable")
+            enough = int(np.searchsorted(np.cumsum(crowd.counts[order]), self.singles)) + 1
+            opened = np.zeros(len(order), np.bool_)
+            opened[order[:enough]] = True
+            rows = crowd.members(np.flatnonzero(opened))
+            crowd = crowd.without(opened) if enough < len(order) else None
+        vectors = self.vectors.rows[rows]
+        chosen = best_winners(selection, self.winners, vectors)
+        return pairs(self.winners, vectors, chosen, space), crowd, points
+
+
+def _danger(some: Pairs, points: Points) -> Array:
+    masses = Positions(some, SEEN_TO).masses(np.arange(len(some)), points, 0, len(points))
+    return danger(masses, SEEN_TO, UNSEEN)
