@@ -67,7 +67,7 @@ evaluate: $(VENV)/.installed-dev  ## the tables of docs/benchmarks.md: certified
 	$(BIN)/python -m evaluation.picture docs/evaluation.json docs/answer.png
 	$(BIN)/python -m evaluation.perturbation docs/perturbation.png
 
-soundness: $(VENV)/.installed-dev  ## certificates against closed-form truths, 10,000 times each; about 20 minutes
+soundness: $(VENV)/.installed-dev  ## certificates against closed-form truths, 10,000 times each; hours
 	$(BIN)/python -m tests.certify.soundness docs/soundness.json
 
 mutants: $(VENV)/.installed-dev  ## breaks certify/ line by line: every mutant must be caught by a test

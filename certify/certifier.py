@@ -65,6 +65,7 @@ class Certifier:
         _check_centres(exact[:selected], self.field)
         self._known = n
         reached = {}
+        points = Points.of(exact, exact[:selected].mean(axis=0))
         for claim, rivals in self.field.items():
             if claim not in claims:
                 continue
@@ -73,7 +74,6 @@ class Certifier:
                 self._tests[claim] = sequential_test(
                     claim, pairs, selection, self.terms, self._ledger, crowd=crowd
                 )
-            points = Points.of(exact, rivals.centre)
             reached[claim] = self._tests[claim].reached(points)
         return claimed(self.terms, n, reached, self._ledger)
 

@@ -5,9 +5,9 @@ Let b be a member of a cluster, ||b - c|| <= r around its centre c, a a winner a
     f_ab(v) = <v, a> - <v, c> - ||a||²/2 + (||b||²/2 - <p, b - c>) - <v - p, b - c>
            >= <v, a> - <v, c> - ||a||²/2 + <p, c> + min_b (||b||²/2 - <p, b>) - r ||v - p||,          (crowd)
 
-one scalar for the whole cluster. A member is bet on twice: with the share TOGETHER of its wealth as this
-scalar says, and with the rest by itself. A mixture of two supermartingales is one, and it has reached 1/α
-once either part has reached 1/α over its share (docs/certificate.md §7).
+one scalar for the whole cluster. A member stakes the share TOGETHER of its wealth as this scalar says, and
+the rest by itself. A mixture of supermartingales is one, and has reached 1/α once a part has reached 1/α over
+its share (docs/certificate.md §7).
 """
 
 from copy import copy
@@ -18,7 +18,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from certify.pairs import Pairs, pairs
+from certify.pairs import Pairs, best_pairs, pairs
 from certify.points import UP
 from certify.selection import best_winners
 from certify.space import UNIT, EmbeddingSpace
@@ -99,13 +99,15 @@ class Crowd:
         counts = np.add.reduceat(rivals, vectors.starts[:-1], dtype=np.int64)
         self.clusters = np.flatnonzero(counts)
         self.counts = counts[self.clusters]
+        # Which winner meets each cluster.
+        self._chosen = best_winners(selection, winners, vectors.centres[self.clusters])
         self.pairs = self._together(point)
 
     def without(self, some: NDArray[np.bool_]) -> Self:
         """The crowd without `some` (C,) of its clusters."""
         rest = copy(self)
         rest.clusters, rest.counts = self.clusters[~some], self.counts[~some]
-        rest.pairs = self.pairs.of(~some)
+        rest._chosen, rest.pairs = self._chosen[~some], self.pairs.of(~some)
         return rest
 
     def members(self, places: Rows) -> Rows:
@@ -115,14 +117,12 @@ class Crowd:
 
     def opened(self, rows: Rows) -> Pairs:
         """The margins of rivals `rows`, one by one."""
-        vectors = self.vectors.rows[rows]
-        return pairs(self.winners, vectors, best_winners(self.selection, self.winners, vectors), self.space)
+        return best_pairs(self.selection, self.winners, self.vectors.rows[rows], self.space)
 
     @property
     def centred(self) -> Pairs:
         """The margins over the centres of the clusters: about those of members, but no bound."""
-        centres = self.vectors.centres[self.clusters]
-        return pairs(self.winners, centres, best_winners(self.selection, self.winners, centres), self.space)
+        return pairs(self.winners, self.vectors.centres[self.clusters], self._chosen, self.space)
 
     def _together(self, point: Array) -> Pairs:
         vectors, space, begin = self.vectors, self.space, self.vectors.starts[:-1]
@@ -136,7 +136,7 @@ class Crowd:
         )[self.clusters]
         terms = (len(single) + 2) * UNIT
         lead = lead - terms * UP * float(np.linalg.norm(single)) * np.sqrt(2 * highest)
-        ahead = self.winners[best_winners(self.selection, self.winners, centres)].astype(np.float64)
+        ahead = self.winners[self._chosen].astype(np.float64)
         half = np.einsum("cd,cd->c", ahead, ahead) / 2
         weights = ahead - centres
         lengths = np.sqrt(np.einsum("cd,cd->c", weights, weights))

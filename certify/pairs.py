@@ -10,6 +10,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from certify.selection import best_winners
 from certify.space import EmbeddingSpace
 
 Array = NDArray[np.float64]
@@ -92,3 +93,13 @@ def pairs(
         lower[some] = space.lower_end(weights, offsets[some]) - rounded
         loss[some] = space.slack * lengths[some] + rounded
     return Pairs(singles, offsets, lower, upper, loss, space.norm_bound * lengths, np.zeros(len(rivals)))
+
+
+def best_pairs(
+    selection: NDArray[np.floating],
+    winners: NDArray[np.floating],
+    rivals: NDArray[np.floating],
+    space: EmbeddingSpace,
+) -> Pairs:
+    """The margins over `rivals` (K, d) of those `winners` (A, d) that the samples `selection` choose."""
+    return pairs(winners, rivals, best_winners(selection, winners, rivals), space)

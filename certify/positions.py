@@ -36,9 +36,6 @@ class Positions:
         self._shifts = shifts.astype(np.float32)
         self._reaches = (pairs.reach * scales * UP).astype(np.float32)
 
-    def __len__(self) -> int:
-        return len(self.pairs)
-
     def masses(self, rows: Rows, points: Points, first: int, last: int) -> Array:
         """Masses (len(rows), BINS + 1) of the margins `rows` at samples `first` to `last`.
 

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certify.crowd import Crowd, Vectors
-from certify.pairs import Pairs, pairs
+from certify.pairs import Pairs, best_pairs
 from certify.points import Points
 from certify.positions import Positions
-from certify.selection import best_winners, danger
+from certify.selection import danger
 from certify.space import EmbeddingSpace
 
 Array = NDArray[np.float64]
@@ -80,9 +80,7 @@ class Rivals:
             opened[order[:enough]] = True
             rows = crowd.members(np.flatnonzero(opened))
             crowd = crowd.without(opened) if enough < len(order) else None
-        vectors = self.vectors.rows[rows]
-        chosen = best_winners(selection, self.winners, vectors)
-        return pairs(self.winners, vectors, chosen, space), crowd, points
+        return best_pairs(selection, self.winners, self.vectors.rows[rows], space), crowd, points
 
 
 def _danger(some: Pairs, points: Points) -> Array:

@@ -211,9 +211,9 @@ class SequentialTest:
         together, alone = self.threshold - np.log(TOGETHER), self.threshold - np.log(1 - OWN - TOGETHER)
         places, closed = self._slow(positions, everyone, race, rho, together)
         closed = replace(closed, counts=crowd.counts[places])
-        spent = 0
+        surplus, spent = closed.surplus(rho), 0
         while len(places) and spent < self.comparisons:
-            order = np.argsort(closed.surplus(rho), kind="stable")
+            order = np.argsort(surplus, kind="stable")
             batch = order[: 1 + int(np.searchsorted(np.cumsum(closed.counts[order]), BATCH))]
             members = crowd.opened(crowd.members(places[batch]))
             spent += len(members) * len(race.points)
@@ -228,8 +228,9 @@ class SequentialTest:
                     break
             rest = np.ones(len(places), np.bool_)
             rest[batch] = False
-            rest &= closed.surplus(rho) < 0
-            places, closed = places[rest], closed.of(rest)
+            surplus = closed.surplus(rho)
+            rest &= surplus < 0
+            places, closed, surplus = places[rest], closed.of(rest), surplus[rest]
         return slow.beside(closed)
 
     def _slow(
