@@ -14,11 +14,23 @@ from certify.rounding import round_down
 from certify.rounds import DECISIVE, DOUBLING, QUARTER, horizon_for, rounds, settled
 from certify.selection import selection_size
 from certify.space import EmbeddingSpace
-from certify.terms import ANYTIME, GUARANTEES, LARGEST_HORIZON, METHODS, Guarantee, Method, Rule, Terms
+from certify.terms import (
+    ANYTIME,
+    CLAIMS,
+    GUARANTEES,
+    LARGEST_HORIZON,
+    METHODS,
+    Claim,
+    Guarantee,
+    Method,
+    Rule,
+    Terms,
+)
 from certify.votes import certify_votes
 
 __all__ = [
     "ANYTIME",
+    "CLAIMS",
     "DECISIVE",
     "DOUBLING",
     "GUARANTEES",
@@ -28,6 +40,7 @@ __all__ = [
     "AlphaLedger",
     "Certificate",
     "Certifier",
+    "Claim",
     "EmbeddingSpace",
     "Guarantee",
     "Method",

@@ -12,7 +12,7 @@ Array = NDArray[np.float64]
 BATCH = 256
 
 
-def bisector_radius(mean: Array, rivals: Rivals, *, epsilon: float, lipschitz: float) -> float:
+def bisector_radius(mean: Array, rivals: Rivals, *, epsilon: float, lipschitz: float, lost: int = 0) -> float:
     """The nearest hyperplane between winners and rivals, over all rivals, from the Monte Carlo mean (d,).
 
     For items a and b, the signed distance of g to their bisector is (||g - r_b||² - ||g - r_a||²) /
@@ -21,14 +21,14 @@ def bisector_radius(mean: Array, rivals: Rivals, *, epsilon: float, lipschitz: f
 
         R = (min_b max_a (d_b² - d_a²) / (2 ||r_a - r_b||) - ε) / L.                     (bisector)
 
-    As ||r_a - r_b|| <= d_a + d_b, that of b is at least (d_b - d_a) / 2: rivals are taken nearest first,
-    until this is more than what was found.
+    If so many rivals may be `lost`, the minimum is over the others. As ||r_a - r_b|| <= d_a + d_b, that of b
+    is at least (d_b - d_a) / 2: rivals are taken nearest first, until this is more than what was found.
     """
     nearest = float(np.linalg.norm(rivals.winners - mean, axis=1).min())
     rows, distances = rivals.distances(mean)
-    depth = np.inf
+    depths = np.full(lost + 1, np.inf)  # the smallest
     for start in range(0, len(rows), BATCH):
-        if (distances[start] - nearest) / 2 >= depth:
+        if (distances[start] - nearest) / 2 >= depths[lost]:
             break
         vectors = rivals.vectors.rows[rows[start : start + BATCH]].astype(np.float64)
         best = np.full(len(vectors), -np.inf)
@@ -37,5 +37,5 @@ def bisector_radius(mean: Array, rivals: Rivals, *, epsilon: float, lipschitz: f
             # From the midpoint, not from two squares: those of near twins differ by less than they round.
             heights = np.einsum("kd,kd->k", mean - (winner + vectors) / 2, normals)
             best = np.maximum(best, heights / np.maximum(np.linalg.norm(normals, axis=1), SLACK))
-        depth = min(depth, float(best.min()))
-    return float(max((depth - epsilon - SLACK) / lipschitz, 0.0))
+        depths = np.sort(np.concatenate([depths, best]))[: lost + 1]
+    return float(max((depths[lost] - epsilon - SLACK) / lipschitz, 0.0))

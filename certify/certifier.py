@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from certify.ball import mean_ball
 from certify.bisector import bisector_radius
-from certify.certificate import Certificate, issued, too_many, void
+from certify.certificate import Certificate, Radii, issued, too_many, void
 from certify.claims import claimed, sequential_test
 from certify.ledger import AlphaLedger
 from certify.paper import lipschitz, paper_radius
@@ -16,10 +16,10 @@ from certify.rivals import Rivals
 from certify.selection import selection_size
 from certify.sequential import SequentialTest
 from certify.space import EmbeddingSpace
-from certify.terms import GUARANTEES, Guarantee, Terms
+from certify.terms import CLAIMS, Claim, Terms
 
 Array = NDArray[np.float64]
-Field = Mapping[Guarantee, Rivals]
+Field = Mapping[Claim, Rivals]
 
 
 class Certifier:
@@ -31,8 +31,8 @@ class Certifier:
     does not matter which looks are taken, nor how many samples there are in the end. The first SELECTION
     samples choose; at a look at no more than these nothing is certified.
 
-    field  the winners and rivals of each guarantee, centred on the mean of the first `selection_size(n)`
-           samples and chosen with these alone. A guarantee without any gets radius 0.
+    field  the winners and rivals of each claim, centred on the mean of the first `selection_size(n)`
+           samples and chosen with these alone. A claim without any gets radius 0.
     """
 
     def __init__(self, field: Field, space: EmbeddingSpace, terms: Terms) -> None:
@@ -40,17 +40,15 @@ class Certifier:
             raise ValueError(f"method {terms.method} holds for one number of samples only: use certify")
         self.field, self.space, self.terms = field, space, terms
         self._ledger = AlphaLedger(terms.alpha)
-        self._tests: dict[Guarantee, SequentialTest] = {}
+        self._tests: dict[Claim, SequentialTest] = {}
         # Samples looked at before, all of them in the space.
         self._known = 0
 
-    def certificate(
-        self, samples: NDArray[np.floating], claims: Collection[Guarantee] = GUARANTEES
-    ) -> Certificate:
+    def certificate(self, samples: NDArray[np.floating], claims: Collection[Claim] = CLAIMS) -> Certificate:
         """Certify with `samples` (n, d), n >= 2, which begin with those of all earlier looks.
 
-        claims  guarantees that may be claimed now. Any other gets radius 0 at this look, and is as if it had
-                no listing: the answer that is served is not the one that the selection chose.
+        claims  what may be claimed now. Any other claim gets radius 0 at this look, and is as if it had no
+                rivals given: the answer that is served is not the one that the selection chose.
 
         Raises `ValueError` on fewer samples than before, or than 2, or if rivals are not centred on the
         selection mean.
@@ -82,13 +80,13 @@ def certify(samples: NDArray[np.floating], field: Field, space: EmbeddingSpace, 
     """Certify rule `embedding`: that the item nearest to g(x) keeps its label, and stays the same item.
 
     samples   (n, d): h(x + σz_i), n >= 2 independent draws, in the order in which they were drawn
-    field     the winners and rivals of each guarantee, centred on the mean of the first `selection_size(n)`
-              samples and chosen with these alone. A guarantee that is missing gets radius 0: the answer
+    field     the winners and rivals of each claim, centred on the mean of the first `selection_size(n)`
+              samples and chosen with these alone. A claim that is missing gets radius 0: the answer
               that is served is not the one that the selection chose.
 
     Methods `mean` and `cdf` bet on margins of pairs that the first samples chose, and may be read after
     every round of samples: this is a `Certifier` with a single look. `paper` and `bisector` bound g in a ball
-    around the mean of all samples, for one n that is fixed beforehand. The label guarantee sets the best
+    around the mean of all samples, for one n that is fixed beforehand. The claim on the label sets the best
     same-label item against each rival; as the same item is the same label, the label radius is never below
     the item radius. Raises `ValueError` on fewer than 2 samples, or rivals that are not centred on the
     selection mean.
@@ -103,7 +101,8 @@ def certify(samples: NDArray[np.floating], field: Field, space: EmbeddingSpace, 
     _check_centres(exact[:selected], field)
     ledger = AlphaLedger(terms.alpha)
     radii = _in_the_ball(exact, field, space, terms, ledger)
-    return issued(terms, len(samples), radii, radii, ledger.entries)
+    expected = {claim: found.within for claim, found in radii.items()}
+    return issued(terms, len(samples), radii, expected, ledger.entries)
 
 
 def _selected(samples: NDArray[np.floating]) -> int:
@@ -129,10 +128,17 @@ def _check_centres(selection: Array, field: Field) -> None:
 
 def _in_the_ball(
     samples: Array, field: Field, space: EmbeddingSpace, terms: Terms, ledger: AlphaLedger
-) -> dict[Guarantee, float]:
+) -> dict[Claim, Radii]:
     share = ledger.spend("ball around the mean embedding", 1)
     epsilon = mean_ball(len(samples), share, space.norm_bound) + space.slack
     slope = lipschitz(terms.sigma, space.norm_bound)
     rule = paper_radius if terms.method == "paper" else bisector_radius
     mean = samples.mean(axis=0)
-    return {claim: rule(mean, rivals, epsilon=epsilon, lipschitz=slope) for claim, rivals in field.items()}
+    radii = {}
+    for claim, rivals in field.items():
+        first, within = (
+            rule(mean, rivals, epsilon=epsilon, lipschitz=slope, lost=lost)
+            for lost in (0, terms.within_k - 1)
+        )
+        radii[claim] = Radii(first, within)
+    return radii

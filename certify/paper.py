@@ -20,15 +20,18 @@ def lipschitz(sigma: float, norm_bound: float) -> float:
     return float(norm_bound * np.sqrt(2 / np.pi) / sigma)
 
 
-def paper_radius(mean: Array, rivals: Rivals, *, epsilon: float, lipschitz: float) -> float:
+def paper_radius(mean: Array, rivals: Rivals, *, epsilon: float, lipschitz: float, lost: int = 0) -> float:
     """Half the gap between the nearest winner and the nearest rival, seen from the Monte Carlo mean (d,).
 
     With ||mean - g(x)|| <= ε and d₁, d₂ the two distances from the mean: at x + δ the first is at most
     d₁ + ε + L||δ||, the second at least d₂ - ε - L||δ||. So
 
         R = (d₂ - d₁ - 2ε) / (2L).                                                       (paper)
+
+    If so many rivals may be `lost`, d₂ is the distance of the nearest but these.
     """
     first = float(np.linalg.norm(rivals.winners - mean, axis=1).min())
     _, distances = rivals.distances(mean)
-    gap = float(distances.min(initial=np.inf)) - first - 2 * epsilon - SLACK
+    second = float(distances[lost]) if lost < len(distances) else np.inf
+    gap = second - first - 2 * epsilon - SLACK
     return max(gap / (2 * lipschitz), 0.0)

@@ -26,7 +26,7 @@ SEEN_TO, UNSEEN = 1.5, 0.007
 
 @dataclass(frozen=True)
 class Rivals:
-    """The winners and rivals that a guarantee is about, chosen with the selection samples alone.
+    """The winners and rivals that a claim is about, chosen with the selection samples alone.
 
     winners  (A, d) items that may stand for the answer: the item itself, or items of its label; A >= 1
     vectors  those of the whole gallery

@@ -37,6 +37,8 @@ Rows = NDArray[np.int64]
 
 # Margins that have plans of their own, and others whose samples look least like those of any of these.
 LEADERS, ODD = 24, 16
+# Where little trouble should be taken so many have, and nobody else.
+FEW_LEADERS = 8
 # Margins among which the odd are sought; two are alike if their tails differ by less than this, in knots.
 SOUGHT, ALIKE = 1024, 0.02
 # The leaders whose guesses say what everybody aims at.
@@ -59,9 +61,15 @@ HOPELESS_AFTER = 1024
 
 @dataclass(frozen=True)
 class Reached:
-    """The certified ρ, and the ρ (at most the target) to expect after as many samples as planned."""
+    """What is certified, and what is to be expected.
+
+    rho       the certified ρ
+    first     the ρ within which not one rival is lost: the same if none may be
+    expected  the ρ (at most the target) to expect after as many samples as planned
+    """
 
     rho: float
+    first: float
     expected: float
 
 
@@ -75,7 +83,7 @@ class Race:
 
 
 class SequentialTest:
-    """The margins of one guarantee, and all bets on them: asked again, with more samples, it goes on.
+    """The margins of one claim, and all bets on them: asked again, with more samples, it goes on.
 
     pairs      margins that are bet on one by one
     selection  the samples that chose the margins, which are the first of all
@@ -84,6 +92,7 @@ class SequentialTest:
     crowd      all other margins, in clusters, or None; about `comparisons` of a rival of it with a sample may
                be made, one by one
     lost       how many rivals need not stay behind
+    thorough   whether to make all plans that help; few are cheaper, and often certify a little less
     """
 
     def __init__(
@@ -98,53 +107,65 @@ class SequentialTest:
         crowd: Crowd | None = None,
         comparisons: int = 0,
         lost: int = 0,
+        thorough: bool = True,
     ) -> None:
-        self.bound, self.horizon, self.target, self.crowd, self.lost = bound, horizon, target, crowd, lost
+        self.bound, self.horizon, self.target, self.crowd = bound, horizon, target, crowd
         self.comparisons = comparisons
-        self.threshold = float(np.log(1 / alpha))
+        self.threshold = float(np.log(1 / alpha))  # each margin's
         self.selected = len(selection)
         pairs = pairs.of(pairs.doubtful)
         if crowd is not None and len(pairs) <= lost:
             # Nobody would set ρ: then all of the crowd is bet on one by one.
             opened = crowd.opened(crowd.members(np.arange(len(crowd.clusters))))
             pairs, self.crowd = pairs.beside(opened.of(opened.doubtful)), None
-        self.doubtful = len(pairs) > lost
+        self.doubtful = len(pairs) > 0
         if not self.doubtful:
             return
+        # If all of them may be lost, only the ρ within which not one is matters.
+        self.spared = lost >= len(pairs)
+        self.lost = lost = 0 if self.spared else lost
         everyone = np.arange(len(pairs))
         unseen = self.threshold / planned_for(self.selected, self.selected, horizon)
         wide = Positions(pairs, WIDEST).masses(everyone, selection, 0, self.selected)
         order = np.argsort(danger(wide, WIDEST, unseen), kind="stable")
-        leading = LEADERS + lost
+        leading = (LEADERS if thorough else FEW_LEADERS) + lost
         most = order[:leading]
         self.positions = Positions(pairs, _cap(pairs.of(most), wide[most], bound))
         self.seen = self.positions.masses(everyone, selection, 0, self.selected)
         self.leaders = order[:leading]
         self.others = np.sort(order[leading:])
         self.nearest = min(NEAREST + lost, len(self.leaders))
-        self.planned = np.concatenate([self.leaders, self._odd(order)])
-        self.shapes = _shapes(self.positions.cap)
+        self.planned = np.concatenate([self.leaders, self._odd(order)]) if thorough else self.leaders
+        self.shapes = _shapes(self.positions.cap)[: None if thorough else 0]
         # Playbooks of blocks that an earlier look saw to their end, and what was met on them.
         self._known: list[tuple[Playbook, Array]] = []
 
     def reached(self, points: Points) -> Reached:
         """The largest ρ = ||δ||/σ within which every margin stays positive, with probability >= 1 - `alpha`.
 
-        `points` begin with the selection, and with those of all earlier calls; bets are made on those after
-        the selection. 0 when nothing is certified, infinity when no margin is in doubt. All calls together
-        are wrong with probability at most `alpha`, and each gives what it would give alone.
+        If k - 1 rivals may be `lost`: all but these, and within `first` all, both with probability >=
+        1 - k `alpha`. `points` begin with the selection, and with those of all earlier calls; bets are made
+        on those after the selection. 0 when nothing is certified, infinity when no margin is in doubt. All
+        calls together are wrong with no larger probability, and each gives what it would give alone.
         """
         if not self.doubtful:
-            return Reached(np.inf, np.inf)
+            return Reached(np.inf, np.inf, np.inf)
         race, met, expected = self._lead(points)
-        if not race.books:
-            return Reached(0.0, expected)
+        rho, slow = self._raced(race, met)
+        first = slow.largest(rho) if self.lost and rho > 0 else rho
+        return Reached(np.inf, first, np.inf) if self.spared else Reached(rho, first, expected)
+
+    def _raced(self, race: Race, met: list[Array]) -> tuple[float, Bets]:
+        """The certified ρ, and the bets of all that have not passed at it, or above it.
+
+        The leaders `met` these masses in each block.
+        """
         every = [book.plan for book in race.books]
         mine = np.arange(len(self.leaders))
         led = Bets(every, [mine] * len(every), met, np.full(len(mine), self.threshold), np.ones_like(mine))
-        rho = led.largest(LARGEST, self.lost)
+        rho = led.largest(LARGEST, self.lost) if race.books else 0.0
         if rho == 0:
-            return Reached(0.0, expected)
+            return 0.0, led
         needed = self.threshold - np.log(1 - OWN)
         others = self._mended(
             self.positions, race, rho, *self._slow(self.positions, self.others, race, rho, needed)
@@ -154,7 +175,7 @@ class SequentialTest:
         if self.crowd is not None and rho > 0:
             slow = self._crowded(self.crowd, race, slow.failing(rho), rho)
             rho = slow.largest(rho, self.lost)
-        return Reached(rho, expected)
+        return rho, slow
 
     def _lead(self, points: Points) -> tuple[Race, list[Array], float]:
         """How everybody bets, what the leaders met, and the ρ that is to be expected."""

@@ -6,9 +6,12 @@ from typing import Literal, get_args
 # About half a second of one core.
 COMPARISONS = 100_000_000
 
-Guarantee = Literal["label", "item"]
+# What a rival may not take from the answer: its label, or its place. Each has a test of its own.
+Claim = Literal["label", "item"]
+Guarantee = Literal["label", "item", "within"]
 Method = Literal["cdf", "mean", "bisector", "paper"]
 Rule = Literal["embedding", "vote"]
+CLAIMS: tuple[Claim, ...] = get_args(Claim)
 GUARANTEES: tuple[Guarantee, ...] = get_args(Guarantee)
 METHODS: tuple[Method, ...] = get_args(Method)
 # Methods that bet: their certificates hold together, at every number of samples at which they are read.
@@ -24,13 +27,15 @@ class Terms:
 
     sigma      standard deviation of the noise, in pixels
     alpha      probability that the claim may be wrong
-    guarantee  the claim that was asked for; it gets most of alpha
+    guarantee  what was asked for: the answer keeps its label, stays the nearest item, or stays among the
+               `within_k` nearest; its claim gets most of alpha
     method     the bound
     horizon    number of samples at which the radius should be best; None: none is fixed, the radius is about
                as good as it can be whenever it is read (`certify.blocks`)
     target     the only radius that matters, in pixels; None: the largest possible
     blur       what the query may differ in l2 norm from the one that was posted, which all radii are
                reduced by
+    within_k   k, how many items are near enough for guarantee `within`; 1 for all others
     comparisons  how many times a rival may be compared with a sample, beyond the nearest rivals and the
                clusters of all others; with more the radius may be larger
     """
@@ -42,6 +47,7 @@ class Terms:
     horizon: int | None = None
     target: float | None = None
     blur: float = 0.0
+    within_k: int = 1
     comparisons: int = COMPARISONS
 
     def __post_init__(self) -> None:
@@ -57,6 +63,13 @@ class Terms:
             raise ValueError(f"blur must be finite and not negative, got {self.blur}")
         if self.target is not None and not 0 < self.target < float("inf"):
             raise ValueError(f"the target radius must be positive and finite, got {self.target}")
+        if self.within_k < 1 or (self.within_k > 1 and self.guarantee != "within"):
+            raise ValueError(f"within_k must be 1, or more with guarantee within, got {self.within_k}")
+
+    @property
+    def claim(self) -> Claim:
+        """The claim that the guarantee is about."""
+        return "label" if self.guarantee == "label" else "item"
 
     @property
     def anytime(self) -> bool:

@@ -16,17 +16,17 @@ from certify.pairs import Pairs
 from certify.points import Points
 from certify.selection import selection_size
 from certify.sequential import Reached
-from certify.terms import Guarantee, Terms
+from certify.terms import Claim, Terms
 
 
 def certify_votes(
-    votes: Mapping[Guarantee, NDArray[np.int64]], answers: Mapping[Guarantee, int], terms: Terms
+    votes: Mapping[Claim, NDArray[np.int64]], answers: Mapping[Claim, int], terms: Terms
 ) -> Certificate:
     """Certify rule `vote` (Cohen et al. 2019): that most noisy copies of the query vote as before.
 
-    votes    for each guarantee the label (item) for which each of n >= 2 noisy copies votes, (n,) numbers
+    votes    for each claim the label (item) for which each of n >= 2 noisy copies votes, (n,) numbers
              >= 0, or -1 for a copy whose vote is in doubt and counts against the answer
-    answers  the label (item) that is served. A guarantee gets radius 0 when the first samples chose another
+    answers  the label (item) that is served. A claim gets radius 0 when the first samples chose another
              one.
 
     With guarantee `label` the answer is an item of the label with most votes: it stays the same while both
@@ -36,6 +36,8 @@ def certify_votes(
     """
     if terms.method != "cdf":
         raise ValueError(f"rule vote has the method cdf only, got {terms.method}")
+    if terms.guarantee == "within":
+        raise ValueError("rule vote has the guarantees label and item only: what was not named has no rank")
     if terms.guarantee not in votes:
         raise ValueError(f"no votes were given for the guarantee {terms.guarantee}")
     n = len(votes[terms.guarantee])
@@ -46,7 +48,7 @@ def certify_votes(
         return void(terms, n, fault)
     selected = selection_size(n)
     ledger = AlphaLedger(terms.alpha)
-    reached: dict[Guarantee, Reached] = {}
+    reached: dict[Claim, Reached] = {}
     for claim, cast in votes.items():
         if terms.guarantee == "item" and claim == "label":
             continue  # the item with most votes need not be of this label
@@ -59,7 +61,9 @@ def certify_votes(
             reached[claim] = test.reached(Points.of(indicators, nowhere))
     if terms.guarantee == "label" and "item" in reached:
         # The item is that with most votes in the label with most votes.
-        reached["item"] = min(reached["item"], reached.get("label", Reached(0.0, 0.0)), key=lambda r: r.rho)
+        reached["item"] = min(
+            reached["item"], reached.get("label", Reached(0.0, 0.0, 0.0)), key=lambda r: r.rho
+        )
     return claimed(terms, n, reached, ledger)
 
 

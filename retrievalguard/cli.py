@@ -154,6 +154,7 @@ def retrieve(
     image: Annotated[Path, typer.Argument(help="A PNG, JPEG or WebP file.", exists=True, dir_okay=False)],
     top_k: int = 1,
     guarantee: str = "label",
+    within_k: int | None = None,
     rule: str = "embedding",
     method: str = "cdf",
     alpha: float | None = None,
@@ -172,6 +173,7 @@ def retrieve(
         {
             "top_k": top_k,
             "guarantee": guarantee,
+            "within_k": within_k,
             "rule": rule,
             "method": method,
             "alpha": alpha,

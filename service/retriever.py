@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from certify import EmbeddingSpace, Method, Rule, Terms, prepare
+from certify import EmbeddingSpace, Guarantee, Method, Rule, Terms, prepare
 from index import Gallery, Snapshot, StoreFailure
 from models import EmbeddingModel, Purpose, SmoothedModel, Stop, calibrated
 from service.cache.answers import AnswerCache
@@ -92,7 +92,6 @@ class Retriever:
             samples=SamplesInUse(cache, self.smoothed, metrics),
             turns=Turns(self.smoothed.engine.workers),
             metrics=metrics,
-            max_comparisons=settings.max_comparisons,
         )
         self._repeats = Repeats(self._answering, AnswerCache(store, secret, count=count))
         embedding = f"{self.smoothed.digest} sigma {self.sigma!r} samples {settings.gallery_samples}"
@@ -198,13 +197,23 @@ class Retriever:
         rule: Rule = "embedding",
         method: Method = "cdf",
         target: float | None = None,
+        guarantee: Guarantee = "label",
+        within_k: int = 1,
     ) -> Contest:
         """The contest behind an answer, for experiments that bring samples of their own.
 
-        `alpha`, `horizon`, `method` and `target` as in `certify.Terms`.
+        `rule` as in the options of a query; all else as in `certify.Terms`.
         """
         terms = Terms(
-            self.sigma, alpha, method=method, horizon=horizon, target=target, blur=self.smoothed.blur
+            self.sigma,
+            alpha,
+            guarantee,
+            method,
+            horizon,
+            target,
+            self.smoothed.blur,
+            within_k,
+            self.settings.max_comparisons,
         )
         return self._answering.contest(snapshot, terms, rule)
 

@@ -381,6 +381,24 @@ MUTANTS = [
         "wealth = won(plan, picks, masses, rho)",
     ),
     Mutant(
+        "claims.py",
+        "rivals that are lost together do not share alpha",
+        "share) / terms.within_k,",
+        "share),",
+    ),
+    Mutant(
+        "claims.py",
+        "as many rivals may be lost as places count",
+        "lost=terms.within_k - 1,",
+        "lost=terms.within_k,",
+    ),
+    Mutant(
+        "sequential.py",
+        "where all may be lost the first place is taken for safe",
+        "first = slow.largest(rho) if self.lost and rho > 0 else rho",
+        "first = np.inf if self.spared else slow.largest(rho) if self.lost and rho > 0 else rho",
+    ),
+    Mutant(
         "wealth.py",
         "one more rival may be lost",
         "self.counts[self.surplus(rho) < 0].sum()) <= lost",

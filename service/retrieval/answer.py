@@ -29,11 +29,23 @@ class Neighbor(BaseModel):
     metadata: dict[str, Any]
 
 
+class WithinBody(BaseModel):
+    """What else holds of the `k` nearest: below `item_radius` the item stays one of them.
+
+    Below `label_radius` some item of its label does.
+    """
+
+    k: int
+    item_radius: float
+    label_radius: float
+
+
 class CertificateBody(BaseModel):
     """The claim: no perturbation of l2 norm below `radius` changes the answer, except with probability alpha.
 
-    `radius` is that of `guarantee`; both radii hold together. `reason` says why an answer abstained, or
-    claims less than the target radius; else it is null.
+    `radius` is that of `guarantee`; all radii hold together. `within` has two more if that was asked for, else
+    it is null. `reason` says why an answer abstained, or claims less than the target radius; else it
+    is null.
     """
 
     status: Literal["certified", "abstained"]
@@ -41,6 +53,7 @@ class CertificateBody(BaseModel):
     radius: float
     label_radius: float
     item_radius: float
+    within: WithinBody | None
     radius_unit: str
     alpha: float
     sigma: float
@@ -164,12 +177,18 @@ def _certificate(
     certificate: Certificate, options: RetrieveOptions, input_shape: tuple[int, int, int]
 ) -> CertificateBody:
     diameter = _diameter(input_shape)
+    within = WithinBody(
+        k=certificate.terms.within_k,
+        item_radius=min(certificate.within_radius, diameter),
+        label_radius=min(certificate.label_within_radius, diameter),
+    )
     return CertificateBody(
         status="certified" if certificate.radius > 0 else "abstained",
         guarantee=options.guarantee,
         radius=min(certificate.radius, diameter),
         label_radius=min(certificate.label_radius, diameter),
         item_radius=min(certificate.item_radius, diameter),
+        within=within if options.guarantee == "within" else None,
         radius_unit=radius_unit(input_shape),
         alpha=certificate.terms.alpha,
         sigma=certificate.terms.sigma,

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
 from certify import EmbeddingSpace, Rule, Terms, Vectors
@@ -50,7 +50,6 @@ class Answering:
     samples: SamplesInUse
     turns: Turns
     metrics: Metrics
-    max_comparisons: int
     _vectors: WeakKeyDictionary[Snapshot, Vectors] = field(default_factory=WeakKeyDictionary)
 
     def contest(
@@ -60,7 +59,6 @@ class Answering:
         vectors = self._vectors.get(snapshot)
         if vectors is None:  # two at once make two that are equal
             vectors = self._vectors[snapshot] = vectors_of(snapshot)
-        terms = replace(terms, comparisons=self.max_comparisons)
         return Contest(snapshot, vectors, self.space, rule, terms, top_k=top_k)
 
     def answer(self, question: Question) -> RetrieveResponse:

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from certify import (
     Certificate,
     Certifier,
+    Claim,
     EmbeddingSpace,
-    Guarantee,
     Rivals,
     Rule,
     Terms,
@@ -60,7 +60,7 @@ class Contest:
     ) -> None:
         self.snapshot, self.vectors, self.space = snapshot, vectors, space
         self.rule, self.terms, self._top_k = rule, terms, top_k
-        self._chosen: tuple[int, dict[Guarantee, Rivals]] | None = None
+        self._chosen: tuple[int, dict[Claim, Rivals]] | None = None
         self._certifier: Certifier | None = None
 
     def outcome(self, samples: NDArray[np.float32]) -> Outcome:
@@ -92,24 +92,24 @@ class Contest:
             return replace(voted, certificate=nothing)
         return Outcome(self.snapshot.nearest(points.mean(axis=0), self._top_k), None, nothing, 0.0)
 
-    def _claims(self, points: Array, answer: int) -> tuple[list[Guarantee], dict[Guarantee, Rivals]]:
-        """What may be claimed if row `answer` is served, and the rivals of both guarantees.
+    def _claims(self, points: Array, answer: int) -> tuple[list[Claim], dict[Claim, Rivals]]:
+        """What may be claimed if row `answer` is served, and the rivals of both claims.
 
-        They are chosen with the selection samples alone, hence once. A guarantee is not claimed when the
-        item (its label) that they choose is not the one that is served.
+        They are chosen with the selection samples alone, hence once. Nothing is claimed of an item (a label)
+        that they choose and that is not the one that is served.
         """
         if self._chosen is None:
             self._chosen = self.choose(points[: selection_size(len(points))])
         chosen, field = self._chosen
-        claims: list[Guarantee] = []
+        claims: list[Claim] = []
         if self.snapshot.labels[answer] == self.snapshot.labels[chosen]:
             claims.append("label")
         if answer == chosen:
             claims.append("item")
         return claims, field
 
-    def choose(self, selection: Array) -> tuple[int, dict[Guarantee, Rivals]]:
-        """The row that the selection samples (k, d) choose, and the rivals of each guarantee."""
+    def choose(self, selection: Array) -> tuple[int, dict[Claim, Rivals]]:
+        """The row that the selection samples (k, d) choose, and the rivals of each claim."""
         snapshot, centre = self.snapshot, selection.mean(axis=0)
         chosen = snapshot.nearest(centre, 1).rows
         label = int(snapshot.labels[chosen[0]])
@@ -142,10 +142,10 @@ def _by_vote(snapshot: Snapshot, points: Array, space: EmbeddingSpace, terms: Te
     # Items of the winning label first, then by votes, then by row.
     order = np.lexsort((np.arange(len(snapshot)), -of_items, ~eligible))[:top_k]
     answer = int(order[0])
-    cast: dict[Guarantee, NDArray[np.int64]] = {"item": votes.rows}
+    cast: dict[Claim, NDArray[np.int64]] = {"item": votes.rows}
     if terms.guarantee == "label":
         cast["label"] = votes.labels
-    answers: dict[Guarantee, int] = {"item": answer, "label": int(snapshot.labels[answer])}
+    answers: dict[Claim, int] = {"item": answer, "label": int(snapshot.labels[answer])}
     distances = np.linalg.norm(snapshot.exact(order) - points.mean(axis=0), axis=1)
     certificate = certify_votes(cast, answers, terms)
     counts = tuple(int(count) for count in of_items[order])

@@ -23,8 +23,16 @@ class RetrieveOptions(BaseModel):
 
     top_k: Annotated[int, Field(ge=1, description="How many neighbours to return.")] = 1
     guarantee: Annotated[
-        Guarantee, Field(description="What must not change: the label of the neighbour, or the very item.")
+        Guarantee,
+        Field(
+            description="What must hold: the neighbour keeps its label, is the same item, or stays among the"
+            " `within_k` nearest."
+        ),
     ] = "label"
+    within_k: Annotated[
+        int | None,
+        Field(ge=2, description="With guarantee `within`: among how many the item has to stay; default 5."),
+    ] = None
     rule: Annotated[
         Rule,
         Field(

@@ -13,6 +13,9 @@ from service.images import input_tensor
 from service.retrieval.options import RetrieveOptions
 from service.settings import Settings
 
+# Among how many items the answer has to stay, if a client does not say.
+WITHIN_K = 5
+
 
 @dataclass(frozen=True)
 class Query:
@@ -38,14 +41,21 @@ def checked(
     """
     pixels = input_tensor(image, smoothed.model.input_shape)
     samples = options.max_samples or settings.samples
+    within = options.guarantee == "within"
+    within_k = (options.within_k or min(WITHIN_K, settings.top_k_limit)) if within else 1
     for option, value, limit in (
         ("max_samples", samples, settings.samples_limit),
         ("top_k", options.top_k, settings.top_k_limit),
+        ("within_k", within_k, settings.top_k_limit),
     ):
         if value > limit:
             raise InvalidOption((option, f"must be at most {limit} here"))
     if options.rule == "vote" and options.method != "cdf":
         raise InvalidOption(("method", f"rule vote has the method cdf only, got {options.method}"))
+    if options.rule == "vote" and within:
+        raise InvalidOption(("guarantee", "rule vote has the guarantees label and item, got within"))
+    if options.within_k is not None and not within:
+        raise InvalidOption(("within_k", f"goes with guarantee within, got {options.guarantee}"))
     for option in ("target_radius", "deadline_ms"):
         if getattr(options, option) is not None and options.method not in ANYTIME:
             raise InvalidOption(
@@ -59,6 +69,8 @@ def checked(
         horizon=horizon_for(samples, options.target_radius),
         target=options.target_radius,
         blur=smoothed.blur,
+        within_k=within_k,
+        comparisons=settings.max_comparisons,
     )
     min_gain = settings.min_gain if options.min_gain is None else options.min_gain
     # One point of the grid, one query: its noise, its samples and its answers.

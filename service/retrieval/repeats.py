@@ -80,7 +80,7 @@ class Repeats:
         """A deadline is not part of it: it only cuts an answer short, and such an answer is not kept."""
         query, answering = question.query, self._answering
         chosen = query.options.model_dump_json(exclude={"deadline_ms"})
-        terms = f"{chosen} {query.terms} {query.samples} {query.min_gain!r} {answering.max_comparisons}"
+        terms = f"{chosen} {query.terms} {query.samples} {query.min_gain!r}"
         return answer_key(
             model_digest=answering.smoothed.digest,
             sigma=answering.smoothed.sigma,

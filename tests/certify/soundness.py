@@ -25,15 +25,7 @@ from scipy.stats import binom, binomtest
 from threadpoolctl import threadpool_limits
 
 import certify.cdf
-from certify import (
-    GUARANTEES,
-    Certificate,
-    Guarantee,
-    Method,
-    rounds,
-    selection_size,
-    settled,
-)
+from certify import GUARANTEES, Certificate, Guarantee, Method, rounds, selection_size, settled
 from certify.betting import Plan
 from certify.blocks import blocks
 from certify.crowd import Crowd
@@ -75,6 +67,7 @@ class Case:
     once: bool = False
     target: float | None = None
     attempts: int = 1
+    within_k: int = 1
     anytime: bool = False
     fished: bool = False
 
@@ -110,6 +103,7 @@ class Case:
             self.alpha,
             self.horizon(len(samples)),
             self.target,
+            self.within_k,
         )
 
 
@@ -230,7 +224,8 @@ class Row:
     @property
     def names(self) -> dict[str, str | int]:
         case = self.case
-        return {"world": self.world, "rule": case.rule, "method": case.method, "guarantee": case.guarantee,
+        guarantee = f"within {case.within_k}" if case.guarantee == "within" else case.guarantee
+        return {"world": self.world, "rule": case.rule, "method": case.method, "guarantee": guarantee,
                 "n": case.n, "reading": case.reading}  # fmt: skip
 
     @property
@@ -265,6 +260,14 @@ def rows() -> Iterator[Row]:
         yield Row(world, Case(n=n))
     for world in ("staircase", "ramp", "ball", "mixture in the orthant, in clusters", "herd"):
         yield Row(world, Case(guarantee="item", n=384))
+    for world, k in {
+        "podium": 6,
+        "staircase": 2,
+        "herd, comparisons spent": 4,
+        "mixture": 2,
+        "trap": 3,
+    }.items():
+        yield Row(world, Case(guarantee="within", n=384, within_k=k))
     for world in ("half-space in the orthant", "staircase", "mixture"):
         yield Row(world, Case(method="mean", n=384))
     yield Row("ball", Case(method="mean", guarantee="item", n=384))
@@ -283,11 +286,14 @@ def rows() -> Iterator[Row]:
     yield Row("half-space, few samples", Case(method="mean", guarantee="item", n=1000, fished=True))
     yield Row("staircase", Case(n=1000, fished=True))
     for guarantee in GUARANTEES:
-        yield Row("half-space, few samples", Case(method="mean", guarantee=guarantee, n=152, once=True))
-        yield Row("staircase", Case(guarantee=guarantee, n=200, once=True))
+        k = 2 if guarantee == "within" else 1
+        yield Row(
+            "half-space, few samples", Case(method="mean", guarantee=guarantee, n=152, once=True, within_k=k)
+        )
+        yield Row("staircase", Case(guarantee=guarantee, n=200, once=True, within_k=k))
         for world in ("half-space, rival in a cluster", "staircase", "ball", "mixture"):
-            yield Row(world, Case(method="paper", guarantee=guarantee))
-            yield Row(world, Case(method="bisector", guarantee=guarantee))
+            for method in ("paper", "bisector"):
+                yield Row(world, Case(method=method, guarantee=guarantee, within_k=k))
 
 
 def towards_the_truth(world: str, case: Case) -> Case:
@@ -363,6 +369,15 @@ def no_confidence(patch: pytest.MonkeyPatch) -> None:
         return SequentialTest(*margins, alpha=1.0, **options)
 
     patch.setattr("certify.claims.SequentialTest", credulous)
+
+
+def one_more_rival_lost(patch: pytest.MonkeyPatch) -> None:
+    """One more rival may be ahead than was said."""
+
+    def lax(*margins: Any, lost: int = 0, **options: Any) -> SequentialTest:
+        return SequentialTest(*margins, lost=lost + 1, **options)
+
+    patch.setattr("certify.claims.SequentialTest", lax)
 
 
 def bets_see_their_samples(patch: pytest.MonkeyPatch) -> None:
@@ -523,6 +538,7 @@ def controls() -> Iterator[Control]:
     yield Control(curve_with_the_wrong_sign, Row("staircase", Case()))
     lopsided = "half-space in the orthant, hardly ever left"
     yield Control(stake_not_capped, Row(lopsided, Case(method="mean", target=0.15)), enough=100)
+    yield Control(one_more_rival_lost, Row("staircase", Case(guarantee="within", within_k=2)))
     yield Control(half_the_lower_end, Row("half-space", Case()))
     yield Control(other_rivals_on_trust, Row("trap", Case()))
     yield Control(clusters_as_their_centres, Row("ambush, comparisons spent", Case()))

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from certify import (
-    GUARANTEES,
+    CLAIMS,
     METHODS,
     Certificate,
+    Claim,
     EmbeddingSpace,
     Guarantee,
     Method,
@@ -41,10 +42,10 @@ NOISE = 3e-6
 BALL = EmbeddingSpace(norm_bound=1.0)
 BETS: tuple[Method, ...] = ("cdf", "mean")
 every_claim = pytest.mark.parametrize(
-    ("method", "guarantee"), [(method, guarantee) for method in METHODS for guarantee in GUARANTEES]
+    ("method", "guarantee"), [(method, guarantee) for method in METHODS for guarantee in CLAIMS]
 )
 every_bet = pytest.mark.parametrize(
-    ("method", "guarantee"), [(method, guarantee) for method in BETS for guarantee in GUARANTEES]
+    ("method", "guarantee"), [(method, guarantee) for method in BETS for guarantee in CLAIMS]
 )
 
 
@@ -78,7 +79,7 @@ def issue(
 
 def judged(
     samples: Samples,
-    field: Mapping[Guarantee, Rivals],
+    field: Mapping[Claim, Rivals],
     guarantee: Guarantee,
     method: Method,
     space: EmbeddingSpace = BALL,
@@ -159,7 +160,7 @@ def test_radius_is_proportional_to_sigma_for_the_same_samples(
     np.testing.assert_allclose(radii(scaled), expected, atol=1e-6 * (factor + 1))
 
 
-@pytest.mark.parametrize("guarantee", GUARANTEES)
+@pytest.mark.parametrize("guarantee", CLAIMS)
 @pytest.mark.parametrize("method", ["bisector", "paper"])
 @briefly
 @given(seed=st.integers(0, 2**32), alpha=st.floats(1e-6, 0.3), factor=st.floats(1, 3))
@@ -266,7 +267,7 @@ def test_a_radius_is_below_its_bound_even_where_that_has_six_digits(
     rho: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The product of σ and ρ is rounded, and so is what led to ρ."""
-    monkeypatch.setattr("certify.sequential.SequentialTest.reached", lambda *_: Reached(rho, rho))
+    monkeypatch.setattr("certify.sequential.SequentialTest.reached", lambda *_: Reached(rho, rho, rho))
     assert SIGMA * rho - 1.1e-6 < issue(CLEAR, "label", "cdf").radius < SIGMA * rho
 
 
@@ -365,8 +366,8 @@ def test_an_answer_that_the_selection_did_not_choose_abstains(method: Method, gu
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("missing", GUARANTEES)
-def test_missing_rivals_cost_the_other_guarantee_nothing(method: Method, missing: Guarantee) -> None:
+@pytest.mark.parametrize("missing", CLAIMS)
+def test_missing_rivals_cost_the_other_guarantee_nothing(method: Method, missing: Claim) -> None:
     asked: Guarantee = "item" if missing == "label" else "label"
     samples = drawn(CLEAR)
     field = CLEAR.field(samples)
@@ -485,7 +486,7 @@ def test_the_expected_radius_is_about_what_more_samples_bring(method: Method, gu
     assert early.radius < late.radius
 
 
-@pytest.mark.parametrize("guarantee", GUARANTEES)
+@pytest.mark.parametrize("guarantee", CLAIMS)
 def test_what_is_expected_is_of_the_guarantee_that_was_asked_for(guarantee: Guarantee) -> None:
     found = issue(CLEAR, guarantee, "cdf", n=4000)
     assert found.expected == pytest.approx(found.radius, rel=0.1)

@@ -6,17 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from certify import (
-    GUARANTEES,
-    Certifier,
-    Guarantee,
-    Method,
-    Rivals,
-    Terms,
-    certify,
-    horizon_for,
-    rounds,
-)
+from certify import CLAIMS, Certifier, Claim, Guarantee, Method, Rivals, Terms, certify, horizon_for, rounds
 from certify.playbook import Playbook
 from certify.rounds import TARGET_HORIZON
 from certify.sequential import SequentialTest
@@ -29,7 +19,7 @@ BETS: tuple[Method, ...] = ("cdf", "mean")
 MOST = 2600
 
 
-def many(seed: int) -> tuple[Samples, dict[Guarantee, Rivals]]:
+def many(seed: int) -> tuple[Samples, dict[Claim, Rivals]]:
     """A contest of many rivals in clusters, some of which have to be opened.
 
     Samples (n, 70) are near one of four twins, but for short runs near one of the rivals.
@@ -62,7 +52,7 @@ def counts_of(rng: np.random.Generator, most: int) -> list[int]:
 
 
 @pytest.mark.parametrize("method", BETS)
-@pytest.mark.parametrize("guarantee", GUARANTEES)
+@pytest.mark.parametrize("guarantee", CLAIMS)
 @pytest.mark.parametrize("horizon", [None, 1000, MOST])
 @pytest.mark.parametrize("target", [None, 0.1])
 def test_a_look_is_the_same_whatever_looks_came_before(
@@ -76,7 +66,7 @@ def test_a_look_is_the_same_whatever_looks_came_before(
         samples, field = many(seed)
         certifier = Certifier(field, BALL, terms)
         for count in counts_of(rng, MOST):
-            claims = [claim for claim in GUARANTEES if rng.random() < 0.8]
+            claims = [claim for claim in CLAIMS if rng.random() < 0.8]
             some = samples[:count].astype(np.float64 if rng.random() < 0.5 else np.float32)
             found = certifier.certificate(some, claims)
             kept = {claim: rivals for claim, rivals in field.items() if claim in claims}
@@ -90,7 +80,7 @@ def test_a_look_is_the_same_whatever_looks_came_before(
 def test_looks_in_every_world_are_those_from_scratch(name: str, horizon: int | None) -> None:
     """After every round; claims are what the answer that is served at that look allows."""
     world = world_of(name)
-    for seed, guarantee in enumerate(GUARANTEES):
+    for seed, guarantee in enumerate(CLAIMS):
         samples = world.draw(np.random.default_rng(seed), 1500)
         certifier = Certifier(
             chosen(world, samples),
@@ -103,7 +93,7 @@ def test_looks_in_every_world_are_those_from_scratch(name: str, horizon: int | N
             assert found == world.certify(samples[:count], guarantee, "cdf", ALPHA, horizon)
 
 
-def chosen(world: World, samples: Samples) -> dict[Guarantee, Rivals]:
+def chosen(world: World, samples: Samples) -> dict[Claim, Rivals]:
     """The rivals of both guarantees, whatever is served."""
     return world.field(np.concatenate([samples[:128], samples[:128]]))
 
@@ -157,17 +147,17 @@ def test_a_later_look_plans_no_block_of_an_earlier_one_again(monkeypatch: pytest
 # --- what looks refuse, and what they withhold
 
 
-@pytest.mark.parametrize("withheld", GUARANTEES)
-@pytest.mark.parametrize("guarantee", GUARANTEES)
+@pytest.mark.parametrize("withheld", CLAIMS)
+@pytest.mark.parametrize("guarantee", CLAIMS)
 def test_a_guarantee_that_is_withheld_is_as_if_it_had_no_listing(
-    guarantee: Guarantee, withheld: Guarantee
+    guarantee: Guarantee, withheld: Claim
 ) -> None:
     samples = world_of("crowd").draw(np.random.default_rng(0), 2000)
     field, terms = world_of("crowd").field(samples), Terms(SIGMA, ALPHA, guarantee)
     certifier = Certifier(field, BALL, terms)
     before = certifier.certificate(samples[:1024])
     assert before.label_radius > before.item_radius > 0
-    others: list[Guarantee] = [claim for claim in GUARANTEES if claim != withheld]
+    others: list[Claim] = [claim for claim in CLAIMS if claim != withheld]
     found = certifier.certificate(samples[:1500], others)
     assert found == certify(samples[:1500], {claim: field[claim] for claim in others}, BALL, terms)
     # An answer that stays the same item keeps its label; the other way round nothing follows.

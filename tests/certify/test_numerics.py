@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from certify import (
-    GUARANTEES,
+    CLAIMS,
     METHODS,
     Certificate,
+    Claim,
     EmbeddingSpace,
     Guarantee,
     Method,
@@ -40,10 +41,10 @@ ALPHA = 0.001
 BALL = EmbeddingSpace(norm_bound=1.0)
 ORTHANT = EmbeddingSpace(nonnegative=True, norm_bound=1.0)
 every_claim = pytest.mark.parametrize(
-    ("method", "guarantee"), [(method, guarantee) for method in METHODS for guarantee in GUARANTEES]
+    ("method", "guarantee"), [(method, guarantee) for method in METHODS for guarantee in CLAIMS]
 )
 methods = st.sampled_from(METHODS)
-guarantees = st.sampled_from(GUARANTEES)
+guarantees = st.sampled_from(CLAIMS)
 BETS: tuple[Method, ...] = ("cdf", "mean")
 # The edges of the 128 samples that select, and of the blocks after them.
 counts = st.sampled_from([2, 3, 100, 127, 128, 129, 255, 256, 257, 511, 512, 513])
@@ -363,13 +364,13 @@ def test_any_votes(shares: list[int], alpha: float, target: float | None, sigma:
 # --- on the wire
 
 
-def certificates() -> Iterator[tuple[Certificate, Mapping[Guarantee, Rivals], NDArray[np.float32], World]]:
+def certificates() -> Iterator[tuple[Certificate, Mapping[Claim, Rivals], NDArray[np.float32], World]]:
     rng = np.random.default_rng(0)
     for seed in range(20):
         gallery = 0.5 * rng.standard_normal((6, 2))
         place = world(gallery, [0, 0, 1, 1, 2, 2], deviations=rng.uniform(0, 3), sigma=rng.uniform(0.01, 3))
         samples = place.draw(np.random.default_rng(seed), 1000)
-        for guarantee, method in product(GUARANTEES, METHODS):
+        for guarantee, method in product(CLAIMS, METHODS):
             certificate = judged(place, samples, guarantee, method, horizon=1000)
             yield certificate, place.field(samples), samples, place
 

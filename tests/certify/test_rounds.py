@@ -54,7 +54,7 @@ def certificate(
     other = 10.0 if radius < 0.5 else 0.0
     radii = (radius, other) if guarantee == "label" else (other, radius)
     terms = Terms(0.5, 0.05, guarantee, target=target)
-    return Certificate(terms, *radii, expected, samples, {}, None)
+    return Certificate(terms, *radii, *radii, expected, samples, {}, None)
 
 
 @pytest.mark.parametrize("radius", [0.0, 1.0, math.inf])

@@ -367,8 +367,8 @@ def test_some_rivals_may_be_lost_and_the_radius_is_that_of_the_next(
 @both
 def test_margins_that_cannot_fall_below_0_are_in_no_doubt(bound: Bound) -> None:
     values = np.full((2, 300), 0.1)
-    assert reached(values, bound, lower=np.array([1e-3, 2 * TINY])) == Reached(np.inf, np.inf)
-    assert reached(values[:0], bound) == Reached(np.inf, np.inf)
+    assert reached(values, bound, lower=np.array([1e-3, 2 * TINY])) == Reached(np.inf, np.inf, np.inf)
+    assert reached(values[:0], bound) == Reached(np.inf, np.inf, np.inf)
 
 
 @both

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 from scipy.stats import beta
 
-from certify import Certificate, Guarantee, Terms, certify_votes, selection_size
+from certify import Certificate, Claim, Guarantee, Terms, certify_votes, selection_size
 from certify.votes import vote_pairs
 from tests.certify.worlds import briefly, seeded
 
@@ -240,7 +240,7 @@ def test_guarantee_item_claims_no_more_of_the_label_than_of_the_item() -> None:
     """
     rows = cast(0, 5000, [0.4, 0.25, 0.35])
     labels = np.where(rows == 2, 1, 0)
-    votes: dict[Guarantee, Votes] = {"item": rows, "label": labels}
+    votes: dict[Claim, Votes] = {"item": rows, "label": labels}
     found = certify_votes(votes, {"item": 0, "label": 0}, Terms(SIGMA, ALPHA, "item"))
     assert found.label_radius == found.item_radius
 

@@ -14,11 +14,12 @@ from typing import Literal
 import numpy as np
 from hypothesis import settings
 from numpy.typing import NDArray
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 from scipy.stats import ncx2
 
 from certify import (
     Certificate,
+    Claim,
     EmbeddingSpace,
     Guarantee,
     Method,
@@ -45,6 +46,17 @@ briefly = settings(seeded, max_examples=15)
 SIGMA = 0.5
 BALL = EmbeddingSpace(norm_bound=1.0)
 ORTHANT = EmbeddingSpace(nonnegative=True, norm_bound=1.0)
+
+
+@dataclass(frozen=True)
+class Cube(EmbeddingSpace):
+    """Coordinates between 0 and 1: each may be at its lower end whatever the others are."""
+
+    def lower_end(self, weights: Array, offsets: Array) -> Array:
+        found: Array = np.minimum(weights, 0.0).sum(axis=1) - offsets
+        return found
+
+
 # Same-label items that may stand against a rival, as in the service.
 WINNERS = 256
 
@@ -70,7 +82,7 @@ class World:
     space: EmbeddingSpace = field(default_factory=lambda: EmbeddingSpace(norm_bound=1.0))
     clusters: Rows | None = None
     comparisons: int = COMPARISONS
-    truths: dict[tuple[str, Guarantee, int], float] = field(default_factory=dict)
+    truths: dict[tuple[str, Claim, int], float] = field(default_factory=dict)
     shares: Function | None = None
     dimensions: int = 1
 
@@ -89,7 +101,7 @@ class World:
 
     # --- rule embedding
 
-    def field(self, samples: NDArray[np.float32]) -> dict[Guarantee, Rivals]:
+    def field(self, samples: NDArray[np.float32]) -> dict[Claim, Rivals]:
         """As the service builds it: on the selection mean, and only if the served answer agrees with it."""
         exact = samples.astype(np.float64)
         centre = exact[: selection_size(len(samples))].mean(axis=0)
@@ -98,7 +110,7 @@ class World:
         chosen, served = order[0], self.nearest(exact.mean(axis=0))
         same = self.labels[order] == self.labels[chosen]
         vectors, arranged = self.vectors
-        found: dict[Guarantee, Rivals] = {}
+        found: dict[Claim, Rivals] = {}
         if self.labels[served] == self.labels[chosen]:
             others = self.labels[arranged] != self.labels[chosen]
             found["label"] = self._rivals(order[same][:WINNERS], vectors, others, centre)
@@ -125,9 +137,18 @@ class World:
         ]
         return Vectors(rows, starts, centres, np.array(radii)), order
 
-    def true_radius(self, guarantee: Guarantee, item: int) -> float:
-        """How far the nearest neighbour of g stays `item` (keeps its label); 0 if it is not that at x."""
-        return self._truth("embedding", guarantee, item, lambda s: self.nearest(self.smoothed(s)))
+    def true_radius(self, claim: Claim, item: int, within_k: int = 1) -> float:
+        """How far `item` (some item of its label) stays among the `within_k` nearest to g, or 0."""
+        mine = np.arange(len(self.gallery)) == item
+        if claim == "label":
+            mine = self.labels == self.labels[item]
+
+        def kept(s: Array) -> NDArray[np.bool_]:
+            scores = self.smoothed(s) @ self.gallery.T - np.einsum("nd,nd->n", self.gallery, self.gallery) / 2
+            ahead = scores[:, ~mine] > scores[:, mine].max(axis=1, keepdims=True)
+            return ahead.sum(axis=1) < within_k
+
+        return self._truth(f"embedding, {within_k}", claim, item, kept)
 
     def certify(
         self,
@@ -137,16 +158,21 @@ class World:
         alpha: float,
         horizon: int | None = None,
         target: float | None = None,
+        within_k: int = 1,
     ) -> Certificate:
-        terms = Terms(self.sigma, alpha, guarantee, method, horizon, target, comparisons=self.comparisons)
+        terms = Terms(self.sigma, alpha, guarantee, method, horizon, target, 0.0, within_k, self.comparisons)
         return certify(samples, self.field(samples), self.space, terms)
 
     def violated(self, samples: NDArray[np.float32], certificate: Certificate) -> bool:
-        """Whether any claim of the certificate is false, be it of the guarantee asked for or of the other."""
+        """Whether any claim of the certificate is false, be it of the guarantee asked for or of another."""
         chosen = int(self.nearest(samples[: selection_size(len(samples))].astype(np.float64).mean(axis=0)))
-        return certificate.label_radius > self.true_radius(
-            "label", chosen
-        ) or certificate.item_radius > self.true_radius("item", chosen)
+        k = certificate.terms.within_k
+        return (
+            certificate.label_radius > self.true_radius("label", chosen)
+            or certificate.item_radius > self.true_radius("item", chosen)
+            or certificate.label_within_radius > self.true_radius("label", chosen, k)
+            or certificate.within_radius > self.true_radius("item", chosen, k)
+        )
 
     # --- rule vote
 
@@ -169,21 +195,25 @@ class World:
         votes = self.nearest(samples.astype(np.float64))
         counts = np.bincount(votes, minlength=len(self.gallery)) / len(votes)
         answer = int(self.voted(counts[None], guarantee)[0])
-        cast: dict[Guarantee, Rows] = {"item": votes}
+        cast: dict[Claim, Rows] = {"item": votes}
         if guarantee == "label":
             cast["label"] = self.labels[votes]
-        answers: dict[Guarantee, int] = {"item": answer, "label": int(self.labels[answer])}
+        answers: dict[Claim, int] = {"item": answer, "label": int(self.labels[answer])}
         return certify_votes(
             cast, answers, Terms(self.sigma, alpha, guarantee, "cdf", horizon, target)
         ), answer
 
-    def true_vote_radius(self, guarantee: Guarantee, answer: int, claim: Guarantee | None = None) -> float:
+    def true_vote_radius(self, guarantee: Guarantee, answer: int, claim: Claim | None = None) -> float:
         """How far `answer`, to a query with `guarantee`, keeps what `claim` says (if None, `guarantee`)."""
         assert self.shares is not None
         shares = self.shares
-        return self._truth(
-            f"vote, {guarantee}", claim or guarantee, answer, lambda s: self.voted(shares(s), guarantee)
-        )
+        claim = claim or ("label" if guarantee == "label" else "item")
+
+        def kept(s: Array) -> NDArray[np.bool_]:
+            found = self.voted(shares(s), guarantee)
+            return found == answer if claim == "item" else self.labels[found] == self.labels[answer]
+
+        return self._truth(f"vote, {guarantee}", claim, answer, kept)
 
     def violated_by_vote(self, certificate: Certificate, answer: int) -> bool:
         """Whether another item (another label) than certified is voted for within the radius."""
@@ -203,23 +233,23 @@ class World:
         alpha: float,
         horizon: int | None = None,
         target: float | None = None,
+        within_k: int = 1,
     ) -> tuple[Certificate, bool]:
         """A certificate, and whether it claims what is false."""
         if rule == "embedding":
-            certificate = self.certify(samples, guarantee, method, alpha, horizon, target)
+            certificate = self.certify(samples, guarantee, method, alpha, horizon, target, within_k)
             return certificate, self.violated(samples, certificate)
         certificate, answer = self.certify_votes(samples, guarantee, alpha, horizon, target)
         return certificate, self.violated_by_vote(certificate, answer)
 
-    def _truth(self, rule: str, claim: Guarantee, item: int, answers: Callable[[Array], Rows]) -> float:
+    def _truth(self, rule: str, claim: Claim, item: int, kept: Callable[[Array], NDArray[np.bool_]]) -> float:
+        """How far from x the claim is `kept`, at coordinates (s,)."""
         key = (rule, claim, int(self.labels[item]) if claim == "label" else item)
         if key not in self.truths:
-
-            def kept(distances: Array, side: float) -> NDArray[np.bool_]:
-                found = answers(self.position + side * distances)
-                return found == item if claim == "item" else self.labels[found] == key[2]
-
-            self.truths[key] = min(first_failure(lambda r, s=s: kept(r, s), 16 * self.sigma) for s in (-1, 1))
+            self.truths[key] = min(
+                first_failure(lambda r, side=side: kept(self.position + side * r), 16 * self.sigma)
+                for side in (-1, 1)
+            )
         return self.truths[key]
 
 
@@ -480,6 +510,18 @@ def trap() -> World:
     )  # fmt: skip
 
 
+def podium(deviations: float) -> World:
+    """Six rivals that all get ahead at once, each on samples that say little of how the others do.
+
+    v_j is 1 below edge j, else 0, so E v_j = q_j at the origin: there that is half of what rival j is.
+    """
+    shares = np.array([0.015, 0.03, 0.06, 0.12, 0.25, 0.5])
+    return stepped(
+        ndtri(shares).tolist(), np.triu(np.ones((7, 6))), deviations,
+        np.concatenate([np.zeros((1, 6)), np.diag(2 * shares)]), np.arange(7), space=Cube(norm_bound=2.5),
+    )  # fmt: skip
+
+
 def ambush(*, spent: bool) -> World:
     """A rival that wins within 1σ, in a cluster with one that never does.
 
@@ -507,6 +549,7 @@ WORLDS: dict[str, Callable[[], World]] = {
     "staircase, near the border": lambda: staircase(0.0),
     "crowd": lambda: crowd(2.0),
     "trap": trap,
+    "podium": lambda: podium(0.7),
     "ambush": lambda: ambush(spent=False),
     "ambush, comparisons spent": lambda: ambush(spent=True),
     "ramp": lambda: ramp(1.5),

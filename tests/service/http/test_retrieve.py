@@ -38,6 +38,7 @@ SHAPE = {
         "radius": float,
         "label_radius": float,
         "item_radius": float,
+        "within": type(None),
         "radius_unit": str,
         "alpha": float,
         "sigma": float,
@@ -107,6 +108,38 @@ def test_an_answer_has_exactly_the_documented_shape(client: httpx.Client) -> Non
         for neighbor in body["neighbors"]:
             assert_shape(neighbor, SHAPE["neighbor"])
     assert body["certificate"]["radius_unit"] == "l2 over [0,1] pixels of the 1x8x8 model input"
+
+
+@pytest.mark.parametrize(("given", "k"), [({}, 5), ({"within_k": 2}, 2), ({"within_k": 100}, 100)])
+def test_the_item_stays_within_the_k_nearest(client: httpx.Client, given: dict[str, int], k: int) -> None:
+    body = answer(client, digit(1), guarantee="within", **given)["certificate"]
+    within = body["within"]
+    assert (body["guarantee"], within["k"]) == ("within", k)
+    assert body["radius"] == within["item_radius"]
+    assert body["item_radius"] <= within["item_radius"] <= within["label_radius"]
+    assert body["label_radius"] <= within["label_radius"]
+    alone = answer(client, digit(1), guarantee="item")["certificate"]["item_radius"]
+    assert alone < within["item_radius"]
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"within_k": 5}, "within_k"),
+        ({"guarantee": "item", "within_k": 5}, "within_k"),
+        ({"guarantee": "within", "within_k": 1}, "within_k"),
+        ({"guarantee": "within", "within_k": 101}, "within_k"),
+        ({"guarantee": "within", "rule": "vote"}, "guarantee"),
+    ],
+)
+def test_options_of_ranks_that_do_not_go_together_are_refused(
+    client: httpx.Client, options: dict[str, Any], named: str
+) -> None:
+    response = client.post(
+        "/retrieve", content=digit(1), headers={"content-type": "image/png"}, params=options
+    )
+    assert response.status_code == 422
+    assert named in response.text
 
 
 OPTIONS: dict[str, Any] = {

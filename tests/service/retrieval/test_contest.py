@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from certify import GUARANTEES, EmbeddingSpace, Guarantee, Rule, Terms, Vectors
+from certify import CLAIMS, EmbeddingSpace, Guarantee, Rule, Terms, Vectors
 from index import Item, Snapshot
 from service.retrieval.contest import Contest, Outcome, vectors_of
 from tests.certify.worlds import SIGMA, World, stepped
@@ -45,7 +45,7 @@ def decided(
 
 @pytest.mark.parametrize("weight", [0.0, 0.5])
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("guarantee", GUARANTEES)
+@pytest.mark.parametrize("guarantee", CLAIMS)
 def test_answer_and_certificate_are_those_of_the_world(
     rule: Rule, guarantee: Guarantee, weight: float
 ) -> None:
@@ -74,7 +74,7 @@ def test_answer_and_certificate_are_those_of_the_world(
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5])
-@pytest.mark.parametrize("guarantee", GUARANTEES)
+@pytest.mark.parametrize("guarantee", CLAIMS)
 def test_in_a_gallery_of_clusters_the_radius_is_about_that_of_all_rivals(
     guarantee: Guarantee, weight: float
 ) -> None:
@@ -139,7 +139,7 @@ def by_hand(labels: str, samples: list[int], rule: Rule, guarantee: Guarantee) -
 @pytest.mark.parametrize("rule", RULES)
 def test_what_the_first_samples_did_not_choose_is_served_and_not_certified(rule: Rule) -> None:
     samples = [0] * 128 + [1] * 700
-    for guarantee in GUARANTEES:
+    for guarantee in CLAIMS:
         certificate = by_hand("abc", samples, rule, guarantee).certificate
         assert int(by_hand("abc", samples, rule, guarantee).neighbors.rows[0]) == 1
         assert (certificate.label_radius, certificate.item_radius) == (0, 0)
@@ -174,7 +174,7 @@ def test_a_vote_of_equals_goes_to_the_first_in_the_gallery_and_is_not_certified(
 def test_copies_that_are_all_in_doubt_vote_for_nobody_and_certify_nothing() -> None:
     items = [Item("0", "a"), Item("1", "b"), Item("2", "c")]
     snapshot = Snapshot(1, items, list(PLACES[[0, 0, 1]]), 2)
-    for guarantee in GUARANTEES:
+    for guarantee in CLAIMS:
         terms = Terms(0.5, 0.01, guarantee, horizon=400)
         space = EmbeddingSpace.normalized(2)
         contest = Contest(snapshot, vectors_of(snapshot), space, "vote", terms, top_k=3)

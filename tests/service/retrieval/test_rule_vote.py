@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 from scipy.special import ndtri
 
-from certify import METHODS, Guarantee, Terms, certify_votes, horizon_for
+from certify import METHODS, Claim, Guarantee, Terms, certify_votes, horizon_for
 from index import Snapshot
 from models import CHUNK
 from models.sampling.smoothing import chunks
@@ -105,7 +105,7 @@ def test_the_certificate_is_that_of_the_votes(demo_retriever: Retriever, guarant
         if guarantee == "label":
             of_items[snapshot.labels != shares(labels, 10).argmax()] = -1
         answer = int(of_items.argmax())
-        votes: dict[Guarantee, Rows] = {"item": items}
+        votes: dict[Claim, Rows] = {"item": items}
         if guarantee == "label":
             votes["label"] = labels
         terms = Terms(
