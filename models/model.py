@@ -17,9 +17,11 @@ from models.manifest import (
     Manifest,
     ModelError,
     Normalization,
+    ResidualArchitecture,
 )
 from models.networks.convolutional import ConvolutionalEmbedding
 from models.networks.embedding import EmbeddingNetwork
+from models.networks.residual import ResidualEmbedding
 
 # Models that ship with the project, by name.
 PRETRAINED = Path(__file__).parent / "pretrained"
@@ -34,6 +36,8 @@ def build_network(
         return ConvolutionalEmbedding(
             input_shape, mean[0], std[0], architecture.width, architecture.dimension
         )
+    if isinstance(architecture, ResidualArchitecture):
+        return ResidualEmbedding(input_shape, mean, std, architecture.width, architecture.dimension)
     raise ModelError("this version has no such network")
 
 
