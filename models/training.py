@@ -10,8 +10,8 @@ import torch
 from pytorch_metric_learning.losses import ArcFaceLoss
 
 from models.datasets import ImageSet
-from models.manifest import MANIFEST, Architecture, Domain, Manifest, Normalization, Weights
-from models.model import EmbeddingModel, build_network, save_weights
+from models.manifest import MANIFEST, ConvolutionalArchitecture, Domain, Manifest, Normalization, Weights
+from models.model import EmbeddingModel, save_weights
 from models.networks.convolutional import ConvolutionalEmbedding
 
 
@@ -57,15 +57,15 @@ def train(
     targets = torch.tensor([names.index(label) for label in data.labels])
     channels, height, width = images.shape[1:]
     shape = (channels, height, width)
-    architecture = Architecture(
+    architecture = ConvolutionalArchitecture(
         kind="convolutional", width=recipe.width, dimension=recipe.dimension, nonnegative=True
     )
-    normalization = Normalization(mean=round(float(images.mean()), 4), std=round(float(images.std()), 4))
+    mean, std = round(float(images.mean()), 4), round(float(images.std()), 4)
     threads, state = torch.get_num_threads(), torch.get_rng_state()
     torch.set_num_threads(1)
     torch.manual_seed(recipe.seed)
     try:
-        network = build_network(architecture, shape, normalization).train()
+        network = ConvolutionalEmbedding(shape, mean, std, recipe.width, recipe.dimension).train()
         loss_function = ArcFaceLoss(
             len(names), recipe.dimension, margin=math.degrees(recipe.margin), scale=recipe.scale
         )
@@ -99,7 +99,7 @@ def train(
         name=name,
         architecture=architecture,
         input_shape=shape,
-        normalization=normalization,
+        normalization=Normalization(mean=mean, std=std),
         sigma=recipe.sigma,
         domain=Domain(images=data.about, colour="grey" if channels == 1 else "RGB", size=(height, width)),
         ranges=activation_ranges(network, images, recipe),

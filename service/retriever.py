@@ -69,7 +69,7 @@ class Retriever:
         )
         self.space = EmbeddingSpace.normalized(
             model.dimension,
-            nonnegative=model.manifest.architecture.nonnegative,
+            nonnegative=model.nonnegative,
             slack=SAMPLE_SLACK,
             padded=settings.label_weight > 0,
         )

@@ -2,18 +2,16 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from models.networks.convolutional import FLOOR
+from models.networks.embedding import OrthantEmbedding
 
 
-class ResidualEmbedding(nn.Module):
+class ResidualEmbedding(OrthantEmbedding):
     """Three times half the sides and a residual block (He et al. 2016), then a linear head.
 
     As in `models.networks.convolutional`, pixels are standardised inside h, here with a `mean` and `std` for
-    each channel, and the head ends in a ReLU: embeddings lie in the non-negative orthant by construction. The
-    head sees every place of the last stage, not their average: where a part of a small picture stands tells
-    much.
+    each channel. The head sees every place of the last stage, not their average: where a part of a small
+    picture stands tells much.
 
     Raises `ValueError` unless there is one `mean` and one `std` for each channel.
     """
@@ -47,10 +45,6 @@ class ResidualEmbedding(nn.Module):
             _Residual(4 * width),
         )
         self.head = nn.Linear(4 * width * ((height + 7) // 8) * ((columns + 7) // 8), dimension)
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Embeddings (B, d) of `pixels` (B, C, H, W) in the scale of [0, 1], noise included."""
-        return functional.normalize(torch.relu(self.scores(pixels)) + FLOOR, dim=1)
 
     def scores(self, pixels: Tensor) -> Tensor:
         """What the head gives (B, d), before it is made an embedding. The head computes in float32."""

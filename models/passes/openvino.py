@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from models.networks.convolutional import ConvolutionalEmbedding, normalized
+from models.networks.convolutional import ConvolutionalEmbedding
 from models.passes.processor import processor
 from models.passes.telemetry import without_telemetry
 
@@ -96,7 +96,7 @@ def build(
     def forward(given: Images) -> NDArray[np.float32]:
         images[...] = given
         request.infer()
-        return normalized(request.get_output_tensor().data)
+        return network.finished(request.get_output_tensor().data)
 
     return forward
 

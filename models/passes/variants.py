@@ -17,10 +17,14 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from models.code import embedding_code
 from models.model import EmbeddingModel
-from models.networks.convolutional import ConvolutionalEmbedding, normalized
+from models.networks.convolutional import ConvolutionalEmbedding
+from models.networks.embedding import EmbeddingNetwork
 from models.passes import openvino
 from models.passes.kernels import torch_kernels
+from models.passes.openvino import VariantUnavailable
 
+# The arithmetic of the network as it was written.
+EAGER = "float32"
 Images = NDArray[np.float32]
 # Images (B, C, H, W) to embeddings (B, d), for one fixed B, on one thread, by one caller at a time.
 ForwardPass = Callable[[Images], NDArray[np.float32]]
@@ -48,9 +52,19 @@ class Variant:
         return model.manifest.digest(f"{self.arithmetic(model)} code {embedding_code()}")
 
 
-def fold_batch_norm(network: ConvolutionalEmbedding) -> ConvolutionalEmbedding:
-    """A copy whose convolutions do the work of the batch normalisations behind them."""
-    folded = copy.deepcopy(network)
+def convolutional(network: EmbeddingNetwork) -> ConvolutionalEmbedding:
+    """The `network`; `VariantUnavailable` if it is of another kind."""
+    if not isinstance(network, ConvolutionalEmbedding):
+        raise VariantUnavailable("this way to run is written down for convolutional networks alone")
+    return network
+
+
+def fold_batch_norm(network: EmbeddingNetwork) -> ConvolutionalEmbedding:
+    """A copy whose convolutions do the work of the batch normalisations behind them.
+
+    Raises `VariantUnavailable` for a network of another kind.
+    """
+    folded = copy.deepcopy(convolutional(network))
     for number, block in enumerate(folded.features):
         convolution, norm, relu = block.children()
         fused = fuse_conv_bn_eval(convolution, norm)  # type: ignore[type-var, arg-type]
@@ -64,7 +78,7 @@ def _in_torch(network: ConvolutionalEmbedding, memory_format: torch.memory_forma
     @torch.inference_mode()
     def forward(images: Images) -> NDArray[np.float32]:
         pixels = torch.from_numpy(images).contiguous(memory_format=memory_format)
-        return normalized(network.scores(pixels).float().numpy())
+        return network.finished(network.scores(pixels).float().numpy())
 
     return forward
 
@@ -89,24 +103,33 @@ def _torch_bfloat16(model: EmbeddingModel, batch: int) -> ForwardPass:
 
 
 def _torch_arithmetic(name: str) -> Callable[[EmbeddingModel], str]:
-    return lambda model: f"{name} {torch_kernels()}"
+    def arithmetic(model: EmbeddingModel) -> str:
+        if name != EAGER:
+            convolutional(model.network)
+        return f"{name} {torch_kernels()}"
+
+    return arithmetic
 
 
 def _in_openvino(precision: openvino.Precision) -> Callable[[EmbeddingModel, int], ForwardPass]:
     def build(model: EmbeddingModel, batch: int) -> ForwardPass:
         network = fold_batch_norm(model.network)
-        return openvino.build(network, model.input_shape, model.manifest.ranges, precision, batch)
+        return openvino.build(network, model.input_shape, model.manifest.ranges or (), precision, batch)
 
     return build
 
 
 def _in_openvino_arithmetic(precision: openvino.Precision) -> Callable[[EmbeddingModel], str]:
-    return lambda model: openvino.arithmetic(precision, model.manifest.ranges)
+    def arithmetic(model: EmbeddingModel) -> str:
+        convolutional(model.network)
+        return openvino.arithmetic(precision, model.manifest.ranges or ())
+
+    return arithmetic
 
 
 # From the nearest to the textbook to the farthest.
 VARIANTS = (
-    Variant("eager", _torch_arithmetic("float32"), _eager),
+    Variant("eager", _torch_arithmetic(EAGER), _eager),
     Variant("folded", _torch_arithmetic("float32 folded"), _folded),
     Variant("channels-last", _torch_arithmetic("float32 folded channels-last"), _channels_last),
     Variant("torch-bfloat16", _torch_arithmetic("bfloat16 folded"), _torch_bfloat16),
