@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from models import Domain, EmbeddingModel
 from models.datasets import ImageSet, digits
-from models.training import Recipe, train
+from models.training import Epoch, Recipe, train
 from retrievalguard.cli import app
 from tests.models import folders
 
@@ -33,7 +33,14 @@ def run(recipe: Recipe, folder: Path, data: ImageSet | None = None) -> Embedding
 def test_a_brief_training_learns(tmp_path: Path) -> None:
     losses: list[float] = []
 
-    model = train(digits("train"), RECIPE, tmp_path, name="brief", command="c", progress=losses.append)
+    model = train(
+        digits("train"),
+        RECIPE,
+        tmp_path,
+        name="brief",
+        command="c",
+        progress=lambda epoch: losses.append(epoch.loss),
+    )
 
     assert len(losses) == RECIPE.epochs
     assert losses[-1] < 0.75 * losses[0]
@@ -103,7 +110,7 @@ def test_training_leaves_torchs_generator_alone(tmp_path: Path) -> None:
 
 
 def test_a_training_that_is_interrupted_leaves_no_model_behind(tmp_path: Path) -> None:
-    def interrupt(loss: float) -> None:
+    def interrupt(epoch: Epoch) -> None:
         raise KeyboardInterrupt
 
     torch.manual_seed(3)
