@@ -13,7 +13,7 @@ SIZE, PROPORTIONS, ANGLE, SHEAR, SHIFT, ELASTIC = 0.2, 0.1, 0.15, 0.1, 0.12, 0.0
 # Of hue (radians), saturation, ink of all and of each channel, contrast (logarithms), and shading.
 HUE, SATURATION, INK, CHANNEL, GAMMA, SHADING = 0.4, 0.6, 0.25, 0.15, 0.35, 0.25
 # Of strokes, thinner or thicker, and of sharpness.
-STROKE, SHARPNESS = 0.6, 0.9
+STROKE, SHARPNESS = 0.4, 0.7
 # How many are crossed with another picture of their label, and how many lose a rectangle.
 CROSSED, CUT = 0.3, 0.3
 
@@ -34,8 +34,8 @@ class Redrawing:
     def __call__(self, rows: Tensor) -> Tensor:
         """A new variant (B, C, H, W) in [0, 1] of each of the pictures at `rows` (B,)."""
         ink = self._crossed(1 - self._pictures[rows], rows)
-        ink = self._strokes(self._moved(ink))
-        ink = self._colours(functional.interpolate(ink, self._size, mode="bilinear", antialias=True))
+        ink = functional.interpolate(self._moved(ink), self._size, mode="bilinear", antialias=True)
+        ink = self._colours(self._strokes(ink))
         return 1 - (ink * self._uncut(ink)).clamp(0, 1)
 
     def _spread(self, like: Tensor, width: float) -> Tensor:
@@ -87,7 +87,9 @@ class Redrawing:
         """Another hue, saturation, density and contrast, and shading; grey pictures have no hue."""
         if ink.shape[1] == 3:
             ink = self._hue(ink)
-            ink = ink * torch.exp((torch.rand(len(ink), 3, 1, 1, device=ink.device) * 2 - 1) * CHANNEL)
+            ink = ink * torch.exp(
+                (torch.rand(len(ink), 3, 1, 1, device=ink.device) * 2 - 1) * (CHANNEL * self._strength)
+            )
         ink = (
             ink
             * torch.exp(self._spread(ink, INK))

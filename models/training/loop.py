@@ -162,7 +162,7 @@ class _Judge:
         self._done = int(share * VALIDATIONS)
         self.latest = score(network, self._gallery, self._queries, self._sigma)
         self._since_best += 1
-        if self.best is None or self.latest.radius >= self.best.radius:
+        if self.best is None or self.latest.radius > self.best.radius:
             self.best, self._since_best = self.latest, 0
             self._weights = {name: value.clone() for name, value in network.state_dict().items()}
 
