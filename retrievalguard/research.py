@@ -26,21 +26,21 @@ app = typer.Typer()
 console = Console(stderr=True, soft_wrap=True)
 
 
-class Backbone(StrEnum):
+class BackboneChoice(StrEnum):
     """The networks that can be trained."""
 
     CONVOLUTIONAL = "convolutional"
     SMALL = "small"
 
 
-class Loss(StrEnum):
+class LossChoice(StrEnum):
     """What can be minimised."""
 
     ARCFACE = "arcface"
     MARGIN = "margin"
 
 
-class Device(StrEnum):
+class DeviceChoice(StrEnum):
     """Where a training can compute."""
 
     CPU = "cpu"
@@ -53,9 +53,12 @@ def train(
     sigma: Annotated[float, typer.Option(help="Standard deviation of the noise, in [0,1] pixels.", min=1e-6)],
     output: Annotated[Path, typer.Option(help="The folder for weights and manifest.")] = Path("model"),
     backbone: Annotated[
-        Backbone | None, typer.Option(help="The network; default: convolutional for digits, else small.")
+        BackboneChoice | None,
+        typer.Option(help="The network; default: convolutional for digits, else small."),
     ] = None,
-    loss: Annotated[Loss, typer.Option(help="ArcFace, or the margin loss of the paper.")] = Loss.ARCFACE,
+    loss: Annotated[
+        LossChoice, typer.Option(help="ArcFace, or the margin loss of the paper.")
+    ] = LossChoice.ARCFACE,
     epochs: Annotated[int | None, typer.Option(min=1, help="Default: of the recipe.")] = None,
     minutes: Annotated[
         float | None, typer.Option(min=0.05, help="Train for so long, in place of a number of epochs.")
@@ -64,7 +67,7 @@ def train(
         bool,
         typer.Option("--validate", help="Hold images out, keep the best weights for them, end early."),
     ] = False,
-    device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.CPU,
+    device: Annotated[DeviceChoice, typer.Option(help="Where to compute.")] = DeviceChoice.CPU,
     name: Annotated[str | None, typer.Option(help="The model's name; default: of the folder.")] = None,
 ) -> None:
     """Train an embedding network; the same command gives the same weights on a CPU, unless --minutes.
@@ -80,20 +83,20 @@ def train(
     interrupts.raise_again()
 
     if backbone is None:
-        backbone = Backbone.CONVOLUTIONAL if data == "digits" else Backbone.SMALL
-    recipe = training.small(sigma) if backbone is Backbone.SMALL else training.Recipe(sigma)
-    if loss is Loss.MARGIN:
+        backbone = BackboneChoice.CONVOLUTIONAL if data == "digits" else BackboneChoice.SMALL
+    recipe = training.small(sigma) if backbone is BackboneChoice.SMALL else training.Recipe(sigma)
+    if loss is LossChoice.MARGIN:
         recipe = training.margin_of_the_paper(recipe)
     if epochs is not None:
         recipe = replace(recipe, epochs=epochs)
     command = f"retrievalguard train --data {data} --sigma {sigma!r}"
-    if (backbone is Backbone.SMALL) == (data == "digits"):
+    if (backbone is BackboneChoice.SMALL) == (data == "digits"):
         command += f" --backbone {backbone}"
-    command += f" --loss {loss}" if loss is not Loss.ARCFACE else ""
+    command += f" --loss {loss}" if loss is not LossChoice.ARCFACE else ""
     command += f" --epochs {epochs}" if epochs is not None else ""
     command += f" --minutes {minutes!r}" if minutes is not None else ""
     command += " --validate" if validate else ""
-    command += f" --device {device}" if device is not Device.CPU else ""
+    command += f" --device {device}" if device is not DeviceChoice.CPU else ""
     seen, held_out = training.split(images("train")) if validate else (images("train"), None)
     columns = (*Progress.get_default_columns(), TextColumn("{task.fields[told]}"))
     with Progress(*columns, console=console) as bar:
