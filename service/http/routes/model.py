@@ -2,7 +2,6 @@
 
 from fastapi import APIRouter
 
-from models import CHUNK
 from service.http.dependencies import Service
 from service.http.schemas import Defaults, ForwardPassBody, ModelBody
 from service.retrieval.answer import radius_unit
@@ -25,7 +24,7 @@ def model(retriever: Service) -> ModelBody:
         radius_unit=radius_unit(manifest.input_shape),
         forward_pass=ForwardPassBody(
             variant=calibration.variant,
-            batch=calibration.batch * CHUNK,
+            batch=calibration.batch * retriever.smoothed.chunk,
             reason=calibration.reason,
             measured=list(calibration.measured),
         ),
