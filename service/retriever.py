@@ -178,6 +178,7 @@ class Retriever:
                 self.model.input_shape,
                 max_pixels=self.settings.max_image_pixels,
                 min_side=self.settings.min_image_side,
+                preprocessing=self.model.manifest.preprocessing,
             )
         losses = self.losses[purpose]
         if losses.add(picture) and purpose == "query":  # of items, who adds them tells the sum

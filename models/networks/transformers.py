@@ -51,39 +51,15 @@ class _Encoder(EmbeddingNetwork):
         self.register_buffer("std", torch.tensor(std).reshape(-1, 1, 1), persistent=False)
         self.pooling = pooling
         self.encoder = built(config, pooling).eval()
-        width = self._width(input_shape)
+        width = encoder_width(self.encoder, pooling, input_shape)
         if not linear and width != dimension:
             raise EncoderError(f"the encoder gives {width} numbers, not {dimension}")
         self.head = nn.Linear(width, dimension) if linear else nn.Identity()
 
     def scores(self, pixels: Tensor) -> Tensor:
         """What the head gives (B, d), before it is made an embedding."""
-        scores: Tensor = self.head(self.pooled((pixels - self.mean) / self.std))
+        scores: Tensor = self.head(pooled(self.encoder, self.pooling, (pixels - self.mean) / self.std))
         return scores
-
-    def pooled(self, standard: Tensor) -> Tensor:
-        """What stands for each image (B, width), of standardised pixels (B, C, H, W)."""
-        found = self.encoder(pixel_values=standard)
-        if self.pooling == "pooler":
-            pooled: Tensor = found.pooler_output.flatten(1)
-            return pooled
-        states: Tensor = found.last_hidden_state
-        if self.pooling == "first":
-            return states[:, 0]
-        return states.mean(dim=1) if states.ndim == 3 else states.mean(dim=(2, 3))
-
-    @torch.no_grad()
-    def _width(self, input_shape: tuple[int, int, int]) -> int:
-        try:
-            shape = self.pooled(torch.zeros(1, *input_shape)).shape
-        except (RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
-            first = str(error).strip().partition("\n")[0]
-            raise EncoderError(f"the encoder cannot read an input of {input_shape}: {first}") from error
-        if len(shape) != 2:
-            raise EncoderError(
-                f"the encoder gives no vector for an image, but numbers of shape {tuple(shape)}"
-            )
-        return shape[1]
 
 
 class EncoderEmbedding(_Encoder, SphereEmbedding):
@@ -115,6 +91,31 @@ def encoder_embedding(
     )
     kind = RectifiedEncoderEmbedding if rectified else EncoderEmbedding
     return kind(input_shape, mean, std, config, pooling, dimension, linear=linear)
+
+
+def pooled(encoder: nn.Module, pooling: Pooling, standard: Tensor) -> Tensor:
+    """What stands for each image (B, width), of standardised pixels (B, C, H, W)."""
+    found = encoder(pixel_values=standard)
+    if pooling == "pooler":
+        vectors: Tensor = found.pooler_output.flatten(1)
+        return vectors
+    states: Tensor = found.last_hidden_state
+    if pooling == "first":
+        return states[:, 0]
+    return states.mean(dim=1) if states.ndim == 3 else states.mean(dim=(2, 3))
+
+
+@torch.no_grad()
+def encoder_width(encoder: nn.Module, pooling: Pooling, input_shape: tuple[int, int, int]) -> int:
+    """How many numbers stand for an image; `EncoderError` if the encoder cannot read such an input."""
+    try:
+        shape = pooled(encoder, pooling, torch.zeros(1, *input_shape)).shape
+    except (RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
+        first = str(error).strip().partition("\n")[0]
+        raise EncoderError(f"the encoder cannot read an input of {input_shape}: {first}") from error
+    if len(shape) != 2:
+        raise EncoderError(f"the encoder gives no vector for an image, but numbers of shape {tuple(shape)}")
+    return shape[1]
 
 
 def built(config: dict[str, Any], pooling: Pooling) -> nn.Module:

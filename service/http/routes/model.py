@@ -22,6 +22,7 @@ def model(retriever: Service) -> ModelBody:
         dimension=retriever.model.dimension,
         sigma=retriever.sigma,
         radius_unit=radius_unit(manifest.input_shape),
+        preprocessing=manifest.preprocessing,
         forward_pass=ForwardPassBody(
             variant=calibration.variant,
             batch=calibration.batch * retriever.smoothed.chunk,
