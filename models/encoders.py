@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
+from safetensors import SafetensorError
 from torch import nn
 
 from models.manifest import MANIFEST, Domain, Manifest, ModelError, TransformersArchitecture, Weights, told
@@ -55,6 +56,8 @@ def import_encoder(
     files = _checked(folder, config)
     try:
         made = prepared(processor)
+    except ValidationError as error:
+        raise ModelError(f"{folder / PREPROCESSOR}: {told(error)}") from error
     except (PreprocessorError, ValueError, TypeError) as error:
         raise ModelError(f"{folder / PREPROCESSOR}: {error}") from error
     try:
@@ -153,6 +156,8 @@ def _loaded(folder: Path) -> tuple[nn.Module, Pooling]:
                 told["missing_keys"] = []
     except ImportError as error:
         raise EncoderError(missing_library(model_type, error)) from error
+    except SafetensorError as error:
+        raise EncoderError(f"{WEIGHTS} beside it is damaged: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, OSError) as error:
         first = str(error).strip().partition("\n")[0]
         raise EncoderError(f"transformers cannot load this folder: {first}") from error

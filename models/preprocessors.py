@@ -97,11 +97,11 @@ def _normalization(processor: Mapping[str, Any]) -> Normalization:
         255 * float(processor.get("rescale_factor", 1 / 255)) if processor.get("do_rescale", True) else 255.0
     )
     offset = 1.0 if processor.get("rescale_offset") else 0.0
-    mean, std = [0.0], [1.0]
-    if processor.get("do_normalize", True):
-        mean, std = ([float(one) for one in _list(processor, name)] for name in ("image_mean", "image_std"))
-        if processor.get("include_top"):  # of EfficientNet: it divides by the deviation twice
-            std = [one * one for one in std]
+    if not processor.get("do_normalize", True):
+        return Normalization(mean=offset / scale, std=1 / scale)
+    mean, std = (_list(processor, name) for name in ("image_mean", "image_std"))
+    if processor.get("include_top"):  # of EfficientNet: it divides by the deviation twice
+        std = [one * one for one in std]
     # (scale x - offset - mean) / std = (x - (mean + offset) / scale) / (std / scale)
     return Normalization(
         mean=tuple((one + offset) / scale for one in mean), std=tuple(one / scale for one in std)
