@@ -20,7 +20,7 @@ $(VENV)/.installed: pyproject.toml $(LOCKS) | $(BIN)/python
 	touch $@
 
 $(VENV)/.installed-dev: pyproject.toml $(LOCKS) | $(BIN)/python
-	$(BIN)/python requirements/install.py --quiet $(EXTRA) research dev
+	$(BIN)/python requirements/install.py --quiet $(EXTRA) backbones research dev
 	$(PIP_PROJECT)
 	touch $@ $(VENV)/.installed
 

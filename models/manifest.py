@@ -210,8 +210,7 @@ class Manifest(_Strict):
                 f" `retrievalguard train` ({error.strerror})"
             ) from error
         except ValidationError as error:
-            details = "; ".join(_told(wrong) for wrong in error.errors())
-            raise ModelError(f"{path} is not a valid manifest: {details}") from error
+            raise ModelError(f"{path} is not a valid manifest: {told(error)}") from error
 
     def digest(self, arithmetic: str = "float32") -> str:
         """`sha256:...` of all that decides the value of h: not the name, σ or the way of training.
@@ -228,8 +227,12 @@ class Manifest(_Strict):
 _MEMBERS = {"convolutional", "residual", "transformers", "number", "list"}
 
 
+def told(error: ValidationError) -> str:
+    """All that is wrong, in a line: each field first, then what is wrong with it."""
+    return "; ".join(_told(wrong) for wrong in error.errors())
+
+
 def _told(error: Mapping[str, Any]) -> str:
-    """An error of a field in a line, the field first."""
     place = ".".join(str(part) for part in error["loc"] if part not in _MEMBERS)
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "union_tag_not_found":

@@ -22,6 +22,7 @@ from models.manifest import (
 from models.networks.convolutional import ConvolutionalEmbedding
 from models.networks.embedding import EmbeddingNetwork
 from models.networks.residual import ResidualEmbedding
+from models.networks.transformers import EncoderError, encoder_embedding
 
 # Models that ship with the project, by name.
 PRETRAINED = Path(__file__).parent / "pretrained"
@@ -30,7 +31,7 @@ PRETRAINED = Path(__file__).parent / "pretrained"
 def build_network(
     architecture: Architecture, input_shape: tuple[int, int, int], normalization: Normalization
 ) -> EmbeddingNetwork:
-    """The network that a manifest describes, with untrained weights."""
+    """The network that a manifest describes, with untrained weights; `ModelError` if there is none."""
     mean, std = normalization.of_channels(input_shape[0])
     if isinstance(architecture, ConvolutionalArchitecture):
         return ConvolutionalEmbedding(
@@ -38,14 +39,34 @@ def build_network(
         )
     if isinstance(architecture, ResidualArchitecture):
         return ResidualEmbedding(input_shape, mean, std, architecture.width, architecture.dimension)
-    raise ModelError("this version has no such network")
+    try:
+        return encoder_embedding(
+            input_shape,
+            mean,
+            std,
+            architecture.config,
+            architecture.pooling,
+            architecture.dimension,
+            linear=architecture.head == "linear",
+        )
+    except EncoderError as error:
+        raise ModelError(str(error)) from error
 
 
 class EmbeddingModel:
-    """h: images (n, C, H, W) float32 to embeddings (n, d) float32, in evaluation mode."""
+    """h: images (n, C, H, W) float32 to embeddings (n, d) float32, in evaluation mode.
 
-    def __init__(self, manifest: Manifest, network: EmbeddingNetwork) -> None:
+    `ranges`: the smallest and the largest value of each tensor that an int8 pass rounds, if measured.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        network: EmbeddingNetwork,
+        ranges: tuple[tuple[float, float], ...] | None = None,
+    ) -> None:
         self.manifest = manifest
+        self.ranges = ranges
         self.network = network.eval().requires_grad_(False)
 
     @property

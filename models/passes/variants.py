@@ -19,12 +19,20 @@ from models.code import embedding_code
 from models.model import EmbeddingModel
 from models.networks.convolutional import ConvolutionalEmbedding
 from models.networks.embedding import EmbeddingNetwork
+from models.networks.transformers import encoder_library
+from models.noise import chunk_size
 from models.passes import openvino
+from models.passes.converted_graph import converted_graph
 from models.passes.kernels import torch_kernels
 from models.passes.openvino import VariantUnavailable
+from models.passes.pictures import noisy, pictures
+from models.passes.quantization import measured_ranges, quantize
+from models.passes.written_graph import written_graph
 
 # The arithmetic of the network as it was written.
 EAGER = "float32"
+# Pictures on which the ranges of int8 are measured.
+RANGE_PICTURES = 16
 Images = NDArray[np.float32]
 # Images (B, C, H, W) to embeddings (B, d), for one fixed B, on one thread, by one caller at a time.
 ForwardPass = Callable[[Images], NDArray[np.float32]]
@@ -106,25 +114,56 @@ def _torch_arithmetic(name: str) -> Callable[[EmbeddingModel], str]:
     def arithmetic(model: EmbeddingModel) -> str:
         if name != EAGER:
             convolutional(model.network)
-        return f"{name} {torch_kernels()}"
+        return f"{name} {torch_kernels()} {network_libraries(model)}".rstrip()
 
     return arithmetic
 
 
 def _in_openvino(precision: openvino.Precision) -> Callable[[EmbeddingModel, int], ForwardPass]:
     def build(model: EmbeddingModel, batch: int) -> ForwardPass:
-        network = fold_batch_norm(model.network)
-        return openvino.build(network, model.input_shape, model.manifest.ranges or (), precision, batch)
+        shape = (batch, *model.input_shape)
+        if isinstance(model.network, ConvolutionalEmbedding) and model.manifest.ranges is not None:
+            ranges = model.manifest.ranges if precision == "int8" else None
+            graph = written_graph(fold_batch_norm(model.network), model.input_shape, ranges, batch)
+        else:
+            graph = converted_graph(model.network, model.input_shape, batch)
+            if precision == "int8":
+                quantize(graph, _measured(model))
+        return openvino.build(model.network, graph, precision, shape)
 
     return build
 
 
 def _in_openvino_arithmetic(precision: openvino.Precision) -> Callable[[EmbeddingModel], str]:
     def arithmetic(model: EmbeddingModel) -> str:
-        convolutional(model.network)
-        return openvino.arithmetic(precision, model.manifest.ranges or ())
+        ranges = (model.manifest.ranges or _measured(model)) if precision == "int8" else ()
+        return f"{openvino.arithmetic(precision, ranges)} {network_libraries(model)}".rstrip()
 
     return arithmetic
+
+
+def _measured(model: EmbeddingModel) -> openvino.Ranges:
+    if model.ranges is None:
+        raise VariantUnavailable("the ranges of its values were not measured")
+    return model.ranges
+
+
+def network_libraries(model: EmbeddingModel) -> str:
+    """What decides the numbers of the network besides torch: the library that it is written in."""
+    return encoder_library() if model.manifest.architecture.kind == "transformers" else ""
+
+
+def with_ranges(model: EmbeddingModel, sigma: float) -> EmbeddingModel:
+    """The `model` with what its int8 pass rounds between, measured on pictures with noise of `sigma`.
+
+    Itself, if that is known already. Raises `VariantUnavailable` where OpenVINO cannot run it.
+    """
+    if model.manifest.ranges is not None or model.ranges is not None:
+        return model
+    batch = min(RANGE_PICTURES, chunk_size(model.input_shape))
+    images = noisy(pictures(model.input_shape, RANGE_PICTURES), 1, sigma)
+    graph = converted_graph(model.network, model.input_shape, batch)
+    return EmbeddingModel(model.manifest, model.network, measured_ranges(graph, images))
 
 
 # From the nearest to the textbook to the farthest.
@@ -138,4 +177,5 @@ VARIANTS = (
         for precision in openvino.PRECISIONS
     ),
 )
+INT8 = "openvino-int8"
 BY_NAME = {variant.name: variant for variant in VARIANTS}
