@@ -97,6 +97,8 @@ def train(
     where = _device(device)
     with _own_state(recipe, where):
         network = build_network(architecture, shape, normalization).train().to(where)
+        if recipe.backbone == "residual":  # faster, also on a CPU
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         redrawing = None
         if recipe.augmentation:
             pictures = torch.from_numpy(data.tensors).to(where)

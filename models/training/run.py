@@ -81,10 +81,9 @@ class Run:
         """Of the images at `rows`, with noise; on a GPU the network computes in half precision."""
         pixels = self._inputs[rows] if self._redrawing is None else self._redrawing(rows)
         pixels = pixels + self._recipe.noise * self._recipe.sigma * torch.randn_like(pixels)
-        gpu = pixels.device.type == "cuda"
-        if gpu:
+        if self._recipe.backbone == "residual":
             pixels = pixels.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(pixels.device.type, torch.bfloat16, enabled=gpu):
+        with torch.autocast(pixels.device.type, torch.bfloat16, enabled=pixels.device.type == "cuda"):
             embeddings: Tensor = self._network(pixels)
         return embeddings.float()
 
