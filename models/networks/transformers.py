@@ -126,13 +126,16 @@ def built(config: dict[str, Any], pooling: Pooling) -> nn.Module:
         kind = transformers.MODEL_MAPPING[type(described)]
         check_reads_pixels(kind)
         options = without_pooler(kind, pooling)
-        encoder: nn.Module = transformers.AutoModel.from_config(described, dtype=torch.float32, **options)
+        encoder = transformers.AutoModel.from_config(described, dtype=torch.float32, **options)
+        # It has none; and the library warns of that whenever the encoder is traced.
+        encoder.loss_function = None
     except ImportError as error:
         raise EncoderError(missing_library(config["model_type"], error)) from error
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         first = str(error).strip().partition("\n")[0]
         raise EncoderError(f"transformers makes no {config['model_type']!r} of this: {first}") from error
-    return encoder
+    found: nn.Module = encoder
+    return found
 
 
 def check_reads_pixels(kind: Any) -> None:
