@@ -53,7 +53,7 @@ def small(sigma: float) -> Recipe:
         width=40,
         dimension=128,
         side=32,
-        augmentation=1.0,
+        augmentation=0.7,
         averaging=0.999,
     )
 
