@@ -35,9 +35,9 @@ KEPT = 0.9
 Batch = Literal[1, 2, 4, 8]
 BATCHES: tuple[Batch, ...] = get_args(Batch)
 # Pictures that are told apart to see what a variant keeps, and the least number of noisy copies of each.
-ITEMS, COPIES = max(BATCHES), 8
+ITEMS, COPIES = max(BATCHES), 4
 # Timed runs of each variant: so many, or, once there are a few, for so long altogether.
-TRIALS, FEW_TRIALS, TRIAL_SECONDS = 15, 2, 10.0
+TRIALS, FEW_TRIALS, TRIAL_SECONDS = 15, 2, 5.0
 # A chunk that takes longer fills a core: larger batches are not tried.
 LONG_SECONDS = 0.1
 
@@ -146,7 +146,12 @@ def calibrate(model: EmbeddingModel, sigma: float, wanted: str | None = None) ->
         images = _noisy_images(model, sigma)
         measured = _measure(model, sigma, images, wanted)
         chosen, reason = _choose(measured, wanted)
-        batch, why = _batch(model, chosen, images)
+        chunk = chunk_size(model.input_shape)
+        speed = next(one.samples_per_second for one in measured if one.variant == chosen.name)
+        batch: Batch = 1
+        why = f"batches of {chunk}, which fill a core"
+        if speed is None or chunk / speed <= LONG_SECONDS:
+            batch, why = _batch(model, chosen, images)
     finally:
         torch.set_num_threads(threads)
     return Calibration(
@@ -156,7 +161,7 @@ def calibrate(model: EmbeddingModel, sigma: float, wanted: str | None = None) ->
         reason=f"{reason}; {why}",
         measured=tuple(measured),
         machine=machine(),
-        ranges=model.ranges,
+        ranges=model.ranges if chosen.name == INT8 else None,
     )
 
 
@@ -282,8 +287,6 @@ def _batch(model: EmbeddingModel, variant: Variant, images: NDArray[np.float32])
     """
     chunk = chunk_size(model.input_shape)
     alone = variant.build(model, chunk)
-    if _seconds(alone, images[:chunk]) > LONG_SECONDS:
-        return 1, f"batches of {chunk}, which fill a core"
     rows = _rows(alone, images, chunk)
     passes: dict[Batch, ForwardPass] = {1: alone}
     for batch in BATCHES[1:]:

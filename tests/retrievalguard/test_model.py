@@ -98,13 +98,14 @@ def test_info_without_a_folder_is_about_the_model_of_the_settings(tmp_path: Path
 def test_a_bad_folder_is_one_line_and_exits_1(
     arguments: tuple[str, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     refused = run_cli(tmp_path, "model", *arguments)
 
     assert refused.returncode == 1
     assert said in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
-    assert list(tmp_path.iterdir()) == []
+    assert list((tmp_path / "here").iterdir()) == []
 
 
 def test_a_folder_that_holds_something_is_not_written_into(encoder: Path, tmp_path: Path) -> None:

@@ -8,10 +8,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from models import Calibration, EmbeddingModel, Manifest, calibrated
+from models import Calibration, EmbeddingModel, calibrated
 from models.encoders import import_encoder
-from models.manifest import Normalization, ResidualArchitecture
-from models.model import build_network
 from models.noise import chunk_size
 from models.passes import calibration as calibrating
 from models.passes.calibration import calibrate
@@ -20,34 +18,11 @@ from models.passes.openvino import VariantUnavailable
 from models.passes.pictures import noisy, pictures
 from models.passes.quantization import _with_zero, measured_ranges, quantize
 from models.passes.variants import BY_NAME, with_ranges
-from tests.models import backbones, folders
+from tests.models import backbones
+from tests.models.folders import residual
 
 Images = NDArray[np.float32]
 SIGMA, BATCH = 0.25, 16
-
-
-def residual() -> EmbeddingModel:
-    """One with random weights and batch statistics that are not those of a new network."""
-    architecture = ResidualArchitecture(kind="residual", width=8, dimension=16)
-    normalization = Normalization(mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
-    manifest = Manifest.read(folders.SHIPPED).model_copy(
-        update={
-            "architecture": architecture,
-            "input_shape": (3, 16, 16),
-            "normalization": normalization,
-            "ranges": None,
-        }
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(5)
-        network = build_network(architecture, (3, 16, 16), normalization)
-        for module in network.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                assert module.running_mean is not None
-                assert module.running_var is not None
-                torch.nn.init.normal_(module.running_mean, std=0.1)
-                torch.nn.init.uniform_(module.running_var, 0.5, 2)
-    return EmbeddingModel(manifest, network)
 
 
 @pytest.fixture(scope="module", params=["residual", "vit"])
