@@ -8,7 +8,7 @@ BENCH ?= engine
 LOCKS := $(wildcard requirements/*.txt) requirements/install.py
 PIP_PROJECT := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 
-.PHONY: install serve test test-alone test-together lint lock bench load evaluate soundness mutants train test-docker clean
+.PHONY: install serve test test-alone test-together lint lock bench load evaluate soundness mutants emoji train test-docker clean
 install: $(VENV)/.installed
 
 $(BIN)/python:
@@ -20,7 +20,7 @@ $(VENV)/.installed: pyproject.toml $(LOCKS) | $(BIN)/python
 	touch $@
 
 $(VENV)/.installed-dev: pyproject.toml $(LOCKS) | $(BIN)/python
-	$(BIN)/python requirements/install.py --quiet $(EXTRA) research dev
+	$(BIN)/python requirements/install.py --quiet $(EXTRA) backbones research dev
 	$(PIP_PROJECT)
 	touch $@ $(VENV)/.installed
 
@@ -72,6 +72,11 @@ soundness: $(VENV)/.installed-dev  ## certificates against closed-form truths, 1
 
 mutants: $(VENV)/.installed-dev  ## breaks certify/ line by line: every mutant must be caught by a test
 	$(BIN)/python -m tests.mutants docs/mutants.json
+
+EMOJI := models/datasets/emoji_sheets
+emoji: $(VENV)/.installed-dev  ## draws the sheets of emoji again; needs npm, a few minutes
+	npm ci --prefix $(EMOJI) --no-audit --no-fund
+	$(BIN)/python $(EMOJI)/render.py $(EMOJI)/node_modules/@iconify-json $(EMOJI)
 
 train: $(VENV)/.installed-dev  ## reproduces the shipped weights
 	$(BIN)/retrievalguard train --data digits --sigma 0.25 --output models/pretrained/digits-cnn

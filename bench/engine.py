@@ -17,7 +17,6 @@ from bench.latency import hit_over_route, short_among_long
 from bench.results import RESULTS, save
 from bench.throughput import BATCHES, Bare, engine, plain
 from evaluation.workbench import held_out, workbench
-from models import CHUNK
 from service.process import own_process
 from service.retrieval.options import RetrieveOptions
 from service.retriever import Retriever
@@ -47,7 +46,7 @@ def throughput(retriever: Retriever) -> dict[str, object]:
 
     return {
         "variant": smoothed.calibration.variant,
-        "batch": smoothed.calibration.batch * CHUNK,
+        "batch": smoothed.calibration.batch * smoothed.chunk,
         "workers": smoothed.engine.workers,
         "eager_batch": best,
         "samples_per_second": {name: round(statistics.median(found)) for name, found in rates.items()},

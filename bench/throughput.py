@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from models import CHUNK, SmoothedModel
-from models.sampling.smoothing import chunks
+from models import SmoothedModel
 
 # Batches that the eager loop is tried at.
 BATCHES = (128, 256, 512, 1024, 2048)
@@ -60,7 +59,7 @@ class Bare:
 
     def __init__(self, smoothed: SmoothedModel, workers: int | None = None) -> None:
         self._images = np.random.default_rng(0).random(
-            (smoothed.calibration.batch * CHUNK, *smoothed.model.input_shape), dtype=np.float32
+            (smoothed.calibration.batch * smoothed.chunk, *smoothed.model.input_shape), dtype=np.float32
         )
         self._passes = [
             smoothed.calibration.build(smoothed.model) for _ in range(workers or smoothed.engine.workers)
@@ -87,8 +86,8 @@ class Bare:
 def engine(smoothed: SmoothedModel, in_flight: int, samples: int) -> float:
     """Samples a second of the engine with so many queries in flight, `samples` in all."""
     images = np.random.default_rng(1).random((in_flight, *smoothed.model.input_shape), dtype=np.float32)
-    each = chunks(samples // in_flight)
+    each = smoothed.chunks(samples // in_flight)
     with ThreadPoolExecutor(in_flight) as pool:
         started = time.perf_counter()
         list(pool.map(lambda image: smoothed.sample(image, 0, each), images))
-        return each * CHUNK * in_flight / (time.perf_counter() - started)
+        return each * smoothed.chunk * in_flight / (time.perf_counter() - started)

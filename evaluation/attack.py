@@ -66,12 +66,12 @@ def attack(
     Below scale 1 every change would be a wrong certificate; well above it, an attack that changes nothing
     would say nothing. The moved query is answered as the service would, with noise of its own.
     """
-    images = held_out(data, queries)
+    images = held_out(data, queries).inputs(retriever.model.input_shape)
     options = RetrieveOptions(max_samples=samples)
     attacked = changed = 0
     snapshot = retriever.gallery.snapshot()
     for row in progress(range(len(images))):
-        image = images.tensors[row]
+        image = images[row]
         before = retriever.retrieve(image, options)
         if before.certificate.radius == 0:
             continue

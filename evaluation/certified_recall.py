@@ -65,9 +65,10 @@ def evaluate(
     reach; `paper` and `bisector`, which hold for one number of samples, use all.
     """
     images = held_out(data, queries)
+    inputs = images.inputs(retriever.model.input_shape)
     snapshot = retriever.gallery.snapshot()
     results = [
-        ask(retriever, snapshot, images.tensors[row], images.ids[row], images.labels[row], asked)
+        ask(retriever, snapshot, inputs[row], images.ids[row], images.labels[row], asked)
         for row in progress(range(len(images)))
     ]
     return report(data, retriever, len(snapshot), results, asked)

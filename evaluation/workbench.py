@@ -91,10 +91,7 @@ def _backup(uri: str, target: Path) -> None:
 def held_out(data: str, count: int) -> ImageSet:
     """`count` queries of `data`, spread evenly over those that were never in a gallery (or all of them)."""
     queries = DATASETS[data]("query")
-    rows = spread(len(queries), count)
-    return ImageSet(
-        queries.pixels[rows], tuple(queries.labels[r] for r in rows), tuple(queries.ids[r] for r in rows)
-    )
+    return queries.take(spread(len(queries), count))
 
 
 def spread(size: int, count: int) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ sampling/  from pixels and a key to samples: the queue, the engine, the smoothed
 datasets/  labelled images, one file a data set
 """
 
-from models.manifest import Domain, Manifest, ModelError
+from models.manifest import Domain, Manifest, ModelError, Preprocessing
 from models.model import PRETRAINED, EmbeddingModel
 from models.noise import CHUNK, KeyedNoise, Purpose
 from models.passes.calibration import Calibration, Measured, VariantError, calibrated
@@ -27,6 +27,7 @@ __all__ = [
     "Manifest",
     "Measured",
     "ModelError",
+    "Preprocessing",
     "Purpose",
     "QueueFull",
     "SmoothedModel",

@@ -1,12 +1,25 @@
 """The manifest of a model: everything besides the weights that decides what its embedding is."""
 
 import hashlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 MANIFEST = "manifest.json"
+# ReLUs before the head of a convolutional network.
+CONVOLUTIONAL_RANGES = 3
 
 
 class ModelError(Exception):
@@ -20,20 +33,105 @@ class _Strict(BaseModel):
 Positive = Annotated[float, Field(gt=0)]
 
 
-class Architecture(_Strict):
-    """Which network; `nonnegative` states that every coordinate of its embeddings is >= 0 by construction."""
+Width = Annotated[int, Field(ge=1, le=1024)]
+Dimension = Annotated[int, Field(ge=2, le=4096)]
+Side = Annotated[int, Field(ge=4)]
+
+
+class ConvolutionalArchitecture(_Strict):
+    """`models.networks.convolutional`; `nonnegative` is what its class proves, and older versions read."""
 
     kind: Literal["convolutional"]
-    width: Annotated[int, Field(ge=1, le=1024)]
-    dimension: Annotated[int, Field(ge=2, le=4096)]
+    width: Width
+    dimension: Dimension
     nonnegative: Literal[True]
 
 
-class Normalization(_Strict):
-    """Pixel mean and standard deviation; inside h, so that noise is added to [0, 1] pixels."""
+class ResidualArchitecture(_Strict):
+    """`models.networks.residual`."""
 
-    mean: float
-    std: Positive
+    kind: Literal["residual"]
+    width: Width
+    dimension: Dimension
+
+
+class TransformersArchitecture(_Strict):
+    """A vision encoder of the library `transformers`, as `models.networks.transformers` runs it.
+
+    config   what its `config.json` says, without labels; with `model_type`, and without code of its own
+    pooling  which of its outputs is the embedding: that of its pooler, the first token, or the mean of all
+    head     a linear layer behind it, or nothing
+    """
+
+    kind: Literal["transformers"]
+    dimension: Dimension
+    config: dict[str, Any]
+    pooling: Literal["pooler", "first", "mean"]
+    head: Literal["identity", "linear"]
+
+    @field_validator("config")
+    @classmethod
+    def _is_plain(cls, config: dict[str, Any]) -> dict[str, Any]:
+        if "auto_map" in config:
+            raise ValueError("auto_map names code that comes with the model, and such code is never run")
+        if not isinstance(config.get("model_type"), str):
+            raise ValueError("model_type must name an architecture of transformers")
+        ordered: dict[str, Any] = json.loads(json.dumps(config, sort_keys=True))
+        return ordered
+
+
+Architecture = Annotated[
+    ConvolutionalArchitecture | ResidualArchitecture | TransformersArchitecture, Field(discriminator="kind")
+]
+
+
+def _number_or_list(value: object) -> str:
+    return "list" if isinstance(value, list | tuple) else "number"
+
+
+class Normalization(_Strict):
+    """Pixel mean and standard deviation; inside h, so that noise is added to [0, 1] pixels.
+
+    Each is one number for all channels, or a list of one for each.
+    """
+
+    mean: Annotated[
+        Annotated[float, Tag("number")] | Annotated[tuple[float, ...], Tag("list")],
+        Discriminator(_number_or_list),
+    ]
+    std: Annotated[
+        Annotated[Positive, Tag("number")] | Annotated[tuple[Positive, ...], Tag("list")],
+        Discriminator(_number_or_list),
+    ]
+
+    def of_channels(self, count: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and deviation of each of `count` channels; `ValueError` if they are of another number."""
+        mean, std = (
+            value if isinstance(value, tuple) else (value,) * count for value in (self.mean, self.std)
+        )
+        if not len(mean) == len(std) == count:
+            raise ValueError(
+                f"normalization.mean and .std are one number, or a list of {count} numbers: one a channel"
+            )
+        return mean, std
+
+
+class Preprocessing(_Strict):
+    """How a picture becomes as large as the input.
+
+    It is made of `size` (height, width), or so that its shorter edge has `shortest_edge` pixels; then the
+    centre is cut out. Without a word in the manifest: stretched to the input, bilinear.
+    """
+
+    size: tuple[Side, Side] | None = None
+    shortest_edge: Side | None = None
+    interpolation: Literal["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"] = "bilinear"
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if (self.size is None) == (self.shortest_edge is None):
+            raise ValueError("either size or shortest_edge")
+        return self
 
 
 class Weights(_Strict):
@@ -64,17 +162,33 @@ class Manifest(_Strict):
     format: Literal[1]
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
     architecture: Architecture
-    input_shape: tuple[
-        Annotated[int, Field(ge=1, le=3)], Annotated[int, Field(ge=4)], Annotated[int, Field(ge=4)]
-    ]
+    input_shape: tuple[Annotated[int, Field(ge=1, le=3)], Side, Side]
     normalization: Normalization
     sigma: Positive
     training: dict[str, Any]
     weights: Weights
-    # The largest value that each ReLU of the features gave in training: int8 passes cut off above it.
-    ranges: tuple[Positive, Positive, Positive]
+    # The largest value that each ReLU of the features gave in training: the int8 pass that is written by hand
+    # for a convolutional network cuts off above it.
+    ranges: tuple[Positive, ...] | None = None
     # Manifests of older versions do not say.
     domain: Domain | None = None
+    preprocessing: Preprocessing | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        channels, height, width = self.input_shape
+        self.normalization.of_channels(channels)
+        if self.architecture.kind == "convolutional":
+            if isinstance(self.normalization.mean, tuple) or isinstance(self.normalization.std, tuple):
+                raise ValueError("a convolutional network has one mean and one std for all channels")
+            if self.ranges is not None and len(self.ranges) != CONVOLUTIONAL_RANGES:
+                raise ValueError(f"ranges: a convolutional network has {CONVOLUTIONAL_RANGES}")
+        made = self.preprocessing
+        if made is not None:
+            edges = made.size or (made.shortest_edge or 0, made.shortest_edge or 0)
+            if edges[0] < height or edges[1] < width:
+                raise ValueError(f"preprocessing: {edges} is less than the input of {height} x {width}")
+        return self
 
     @property
     def trained_on(self) -> Domain:
@@ -96,10 +210,7 @@ class Manifest(_Strict):
                 f" `retrievalguard train` ({error.strerror})"
             ) from error
         except ValidationError as error:
-            details = "; ".join(
-                f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()
-            )
-            raise ModelError(f"{path} is not a valid manifest: {details}") from error
+            raise ModelError(f"{path} is not a valid manifest: {told(error)}") from error
 
     def digest(self, arithmetic: str = "float32") -> str:
         """`sha256:...` of all that decides the value of h: not the name, σ or the way of training.
@@ -110,3 +221,23 @@ class Manifest(_Strict):
         fields = self.model_dump_json(include={"architecture", "input_shape", "normalization", "weights"})
         named = f"retrievalguard model 1 {arithmetic} {fields}"
         return "sha256:" + hashlib.sha256(named.encode()).hexdigest()
+
+
+# What pydantic puts into the place of an error to tell which member of a union was tried.
+_MEMBERS = {"convolutional", "residual", "transformers", "number", "list"}
+
+
+def told(error: ValidationError) -> str:
+    """All that is wrong, in a line: each field first, then what is wrong with it."""
+    return "; ".join(_told(wrong) for wrong in error.errors())
+
+
+def _told(error: Mapping[str, Any]) -> str:
+    place = ".".join(str(part) for part in error["loc"] if part not in _MEMBERS)
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "union_tag_not_found":
+        return f"{place}.kind: Field required"
+    if error["type"] == "union_tag_invalid":
+        given, known = error["ctx"]["tag"], error["ctx"]["expected_tags"]
+        return f"{place}.kind: {given!r} is none of {known}"
+    return f"{place or 'file'}: {message}"

@@ -10,8 +10,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 
-from models.manifest import MANIFEST, Architecture, Manifest, ModelError, Normalization
+from models.manifest import (
+    MANIFEST,
+    Architecture,
+    ConvolutionalArchitecture,
+    Manifest,
+    ModelError,
+    Normalization,
+    ResidualArchitecture,
+)
 from models.networks.convolutional import ConvolutionalEmbedding
+from models.networks.embedding import EmbeddingNetwork
+from models.networks.residual import ResidualEmbedding
+from models.networks.transformers import EncoderError, encoder_embedding
 
 # Models that ship with the project, by name.
 PRETRAINED = Path(__file__).parent / "pretrained"
@@ -19,18 +30,43 @@ PRETRAINED = Path(__file__).parent / "pretrained"
 
 def build_network(
     architecture: Architecture, input_shape: tuple[int, int, int], normalization: Normalization
-) -> ConvolutionalEmbedding:
-    """The network that a manifest describes, with untrained weights."""
-    return ConvolutionalEmbedding(
-        input_shape, normalization.mean, normalization.std, architecture.width, architecture.dimension
-    )
+) -> EmbeddingNetwork:
+    """The network that a manifest describes, with untrained weights; `ModelError` if there is none."""
+    mean, std = normalization.of_channels(input_shape[0])
+    if isinstance(architecture, ConvolutionalArchitecture):
+        return ConvolutionalEmbedding(
+            input_shape, mean[0], std[0], architecture.width, architecture.dimension
+        )
+    if isinstance(architecture, ResidualArchitecture):
+        return ResidualEmbedding(input_shape, mean, std, architecture.width, architecture.dimension)
+    try:
+        return encoder_embedding(
+            input_shape,
+            mean,
+            std,
+            architecture.config,
+            architecture.pooling,
+            architecture.dimension,
+            linear=architecture.head == "linear",
+        )
+    except EncoderError as error:
+        raise ModelError(str(error)) from error
 
 
 class EmbeddingModel:
-    """h: images (n, C, H, W) float32 to embeddings (n, d) float32, in evaluation mode."""
+    """h: images (n, C, H, W) float32 to embeddings (n, d) float32, in evaluation mode.
 
-    def __init__(self, manifest: Manifest, network: ConvolutionalEmbedding) -> None:
+    `ranges`: the smallest and the largest value of each tensor that an int8 pass rounds, if measured.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        network: EmbeddingNetwork,
+        ranges: tuple[tuple[float, float], ...] | None = None,
+    ) -> None:
         self.manifest = manifest
+        self.ranges = ranges
         self.network = network.eval().requires_grad_(False)
 
     @property
@@ -42,6 +78,11 @@ class EmbeddingModel:
     def input_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of the images."""
         return self.manifest.input_shape
+
+    @property
+    def nonnegative(self) -> bool:
+        """Whether no coordinate of an embedding can be below 0: a fact of the last layers of the network."""
+        return self.network.nonnegative
 
     @classmethod
     def load(cls, model: str | Path) -> "EmbeddingModel":
@@ -86,7 +127,7 @@ class EmbeddingModel:
         return embeddings
 
 
-def save_weights(network: ConvolutionalEmbedding, path: Path) -> str:
+def save_weights(network: EmbeddingNetwork, path: Path) -> str:
     """Write the weights to `path` as safetensors; returns the sha256 of the file."""
     content = save_safetensors({name: value.contiguous() for name, value in network.state_dict().items()})
     path.write_bytes(content)

@@ -20,12 +20,21 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-# Samples in a chunk: the unit in which noise is drawn and passed through the network.
-CHUNK = 128
+# Samples in a chunk: the unit in which noise is drawn and passed through the network. So many for small
+# images; for larger ones fewer, down to the second number, so that a chunk has no more than so many pixels.
+CHUNK, LEAST_CHUNK, CHUNK_PIXELS = 128, 8, 2**21
 
 # A gallery vector is a fixed number to the certificate of every query. If an item met the same noise as a
 # query with the same pixels, it would depend on that query's samples; so the two never share a stream.
 Purpose = Literal["query", "gallery"]
+
+
+def chunk_size(input_shape: tuple[int, int, int]) -> int:
+    """Samples in a chunk of images (C, H, W): a power of two, and nothing but the shape decides it."""
+    chunk = CHUNK
+    while chunk > LEAST_CHUNK and chunk * math.prod(input_shape) > CHUNK_PIXELS:
+        chunk //= 2
+    return chunk
 
 
 def grid_step(sigma: float) -> float:

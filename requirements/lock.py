@@ -9,6 +9,7 @@ A lock holds every package that an extra needs, at one version and with the hash
     cpu.txt       the service on a processor, with the build of torch that has no CUDA
     cpu-pypi.txt  the same with the build of torch that PyPI holds, for a pip that is told of no other index
     gpu.txt       the service on an NVIDIA GPU
+    backbones.txt what the extra adds to one of the three
     research.txt  what the extra adds to one of the three
     dev.txt       what the extra adds to one of the three
 
@@ -57,6 +58,7 @@ def main(*, upgrade: bool) -> None:
             "cpu": resolve([*service, *extras["cpu"], torch + "+cpu"], folder, "", *same, *cpu_torch),
             "cpu-pypi": resolve([*service, *extras["cpu"]], folder, "", *same),
             "gpu": resolve([*service, *extras["gpu"]], folder, "", *same),
+            "backbones": resolve(extras["backbones"], folder, "", *besides),
             "research": resolve(extras["research"], folder, "", *besides),
             "dev": resolve(extras["dev"], folder, "", *besides),
         }
@@ -64,6 +66,7 @@ def main(*, upgrade: bool) -> None:
         "cpu": "The service on a processor",
         "cpu-pypi": "The service on a processor, with the build of torch that PyPI holds",
         "gpu": "The service on an NVIDIA GPU",
+        "backbones": "Encoders of transformers: added to cpu.txt, cpu-pypi.txt or gpu.txt",
         "research": "Training and plots: added to cpu.txt, cpu-pypi.txt or gpu.txt",
         "dev": "Tests and checks: added to cpu.txt, cpu-pypi.txt or gpu.txt",
     }

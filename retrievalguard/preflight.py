@@ -66,6 +66,13 @@ def check_output_folder(path: Path, option: str) -> None:
         raise CheckError(f"{option}: {there} is not writable for this user")
 
 
+def check_new_folder(path: Path, option: str) -> None:
+    """`CheckError` if the folder `path` of an `option` cannot be made, or holds something already."""
+    check_output_folder(path, option)
+    if path.exists() and any(path.iterdir()):
+        raise CheckError(f"{option}: {path} is not empty: name a new folder")
+
+
 def listening(host: str, port: int) -> list[socket.socket]:
     """A socket for each address of `host`, bound to `port`, nobody else's from now on; 0: a free one.
 

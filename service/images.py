@@ -4,7 +4,7 @@ import io
 import struct
 import zlib
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from service.errors import ImageBlank, ImageTooLarge, ImageTooSmall, NotAnImage,
 from service.image_files import jpeg_file, png_file, webp_file
 from service.image_files.essentials import Essentials, damaged
 from service.image_files.orientation import upright
+
+if TYPE_CHECKING:  # it loads torch, and an image can be read without
+    from models import Preprocessing
 
 MEDIA_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 _READERS = {
@@ -46,20 +49,39 @@ class Picture:
     colourful: bool
 
 
+# By the names that a manifest gives them.
+_INTERPOLATIONS = {one.name.lower(): one for one in Image.Resampling}
+
+
 def decode_image(
-    content: bytes, shape: tuple[int, int, int], *, max_pixels: int, min_side: int
+    content: bytes,
+    shape: tuple[int, int, int],
+    *,
+    max_pixels: int,
+    min_side: int,
+    preprocessing: "Preprocessing | None" = None,
 ) -> NDArray[np.float32]:
     """The `tensor` of `read_image`."""
-    return read_image(content, shape, max_pixels=max_pixels, min_side=min_side).tensor
+    return read_image(
+        content, shape, max_pixels=max_pixels, min_side=min_side, preprocessing=preprocessing
+    ).tensor
 
 
-def read_image(content: bytes, shape: tuple[int, int, int], *, max_pixels: int, min_side: int) -> Picture:
+def read_image(
+    content: bytes,
+    shape: tuple[int, int, int],
+    *,
+    max_pixels: int,
+    min_side: int,
+    preprocessing: "Preprocessing | None" = None,
+) -> Picture:
     """The model input (C, H, W) float32 in [0, 1] of a PNG, JPEG or WebP file.
 
     Only what the pixels need is read, and all of it must be there: text, profiles and dates are not looked
     at. Orientation is applied as far as it can be read, transparency is laid over black, colours become what
-    the model takes (1 channel: luma; 3: RGB), 16-bit greys keep their precision. An image of another size is
-    stretched to H x W by antialiased bilinear interpolation in float32: a linear map. Raises the image
+    the model takes (1 channel: luma; 3: RGB), 16-bit greys keep their precision. An image of another size
+    becomes H x W as `preprocessing` says; without, it is stretched by antialiased bilinear interpolation.
+    Either is a linear map in float32, and what it leaves outside of [0, 1] is cut off. Raises the image
     problems of `service.errors`, each with what to do.
     """
     channels, height, width = shape
@@ -76,10 +98,28 @@ def read_image(content: bytes, shape: tuple[int, int, int], *, max_pixels: int, 
         raise damaged("it uses colours that its palette does not have")
     image = upright(image, essentials.orientation)
     planes, colourful = _planes(image, channels, essentials)
-    if image.size != (width, height):
-        planes = [plane.resize((width, height), Image.Resampling.BILINEAR) for plane in planes]
+    planes = [_fitted(plane, (width, height), preprocessing) for plane in planes]
     pixels = np.stack([np.asarray(plane, dtype=np.float32) for plane in planes]) / np.float32(255)
     return Picture(pixels.clip(0, 1), image.size, colourful)
+
+
+def _fitted(plane: Image.Image, size: tuple[int, int], preprocessing: "Preprocessing | None") -> Image.Image:
+    """The plane as large as the input, `size` (width, height)."""
+    if preprocessing is None:
+        return plane if plane.size == size else plane.resize(size, Image.Resampling.BILINEAR)
+    if preprocessing.size is not None:
+        rows, columns = preprocessing.size
+    else:
+        edge, least = preprocessing.shortest_edge or 0, min(plane.size)
+        columns, rows = (edge * side // least for side in plane.size)
+    if plane.size == size == (columns, rows):
+        return plane
+    # What would be cut off of the whole is not made: a long picture would become a huge one. The pixels that
+    # lie around the box are read all the same where the filter reaches them.
+    left, top = (columns - size[0]) // 2, (rows - size[1]) // 2
+    across, down = plane.width / columns, plane.height / rows
+    box = (left * across, top * down, (left + size[0]) * across, (top + size[1]) * down)
+    return plane.resize(size, _INTERPOLATIONS[preprocessing.interpolation], box=box)
 
 
 def _loaded(form: str, content: bytes, size: tuple[int, int]) -> Image.Image:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from certify import EmbeddingSpace, Guarantee, Method, Rule, Terms, prepare
 from index import Gallery, Snapshot, StoreFailure
-from models import EmbeddingModel, Purpose, SmoothedModel, Stop, calibrated
+from models import CHUNK, EmbeddingModel, Purpose, SmoothedModel, Stop, calibrated
 from service.cache.answers import AnswerCache
 from service.cache.redis_store import RedisStore
 from service.cache.samples import SampleCache
@@ -42,6 +42,14 @@ log = logging.getLogger("retrievalguard")
 # not see: float32 sums in another order were 3e-6 apart at most in the demo network.
 SAMPLE_SLACK = 1e-5
 
+# Samples behind a gallery vector, unless the settings say: of small images; and, in chunks, of larger ones,
+# where a sample takes milliseconds and 32 of them have a mean that is near enough.
+GALLERY_SAMPLES, GALLERY_CHUNKS = 1_024, 4
+
+
+def _gallery_samples(chunk: int) -> int:
+    return GALLERY_SAMPLES if chunk == CHUNK else GALLERY_CHUNKS * chunk
+
 
 class Retriever:
     """A smoothed model, a gallery and a cache, tied together. Safe to share between threads."""
@@ -69,7 +77,7 @@ class Retriever:
         )
         self.space = EmbeddingSpace.normalized(
             model.dimension,
-            nonnegative=model.manifest.architecture.nonnegative,
+            nonnegative=model.nonnegative,
             slack=SAMPLE_SLACK,
             padded=settings.label_weight > 0,
         )
@@ -82,7 +90,7 @@ class Retriever:
 
         cache = SampleCache(
             store, secret, model_digest=self.smoothed.digest, sigma=self.sigma, dimension=model.dimension,
-            count=count,
+            chunk=self.smoothed.chunk, count=count,
         )  # fmt: skip
         self._admission = Admission(settings.max_queries)
         prepare()
@@ -94,13 +102,16 @@ class Retriever:
             metrics=metrics,
         )
         self._repeats = Repeats(self._answering, AnswerCache(store, secret, count=count))
-        embedding = f"{self.smoothed.digest} sigma {self.sigma!r} samples {settings.gallery_samples}"
+        gallery_samples = settings.gallery_samples or _gallery_samples(self.smoothed.chunk)
+        embedding = f"{self.smoothed.digest} sigma {self.sigma!r} samples {gallery_samples}"
+        if model.manifest.preprocessing is not None:
+            embedding += f" {model.manifest.preprocessing.model_dump_json()}"
         self.gallery = Gallery(
             settings.data_dir / "gallery.sqlite3", embedding, model.dimension, settings.label_weight
         )
         purposes: tuple[Purpose, ...] = ("query", "gallery")
         self.losses = {purpose: self._tally(purpose) for purpose in purposes}
-        self.intake = Intake(self.gallery, self.smoothed, self._decode_item, settings.gallery_samples)
+        self.intake = Intake(self.gallery, self.smoothed, self._decode_item, gallery_samples)
         self.intake.embed_missing(progress)
 
     @classmethod
@@ -166,6 +177,7 @@ class Retriever:
                 self.model.input_shape,
                 max_pixels=self.settings.max_image_pixels,
                 min_side=self.settings.min_image_side,
+                preprocessing=self.model.manifest.preprocessing,
             )
         losses = self.losses[purpose]
         if losses.add(picture) and purpose == "query":  # of items, who adds them tells the sum

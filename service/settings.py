@@ -97,7 +97,7 @@ class Settings(BaseSettings):
     top_k_limit: Annotated[int, _whole(1, 100_000)] = 100
     max_comparisons: Annotated[int, _whole(0, 10**12)] = 100_000_000
     label_weight: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    gallery_samples: Annotated[int, _whole(1, MOST_SAMPLES)] = 1_024
+    gallery_samples: Annotated[int, _whole(1, MOST_SAMPLES)] | None = None
 
     max_name_length: Annotated[int, _whole(1, 10_000)] = 512
     max_metadata_bytes: Annotated[int, _whole(2, 2**24)] = 65_536

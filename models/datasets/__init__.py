@@ -6,8 +6,13 @@ Belongs here: images, labels and ids. Does not: networks, noise, training.
 from collections.abc import Callable
 
 from models.datasets.digits import digits
+from models.datasets.emoji import emoji, emoji_unseen
 from models.datasets.image_set import ImageSet, Part
 
-DATASETS: dict[str, Callable[[Part], ImageSet]] = {"digits": digits}
+DATASETS: dict[str, Callable[[Part], ImageSet]] = {
+    "digits": digits,
+    "emoji": emoji,
+    "emoji-unseen": emoji_unseen,
+}
 
-__all__ = ["DATASETS", "ImageSet", "Part", "digits"]
+__all__ = ["DATASETS", "ImageSet", "Part", "digits", "emoji", "emoji_unseen"]

@@ -1,27 +1,63 @@
 """Labelled images, and the parts into which a data set is split once and for all."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 Part = Literal["train", "gallery", "query"]
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images (N, C, H, W) of 8-bit pixels, their labels, and stable ids; `about` them in a word or two."""
+    """Images (N, C, H, W) of 8-bit pixels, their labels, and stable ids; `about` them in a word or two.
+
+    `metadata` says more of each image, as text by name; it is empty where there is no more to say.
+    """
 
     pixels: NDArray[np.uint8]
     labels: tuple[str, ...]
     ids: tuple[str, ...]
     about: str = "images"
+    metadata: tuple[dict[str, str], ...] = ()
 
     @property
     def tensors(self) -> NDArray[np.float32]:
-        """The images as model inputs: float32 in [0, 1]."""
+        """The images as they are, float32 in [0, 1]."""
         return self.pixels.astype(np.float32) / np.float32(255)
+
+    def inputs(self, shape: tuple[int, int, int]) -> NDArray[np.float32]:
+        """The images as inputs (N, *shape) of a model, float32 in [0, 1]: as the service reads their files.
+
+        That is grey for one channel, RGB for three, and another size by antialiased bilinear interpolation in
+        float32, a linear map. Raises `ValueError` for another number of channels.
+        """
+        channels, height, width = shape
+        if channels not in (1, 3):
+            raise ValueError(f"images have 1 or 3 channels, the model takes {channels}")
+        if self.pixels.shape[1:] == shape:
+            return self.tensors
+        inputs = np.empty((len(self), *shape), np.float32)
+        for row, pixels in enumerate(self.pixels):
+            picture = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
+            bands = picture.convert("L" if channels == 1 else "RGB").split()
+            for channel, band in enumerate(bands):
+                plane = band.convert("F").resize((width, height), Image.Resampling.BILINEAR)
+                inputs[row, channel] = np.asarray(plane)
+        return (inputs / np.float32(255)).clip(0, 1)
+
+    def take(self, rows: Sequence[int] | NDArray[np.integer]) -> "ImageSet":
+        """The images at `rows`, in that order."""
+        return replace(
+            self,
+            pixels=self.pixels[np.asarray(rows)],
+            labels=tuple(self.labels[row] for row in rows),
+            ids=tuple(self.ids[row] for row in rows),
+            metadata=tuple(self.metadata[row] for row in rows) if self.metadata else (),
+        )
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -1,21 +1,14 @@
-"""The embedding network h: pixels with noise in, a non-negative vector of norm one out."""
+"""Three convolutions and a head: the network for small grey images."""
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
-# Keeps the norm of an embedding away from 0 when the ReLU silences every coordinate.
-FLOOR = 1e-4
+from models.networks.embedding import OrthantEmbedding
 
 
-class ConvolutionalEmbedding(nn.Module):
+class ConvolutionalEmbedding(OrthantEmbedding):
     """Three 3x3 convolutions, two of them with stride 2, and a linear head; for small images.
 
     The mean and standard deviation of pixels are part of h: noise is added to [0, 1] pixels before them.
-    The head ends in a ReLU, so every embedding lies in the non-negative orthant by construction: the worst
-    unseen outcome, which a certificate has to assume, is less bad there than on the whole sphere.
     """
 
     def __init__(
@@ -30,23 +23,11 @@ class ConvolutionalEmbedding(nn.Module):
         )
         self.head = nn.Linear(flat, dimension)
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Embeddings (B, d) of `pixels` (B, C, H, W) in the scale of [0, 1], noise included."""
-        return functional.normalize(torch.relu(self.scores(pixels)) + FLOOR, dim=1)
-
     def scores(self, pixels: Tensor) -> Tensor:
         """What the head gives (B, d), before it is made an embedding. The head computes in float32."""
         standard = ((pixels - self.mean) / self.std).to(next(self.features.parameters()).dtype)
         scores: Tensor = self.head(self.features(standard).flatten(1).to(self.head.weight.dtype))
         return scores
-
-
-def normalized(scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Embeddings (B, d) from the head's `scores` (B, d), in float32: the last line of `forward`, in numpy."""
-    floored = np.maximum(scores, np.float32(0))
-    floored += np.float32(FLOOR)
-    floored /= np.sqrt(np.einsum("bd,bd->b", floored, floored))[:, None]
-    return floored
 
 
 def _block(inputs: int, outputs: int, stride: int) -> nn.Module:

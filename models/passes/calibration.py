@@ -8,9 +8,11 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -18,19 +20,30 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from models.model import EmbeddingModel
-from models.noise import CHUNK
-from models.passes.openvino import VariantUnavailable
+from models.noise import chunk_size
+from models.passes.openvino import Ranges, VariantUnavailable
+from models.passes.pictures import noisy, pictures
 from models.passes.processor import processor
-from models.passes.variants import BY_NAME, VARIANTS, ForwardPass, Variant
+from models.passes.variants import BY_NAME, INT8, VARIANTS, ForwardPass, Variant, with_ranges
 
 # A variant farther from the textbook has to be faster by this much; a larger batch by the second.
 WORTHWHILE, WORTHWHILE_BATCH = 1.05, 1.05
-# Mean distance (l2) from the float32 embedding above which a variant is another model rather than this one.
-FAR = 0.05
+# The share of float32's certified radius that a variant has to keep. How far its embeddings are from those of
+# float32 tells little: a backbone whose embeddings moved by .07 in int8 certified as much as before.
+KEPT = 0.9
 # Chunks in a batch.
 Batch = Literal[1, 2, 4, 8]
 BATCHES: tuple[Batch, ...] = get_args(Batch)
-TRIALS = 15
+# Pictures that are told apart to see what a variant keeps, and the least number of noisy copies of each.
+ITEMS, COPIES = max(BATCHES), 4
+# Timed runs of each variant: so many, or, once there are a few, for so long altogether.
+TRIALS, FEW_TRIALS, TRIAL_SECONDS = 15, 2, 5.0
+# A chunk that takes longer fills a core: larger batches are not tried.
+LONG_SECONDS = 0.1
+
+
+# What passes are told apart by.
+Key = TypeVar("Key")
 
 
 class VariantError(Exception):
@@ -38,7 +51,10 @@ class VariantError(Exception):
 
 
 class Measured(BaseModel):
-    """One variant: how fast on one thread, and how far (l2) its embeddings are from float32; or why not."""
+    """One variant: how fast on one thread, and how far (l2) its embeddings are from float32; or why not.
+
+    `radius_kept`: its certified radius, about, over that of float32.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -47,11 +63,12 @@ class Measured(BaseModel):
     mean_distance: float | None = None
     largest_distance: float | None = None
     bias: float | None = None
+    radius_kept: float | None = None
     unavailable: str | None = None
 
 
 class Calibration(BaseModel):
-    """What was chosen, and why: `batch` in chunks, `digest` of the h that runs."""
+    """What was chosen, and why: `batch` in chunks, `digest` of the h that runs, `ranges` of its int8."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -61,18 +78,33 @@ class Calibration(BaseModel):
     reason: str
     measured: tuple[Measured, ...]
     machine: str
+    ranges: Ranges | None = None
 
     @classmethod
     def fixed(cls, model: EmbeddingModel, variant: str = "eager", batch: Batch = 1) -> "Calibration":
         """This variant in this batch, without measuring anything. Raises `VariantUnavailable`."""
+        if variant == INT8:
+            model = with_ranges(model, model.manifest.sigma)
         digest = BY_NAME[variant].digest(model)
         return cls(
-            variant=variant, batch=batch, digest=digest, reason="fixed", measured=(), machine=machine()
-        )
+            variant=variant, batch=batch, digest=digest, reason="fixed", measured=(), machine=machine(),
+            ranges=model.ranges,
+        )  # fmt: skip
 
-    def build(self, model: EmbeddingModel) -> ForwardPass:
-        """A forward pass for `batch` chunks, on the calling thread."""
-        return BY_NAME[self.variant].build(model, self.batch * CHUNK)
+    def build(self, model: EmbeddingModel, batch: int | None = None) -> ForwardPass:
+        """A forward pass for `batch` chunks (default: as chosen), on the calling thread.
+
+        Each row comes out the same, bit for bit, in a batch of one chunk and in the one that was chosen.
+        """
+        chunk = chunk_size(model.input_shape)
+        return BY_NAME[self.variant].build(self._ranged(model), (batch or self.batch) * chunk)
+
+    def fits(self, model: EmbeddingModel) -> bool:
+        """Whether this is of `model`, as this version of the program runs it. Raises `VariantUnavailable`."""
+        return BY_NAME[self.variant].digest(self._ranged(model)) == self.digest
+
+    def _ranged(self, model: EmbeddingModel) -> EmbeddingModel:
+        return EmbeddingModel(model.manifest, model.network, self.ranges)
 
 
 def calibrated(model: EmbeddingModel, sigma: float, wanted: str | None, record: Path) -> Calibration:
@@ -84,12 +116,11 @@ def calibrated(model: EmbeddingModel, sigma: float, wanted: str | None, record: 
         raise VariantError(f"there is no variant {wanted!r}; there is: {', '.join(BY_NAME)}")
     try:
         found = Calibration.model_validate_json(record.read_bytes())
-        variant = BY_NAME[found.variant]
         if (
             found.machine == machine()
             and wanted in (None, found.variant)
             and (wanted is not None or len(found.measured) == len(VARIANTS))
-            and variant.digest(model) == found.digest
+            and found.fits(model)
         ):
             return found
     except (OSError, ValidationError, KeyError, VariantUnavailable):
@@ -105,13 +136,22 @@ def calibrated(model: EmbeddingModel, sigma: float, wanted: str | None, record: 
 
 def calibrate(model: EmbeddingModel, sigma: float, wanted: str | None = None) -> Calibration:
     """Measure and choose, on the calling thread alone, on images with noise of `sigma`."""
+    # Only what is measured anyway: converting a large network takes a while.
+    if wanted in (None, INT8):
+        with suppress(VariantUnavailable):  # then int8 is unavailable, and says so
+            model = with_ranges(model, sigma)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         images = _noisy_images(model, sigma)
-        measured = _measure(model, images, wanted)
+        measured = _measure(model, sigma, images, wanted)
         chosen, reason = _choose(measured, wanted)
-        batch, why = _batch(model, chosen, images)
+        chunk = chunk_size(model.input_shape)
+        speed = next(one.samples_per_second for one in measured if one.variant == chosen.name)
+        batch: Batch = 1
+        why = f"batches of {chunk}, which fill a core"
+        if speed is None or chunk / speed <= LONG_SECONDS:
+            batch, why = _batch(model, chosen, images)
     finally:
         torch.set_num_threads(threads)
     return Calibration(
@@ -121,6 +161,7 @@ def calibrate(model: EmbeddingModel, sigma: float, wanted: str | None = None) ->
         reason=f"{reason}; {why}",
         measured=tuple(measured),
         machine=machine(),
+        ranges=model.ranges if chosen.name == INT8 else None,
     )
 
 
@@ -134,25 +175,25 @@ def machine() -> str:
 
 
 def _noisy_images(model: EmbeddingModel, sigma: float) -> NDArray[np.float32]:
-    """As many as the largest batch holds: any pixels, with noise."""
-    generator = np.random.default_rng(0)
-    shape = (max(BATCHES) * CHUNK, *model.input_shape)
-    noise = sigma * generator.standard_normal(shape)
-    noisy: NDArray[np.float32] = (generator.random(shape) + noise).astype(np.float32)
-    return noisy
+    """As many as the largest batch holds: `ITEMS` pictures, again and again, with noise."""
+    return noisy(pictures(model.input_shape, ITEMS), chunk_size(model.input_shape), sigma)
 
 
-def _measure(model: EmbeddingModel, images: NDArray[np.float32], wanted: str | None) -> list[Measured]:
+def _measure(
+    model: EmbeddingModel, sigma: float, images: NDArray[np.float32], wanted: str | None
+) -> list[Measured]:
     """In turns, so that whatever else the machine does meets all alike."""
-    chunk = images[:CHUNK]
-    exact = model(chunk)
+    chunk = chunk_size(model.input_shape)
+    first, images = images[:chunk], images[: max(chunk, ITEMS * COPIES)]
+    exact = _rows(model, images, chunk)
+    radius = _radius(exact, sigma)
     passes: dict[str, ForwardPass] = {}
     refused: dict[str, str] = {}
     for variant in VARIANTS if wanted is None else (BY_NAME[wanted],):
         try:
             variant.arithmetic(model)
-            forward = variant.build(model, CHUNK)
-            if _same_in_any_place(forward, chunk, forward(chunk)):
+            forward = variant.build(model, chunk)
+            if _same_in_any_place(forward, first, forward(first)):
                 passes[variant.name] = forward
             else:
                 refused[variant.name] = "a row comes out otherwise in another place of its batch"
@@ -161,28 +202,61 @@ def _measure(model: EmbeddingModel, images: NDArray[np.float32], wanted: str | N
             RuntimeError,
         ) as error:  # of a runtime that does not keep what it promises
             refused[variant.name] = str(error)
-    times: dict[str, list[float]] = {name: [] for name in passes}
-    for _ in range(TRIALS):
-        for name, forward in passes.items():
-            times[name].append(_seconds(forward, chunk))
+    times = _timed({name: (forward, first) for name, forward in passes.items()})
     measured = [Measured(variant=name, unavailable=why) for name, why in refused.items()]
     for name, forward in passes.items():
-        off = forward(chunk) - exact
+        found = exact if forward is model else _rows(forward, images, chunk)
+        off = found - exact
         distances = np.linalg.norm(off, axis=1)
         measured.append(
             Measured(
                 variant=name,
-                samples_per_second=round(CHUNK / statistics.median(times[name]), 1),
+                samples_per_second=round(chunk / times[name], 1),
                 mean_distance=float(f"{distances.mean():.3g}"),
                 largest_distance=float(f"{distances.max():.3g}"),
                 bias=float(f"{np.linalg.norm(off.mean(axis=0)):.3g}"),
+                radius_kept=float(f"{_radius(found, sigma) / radius:.3g}"),
             )
         )
     return sorted(measured, key=lambda one: list(BY_NAME).index(one.variant))
 
 
+def _rows(forward: ForwardPass, images: NDArray[np.float32], chunk: int) -> NDArray[np.float32]:
+    return np.concatenate([forward(part) for part in np.split(images, len(images) // chunk)])
+
+
+def _radius(rows: NDArray[np.float32], sigma: float) -> float:
+    """About what radius a picture has against the one nearest to it, in the mean over all pictures.
+
+    `rows` (copies * ITEMS, d) as `_noisy_images` orders them. A margin, how much nearer a sample is to its
+    own picture than to the other, is about normal under the noise; its mean over its deviation, times σ, is
+    the radius of a certificate from samples without end.
+    """
+    copies = rows.reshape(-1, ITEMS, rows.shape[1]).astype(np.float64)
+    means = copies.mean(axis=0)
+    apart = means[:, None] - means[None]
+    distances = np.linalg.norm(apart, axis=2)
+    np.fill_diagonal(distances, np.inf)
+    rivals = distances.argmin(axis=1)
+    margins = np.einsum("cid,id->ci", copies - means, apart[np.arange(ITEMS), rivals])
+    deviations = np.maximum(margins.std(axis=0), np.finfo(np.float64).tiny)
+    return float(np.mean(sigma * distances.min(axis=1) ** 2 / 2 / deviations))
+
+
+def _timed(passes: Mapping[Key, tuple[ForwardPass, NDArray[np.float32]]]) -> dict[Key, float]:
+    """The median of the seconds that each pass takes for its images, in turns."""
+    times: dict[Key, list[float]] = {key: [] for key in passes}
+    started = time.perf_counter()
+    for trial in range(TRIALS):
+        if trial >= FEW_TRIALS and time.perf_counter() - started > TRIAL_SECONDS:
+            break
+        for key, (forward, images) in passes.items():
+            times[key].append(_seconds(forward, images))
+    return {key: statistics.median(found) for key, found in times.items()}
+
+
 def _choose(measured: list[Measured], wanted: str | None) -> tuple[Variant, str]:
-    """The fastest variant that is near enough; among equals the one nearest to the textbook.
+    """The fastest variant that certifies about as much; among equals the one nearest to the textbook.
 
     Raises `VariantError` if there is none.
     """
@@ -192,16 +266,18 @@ def _choose(measured: list[Measured], wanted: str | None) -> tuple[Variant, str]
         return BY_NAME[wanted], "asked for by RETRIEVALGUARD_VARIANT"
     best, fastest = None, 0.0
     for one in measured:
-        if one.samples_per_second is None or one.mean_distance is None or not one.mean_distance <= FAR:
+        if one.samples_per_second is None or one.radius_kept is None or not one.radius_kept >= KEPT:
             continue
         if one.samples_per_second > fastest * WORTHWHILE:
             best, fastest = BY_NAME[one.variant], one.samples_per_second
     if best is None:
-        why = "; ".join(f"{one.variant}: {one.unavailable or 'too far from float32'}" for one in measured)
+        why = "; ".join(
+            f"{one.variant}: {one.unavailable or 'its certificates are smaller'}" for one in measured
+        )
         raise VariantError(f"no way to run the network can be used on this machine: {why}")
-    eager = next(one for one in measured if one.variant == VARIANTS[0].name)
-    ratio = fastest / (eager.samples_per_second or fastest)
-    return best, f"the fastest of {len(measured)} measured here, {ratio:.2f}x eager float32"
+    eager = next((one.samples_per_second for one in measured if one.variant == VARIANTS[0].name), None)
+    ratio = f", {fastest / eager:.2f}x eager float32" if eager else ""
+    return best, f"the fastest of {len(measured)} measured here{ratio}"
 
 
 def _batch(model: EmbeddingModel, variant: Variant, images: NDArray[np.float32]) -> tuple[Batch, str]:
@@ -209,21 +285,19 @@ def _batch(model: EmbeddingModel, variant: Variant, images: NDArray[np.float32])
 
     In a batch of one chunk it does: `_measure` takes no other variant.
     """
-    alone = variant.build(model, CHUNK)
-    rows = np.concatenate([alone(part) for part in np.split(images, max(BATCHES))])
+    chunk = chunk_size(model.input_shape)
+    alone = variant.build(model, chunk)
+    rows = _rows(alone, images, chunk)
     passes: dict[Batch, ForwardPass] = {1: alone}
     for batch in BATCHES[1:]:
-        forward = variant.build(model, batch * CHUNK)
-        some, expected = images[-batch * CHUNK :], rows[-batch * CHUNK :]
+        forward = variant.build(model, batch * chunk)
+        some, expected = images[-batch * chunk :], rows[-batch * chunk :]
         if np.array_equal(forward(some), expected) and _same_in_any_place(forward, some, expected):
             passes[batch] = forward
-    times: dict[Batch, list[float]] = {batch: [] for batch in passes}
-    for _ in range(TRIALS):
-        for batch, forward in passes.items():
-            times[batch].append(_seconds(forward, images[: batch * CHUNK]) / batch)
-    spent = {batch: statistics.median(found) for batch, found in times.items()}
+    times = _timed({batch: (forward, images[: batch * chunk]) for batch, forward in passes.items()})
+    spent = {batch: seconds / batch for batch, seconds in times.items()}
     chosen: Batch = min(batch for batch in spent if spent[batch] <= min(spent.values()) * WORTHWHILE_BATCH)
-    return chosen, f"batches of {chosen * CHUNK}, the smallest that are as fast as the best of {len(spent)}"
+    return chosen, f"batches of {chosen * chunk}, the smallest that are as fast as the best of {len(spent)}"
 
 
 def _same_in_any_place(forward: ForwardPass, images: NDArray[np.float32], rows: NDArray[np.float32]) -> bool:

@@ -17,10 +17,22 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from models.code import embedding_code
 from models.model import EmbeddingModel
-from models.networks.convolutional import ConvolutionalEmbedding, normalized
+from models.networks.convolutional import ConvolutionalEmbedding
+from models.networks.embedding import EmbeddingNetwork
+from models.networks.transformers import encoder_library
+from models.noise import chunk_size
 from models.passes import openvino
+from models.passes.converted_graph import converted_graph
 from models.passes.kernels import torch_kernels
+from models.passes.openvino import VariantUnavailable
+from models.passes.pictures import noisy, pictures
+from models.passes.quantization import measured_ranges, quantize
+from models.passes.written_graph import written_graph
 
+# The arithmetic of the network as it was written.
+EAGER = "float32"
+# Pictures on which the ranges of int8 are measured.
+RANGE_PICTURES = 16
 Images = NDArray[np.float32]
 # Images (B, C, H, W) to embeddings (B, d), for one fixed B, on one thread, by one caller at a time.
 ForwardPass = Callable[[Images], NDArray[np.float32]]
@@ -48,9 +60,19 @@ class Variant:
         return model.manifest.digest(f"{self.arithmetic(model)} code {embedding_code()}")
 
 
-def fold_batch_norm(network: ConvolutionalEmbedding) -> ConvolutionalEmbedding:
-    """A copy whose convolutions do the work of the batch normalisations behind them."""
-    folded = copy.deepcopy(network)
+def convolutional(network: EmbeddingNetwork) -> ConvolutionalEmbedding:
+    """The `network`; `VariantUnavailable` if it is of another kind."""
+    if not isinstance(network, ConvolutionalEmbedding):
+        raise VariantUnavailable("this way to run is written down for convolutional networks alone")
+    return network
+
+
+def fold_batch_norm(network: EmbeddingNetwork) -> ConvolutionalEmbedding:
+    """A copy whose convolutions do the work of the batch normalisations behind them.
+
+    Raises `VariantUnavailable` for a network of another kind.
+    """
+    folded = copy.deepcopy(convolutional(network))
     for number, block in enumerate(folded.features):
         convolution, norm, relu = block.children()
         fused = fuse_conv_bn_eval(convolution, norm)  # type: ignore[type-var, arg-type]
@@ -64,7 +86,7 @@ def _in_torch(network: ConvolutionalEmbedding, memory_format: torch.memory_forma
     @torch.inference_mode()
     def forward(images: Images) -> NDArray[np.float32]:
         pixels = torch.from_numpy(images).contiguous(memory_format=memory_format)
-        return normalized(network.scores(pixels).float().numpy())
+        return network.finished(network.scores(pixels).float().numpy())
 
     return forward
 
@@ -89,24 +111,64 @@ def _torch_bfloat16(model: EmbeddingModel, batch: int) -> ForwardPass:
 
 
 def _torch_arithmetic(name: str) -> Callable[[EmbeddingModel], str]:
-    return lambda model: f"{name} {torch_kernels()}"
+    def arithmetic(model: EmbeddingModel) -> str:
+        if name != EAGER:
+            convolutional(model.network)
+        return f"{name} {torch_kernels()} {network_libraries(model)}".rstrip()
+
+    return arithmetic
 
 
 def _in_openvino(precision: openvino.Precision) -> Callable[[EmbeddingModel, int], ForwardPass]:
     def build(model: EmbeddingModel, batch: int) -> ForwardPass:
-        network = fold_batch_norm(model.network)
-        return openvino.build(network, model.input_shape, model.manifest.ranges, precision, batch)
+        shape = (batch, *model.input_shape)
+        if isinstance(model.network, ConvolutionalEmbedding) and model.manifest.ranges is not None:
+            ranges = model.manifest.ranges if precision == "int8" else None
+            graph = written_graph(fold_batch_norm(model.network), model.input_shape, ranges, batch)
+        else:
+            graph = converted_graph(model.network, model.input_shape, batch)
+            if precision == "int8":
+                quantize(graph, _measured(model))
+        return openvino.build(model.network, graph, precision, shape)
 
     return build
 
 
 def _in_openvino_arithmetic(precision: openvino.Precision) -> Callable[[EmbeddingModel], str]:
-    return lambda model: openvino.arithmetic(precision, model.manifest.ranges)
+    def arithmetic(model: EmbeddingModel) -> str:
+        ranges = (model.manifest.ranges or _measured(model)) if precision == "int8" else ()
+        return f"{openvino.arithmetic(precision, ranges)} {network_libraries(model)}".rstrip()
+
+    return arithmetic
+
+
+def _measured(model: EmbeddingModel) -> openvino.Ranges:
+    if model.ranges is None:
+        raise VariantUnavailable("the ranges of its values were not measured")
+    return model.ranges
+
+
+def network_libraries(model: EmbeddingModel) -> str:
+    """What decides the numbers of the network besides torch: the library that it is written in."""
+    return encoder_library() if model.manifest.architecture.kind == "transformers" else ""
+
+
+def with_ranges(model: EmbeddingModel, sigma: float) -> EmbeddingModel:
+    """The `model` with what its int8 pass rounds between, measured on pictures with noise of `sigma`.
+
+    Itself, if that is known already. Raises `VariantUnavailable` where OpenVINO cannot run it.
+    """
+    if model.manifest.ranges is not None or model.ranges is not None:
+        return model
+    batch = min(RANGE_PICTURES, chunk_size(model.input_shape))
+    images = noisy(pictures(model.input_shape, RANGE_PICTURES), 1, sigma)
+    graph = converted_graph(model.network, model.input_shape, batch)
+    return EmbeddingModel(model.manifest, model.network, measured_ranges(graph, images))
 
 
 # From the nearest to the textbook to the farthest.
 VARIANTS = (
-    Variant("eager", _torch_arithmetic("float32"), _eager),
+    Variant("eager", _torch_arithmetic(EAGER), _eager),
     Variant("folded", _torch_arithmetic("float32 folded"), _folded),
     Variant("channels-last", _torch_arithmetic("float32 folded channels-last"), _channels_last),
     Variant("torch-bfloat16", _torch_arithmetic("bfloat16 folded"), _torch_bfloat16),
@@ -115,4 +177,5 @@ VARIANTS = (
         for precision in openvino.PRECISIONS
     ),
 )
+INT8 = "openvino-int8"
 BY_NAME = {variant.name: variant for variant in VARIANTS}

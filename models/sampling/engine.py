@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.noise import CHUNK, KeyedNoise, Purpose, input_digest, on_grid
+from models.noise import KeyedNoise, Purpose, chunk_size, input_digest, on_grid
 from models.passes.variants import ForwardPass
 from models.sampling.queue import Draw, SampleQueue, Stream
 from models.stop import Stop
@@ -45,6 +45,7 @@ class Engine:
     ) -> None:
         self._build, self._noise, self._sigma = build, noise, sigma
         self._shape, self._dimension, self._batch = input_shape, dimension, batch
+        self._chunk = chunk_size(input_shape)
         self._seconds_a_sample = 1e-4  # of one worker, a running mean
         self._queue = SampleQueue(capacity)
         cores = sorted(os.sched_getaffinity(0))
@@ -107,7 +108,7 @@ class Engine:
 
         Raises what the network raises. Chunks that are not drawn by then leave the queue at once.
         """
-        draw = Draw(stream, first, last, np.empty((last - first, CHUNK, self._dimension), np.float32))
+        draw = Draw(stream, first, last, np.empty((last - first, self._chunk, self._dimension), np.float32))
         if last > first:
             try:
                 with stop.waking(draw.finished.set):
@@ -130,20 +131,21 @@ class Engine:
             ready.set_exception(error)
             return
         ready.set_result(None)
-        noisy = np.zeros((self._batch * CHUNK, *self._shape), np.float32)
+        size = self._chunk
+        noisy = np.zeros((self._batch * size, *self._shape), np.float32)
         while chunks := self._queue.take(self._batch):
             started = time.perf_counter()
             try:
                 for slot, (draw, chunk) in enumerate(chunks):
-                    part = noisy[slot * CHUNK : (slot + 1) * CHUNK]
+                    part = noisy[slot * size : (slot + 1) * size]
                     self._noise.fill(part, draw.stream.purpose, draw.stream.digest, chunk)
                     part += draw.stream.pixels
                 embeddings = forward(noisy)
                 for slot, (draw, chunk) in enumerate(chunks):
-                    draw.deliver(chunk, embeddings[slot * CHUNK : (slot + 1) * CHUNK])
+                    draw.deliver(chunk, embeddings[slot * size : (slot + 1) * size])
             except Exception as error:  # the queries in this batch fail, the engine goes on
                 for draw, _ in chunks:
                     draw.fail(error)
                 continue
-            took = (time.perf_counter() - started) / (self._batch * CHUNK)
+            took = (time.perf_counter() - started) / len(noisy)
             self._seconds_a_sample += 0.05 * (took - self._seconds_a_sample)

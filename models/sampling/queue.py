@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from models.noise import CHUNK, Purpose
+from models.noise import Purpose
 
 OLDEST_EVERY = 8
 CLOSED = "no samples are drawn any more: the service is shutting down"
@@ -38,7 +38,7 @@ class Stream:
 
 @dataclass(eq=False)
 class Draw:
-    """Chunks `first` to `last` - 1 of a stream. `samples` (chunks, CHUNK, d) is filled, in any order."""
+    """Chunks `first` to `last` - 1 of a stream. `samples` (chunks, chunk, d) is filled, in any order."""
 
     stream: Stream
     first: int
@@ -60,7 +60,7 @@ class Draw:
         return int(gaps[0]) if len(gaps) else len(self.arrived)
 
     def deliver(self, chunk: int, samples: NDArray[np.float32]) -> None:
-        """Chunk number `chunk`, (CHUNK, d)."""
+        """Chunk number `chunk`, (chunk, d)."""
         self.samples[chunk - self.first] = samples
         self.arrived[chunk - self.first] = True
         if self.arrived.all():
@@ -105,7 +105,7 @@ class SampleQueue:
     def waiting(self) -> int:
         """Samples that have been asked for and not been handed out yet."""
         with self._changed:
-            return CHUNK * sum(r.last - r.first - r.handed_out for _, _, r in self._heap)
+            return sum(r.samples.shape[1] * (r.last - r.first - r.handed_out) for _, _, r in self._heap)
 
     def put(self, draw: Draw) -> None:
         """Join the queue. Raises `RuntimeError` after `close`."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.model import EmbeddingModel
-from models.noise import CHUNK, KeyedNoise, Purpose, grid_step
+from models.noise import KeyedNoise, Purpose, chunk_size, grid_step
 from models.passes.calibration import Calibration
 from models.passes.variants import ForwardPass
 from models.sampling.engine import Engine
@@ -17,7 +17,7 @@ from models.sampling.engine import Engine
 class SmoothedModel:
     """g(x) = E h(x + N(0, σ²I)), by its samples, which the `engine` draws.
 
-    h is the network as `calibration` says it is run. Sample i of an input belongs to chunk i // CHUNK, and
+    h is the network as `calibration` says it is run. Sample i of an input belongs to number i // `chunk`, and
     is the same number whatever was drawn before, beside or after it, on however many `workers` (default: one
     a core): they work on different batches, which scales better than sharing one.
     """
@@ -52,6 +52,15 @@ class SmoothedModel:
         return self.calibration.digest
 
     @property
+    def chunk(self) -> int:
+        """Samples in a chunk."""
+        return chunk_size(self.model.input_shape)
+
+    def chunks(self, samples: int) -> int:
+        """How many chunks hold `samples` samples."""
+        return -(-samples // self.chunk)
+
+    @property
     def blur(self) -> float:
         """How much nearer two inputs may be (l2) than the grid points at which they are sampled.
 
@@ -66,7 +75,7 @@ class SmoothedModel:
     def sample(
         self, image: NDArray[np.floating], first: int, last: int, purpose: Purpose = "query"
     ) -> NDArray[np.float32]:
-        """Samples ((last - first) * CHUNK, d) of chunks `first` to `last` - 1 for `image` (C, H, W).
+        """Samples ((last - first) * `chunk`, d) of chunks `first` to `last` - 1 for `image` (C, H, W).
 
         The noise is added to the pixels as they are and never clipped: the certificate is about that sum.
         """
@@ -74,26 +83,20 @@ class SmoothedModel:
 
     def first(self, image: NDArray[np.floating], count: int) -> NDArray[np.float32]:
         """The first `count` samples (count, d) of a query with the pixels `image` (C, H, W)."""
-        return self.sample(image, 0, chunks(count))[:count]
+        return self.sample(image, 0, self.chunks(count))[:count]
 
     def embed(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """h of `image` (C, H, W) itself, without noise: (d,)."""
-        batch = np.repeat(image[None], self.calibration.batch * CHUNK, axis=0)
-        embedding: NDArray[np.float32] = self._forward(batch)[0]
+        embedding: NDArray[np.float32] = self._forward(np.repeat(image[None], self.chunk, axis=0))[0]
         return embedding
 
     @cached_property
     def _forward(self) -> ForwardPass:
-        """A pass of this object's own: those of the engine belong to its workers."""
-        return self.calibration.build(self.model)
+        """A pass of this object's own, for one chunk: those of the engine belong to its workers."""
+        return self.calibration.build(self.model, 1)
 
     def mean(self, image: NDArray[np.floating], count: int) -> NDArray[np.float32]:
         """The gallery vector (d,) of `image`: the mean of `count` samples, rounded up to whole chunks."""
-        samples = self.sample(image, 0, chunks(count), "gallery")
+        samples = self.sample(image, 0, self.chunks(count), "gallery")
         mean: NDArray[np.float64] = samples.mean(axis=0, dtype=np.float64)
         return mean.astype(np.float32)
-
-
-def chunks(samples: int) -> int:
-    """How many chunks hold `samples` samples."""
-    return -(-samples // CHUNK)

@@ -1,7 +1,7 @@
 """Samples (n, d) as bytes: what a ReLU silenced is written once a row.
 
 A silenced coordinate of an embedding is the smallest number of its row, bit for bit
-(`models.networks.convolutional.FLOOR` over the norm), and most coordinates are. So a row is its smallest
+(`models.networks.embedding.FLOOR` over the norm), and most coordinates are. So a row is its smallest
 number, one bit a coordinate, and the other numbers as they are: a third of the bytes for the demo model,
 smaller and faster than general compression (docs/log.md). Nothing can swell: a packed byte
 stands for 32 at most.

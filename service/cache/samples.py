@@ -19,7 +19,7 @@ WORTH = 0.1
 
 
 class SampleCache:
-    """Samples (n, d) of one smoothed model, by the digest of the input."""
+    """Samples (n, d) of one smoothed model, by the digest of the input; `chunk` of them belong together."""
 
     def __init__(
         self,
@@ -29,11 +29,12 @@ class SampleCache:
         model_digest: str,
         sigma: float,
         dimension: int,
+        chunk: int = CHUNK,
         count: Callable[[Event], None] = lambda event: None,
     ) -> None:
         self._values = SealedCache(store, secret, "samples", count)
         self._namespace = length_prefixed(model_digest.encode(), struct.pack(">d", sigma), b"float32")
-        self._dimension = dimension
+        self._dimension, self._chunk = dimension, chunk
 
     def get(self, input_digest: bytes) -> NDArray[np.float32]:
         """The samples (n, d) kept for this input, a whole number of chunks; none at all is (0, d)."""
@@ -41,7 +42,7 @@ class SampleCache:
         return np.empty((0, self._dimension), np.float32) if samples is None else samples
 
     def set(self, input_digest: bytes, samples: NDArray[np.float32]) -> None:
-        """Keep `samples` (n, d), n a multiple of CHUNK, in place of what was kept before."""
+        """Keep `samples` (n, d), whole chunks of them, in place of what was kept before."""
         form, payload = _PACKED, pack(samples)
         if len(payload) > (1 - WORTH) * 4 * samples.size:
             form, payload = _RAW, samples.astype("<f4").tobytes()
@@ -54,7 +55,7 @@ class SampleCache:
             return None
         form, count, dimension = _HEADER.unpack_from(body)
         payload = body[_HEADER.size :]
-        if dimension != self._dimension or count % CHUNK:
+        if dimension != self._dimension or count % self._chunk:
             return None
         if form == _PACKED:
             return unpack(payload, count, dimension)

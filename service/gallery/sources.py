@@ -44,8 +44,9 @@ def _read(origin: str, collector: Collector) -> None:
         table(path, collector)
     elif origin in DATASETS:
         data = DATASETS[origin]("gallery")
-        for pixels, label, id_ in zip(data.pixels, data.labels, data.ids, strict=True):
-            collector.give(Item(id_, label), png(pixels))
+        metadata = data.metadata or tuple({} for _ in data.ids)
+        for pixels, label, id_, more in zip(data.pixels, data.labels, data.ids, metadata, strict=True):
+            collector.give(Item(id_, label, dict(more)), png(pixels))
     else:
         raise ImportFailure(
             f"{origin} is neither a folder with a sub-folder for each label, nor a .csv, .tsv or .jsonl file,"

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from certify import Guarantee, Method, Rule
-from models import Domain, Measured
+from models import Domain, Measured, Preprocessing
 
 
 class ItemBody(BaseModel):
@@ -49,7 +49,10 @@ class ForwardPassBody(BaseModel):
 
 
 class ModelBody(BaseModel):
-    """The model that is served; `warnings` tell what images lose on their way to it."""
+    """The model that is served; `warnings` tell what images lose on their way to it.
+
+    `preprocessing`: how a file becomes as large as the input; null: it is stretched, bilinear.
+    """
 
     name: str
     digest: str
@@ -57,6 +60,7 @@ class ModelBody(BaseModel):
     dimension: int
     sigma: float
     radius_unit: str
+    preprocessing: Preprocessing | None
     forward_pass: ForwardPassBody
     defaults: Defaults
     trained_on: Domain

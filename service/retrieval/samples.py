@@ -13,9 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import QueueFull, SmoothedModel, Stop
-from models.noise import CHUNK
 from models.sampling.queue import Stream
-from models.sampling.smoothing import chunks
 from service.cache.samples import SampleCache
 from service.errors import ModelFailure, Overloaded
 from service.metrics import Metrics
@@ -28,7 +26,7 @@ class QuerySamples:
     """Those that the cache holds first, then new ones, which the cache is given by `keep`."""
 
     def __init__(self, cache: SampleCache, smoothed: SmoothedModel, metrics: Metrics, stream: Stream) -> None:
-        self._cache, self._metrics, self._engine, self._stream = cache, metrics, smoothed.engine, stream
+        self._cache, self._metrics, self._smoothed, self._stream = cache, metrics, smoothed, stream
         self._changed = threading.Condition()
         self._loading = threading.Lock()
         self._loaded = self._busy = False
@@ -59,8 +57,9 @@ class QuerySamples:
                     self._busy = True
                 drawn = self._buffer[:0]
                 try:
-                    start = self._there // CHUNK
-                    drawn = self._draw(self._stream, start, min(chunks(count), start + SLICE), stop)
+                    start = self._there // self._smoothed.chunk
+                    end = min(self._smoothed.chunks(count), start + SLICE)
+                    drawn = self._draw(self._stream, start, end, stop)
                 finally:
                     with self._changed:
                         self._busy = False
@@ -68,11 +67,11 @@ class QuerySamples:
                         self._changed.notify_all()
 
     def chunk(self, stop: Stop) -> NDArray[np.float32]:
-        """The first CHUNK samples, without waiting for another who draws many: if need be, drawn again."""
+        """The first chunk of samples, without waiting for another who draws many: if need be, drawn again."""
         with self._changed:
             another = self._busy and not self._there
         if not another:
-            return self.first(CHUNK, stop)
+            return self.first(self._smoothed.chunk, stop)
         anew = replace(self._stream, served=0)  # a stream that has had nothing yet is next
         return self._draw(anew, 0, 1, stop)
 
@@ -96,14 +95,15 @@ class QuerySamples:
         """Behind those that are there; what was returned before stays as it is."""
         total = self._there + len(drawn)
         if total > len(self._buffer):
-            buffer = np.empty((max(CHUNK * chunks(count), total), self._buffer.shape[1]), np.float32)
+            whole = self._smoothed.chunk * self._smoothed.chunks(count)
+            buffer = np.empty((max(whole, total), self._buffer.shape[1]), np.float32)
             buffer[: self._there] = self._buffer[: self._there]
             self._buffer = buffer
         self._buffer[self._there : total] = drawn
         self._there = total
 
     def _draw(self, stream: Stream, first: int, last: int, stop: Stop) -> NDArray[np.float32]:
-        drawn = self._engine.draw(stream, first, last, stop)
+        drawn = self._smoothed.engine.draw(stream, first, last, stop)
         self._metrics.samples.inc(len(drawn))
         if not np.isfinite(drawn).all():
             raise ModelFailure("the model returned an embedding that is not finite for this image")

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from models import EmbeddingModel
-from models.manifest import Architecture, Normalization
+from models.manifest import ConvolutionalArchitecture, Normalization
 from models.model import build_network
 from models.networks.convolutional import ConvolutionalEmbedding
 
@@ -25,10 +25,11 @@ def shipped() -> EmbeddingModel:
 @pytest.fixture
 def untrained() -> ConvolutionalEmbedding:
     """A narrow network with random weights and batch statistics: nothing that training ever saw."""
-    architecture = Architecture(kind="convolutional", width=4, dimension=16, nonnegative=True)
+    architecture = ConvolutionalArchitecture(kind="convolutional", width=4, dimension=16, nonnegative=True)
     with torch.random.fork_rng():
         torch.manual_seed(7)
         network = build_network(architecture, (1, 8, 8), Normalization(mean=0.3, std=0.4))
+        assert isinstance(network, ConvolutionalEmbedding)
         for module in network.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 assert module.running_mean is not None

@@ -6,8 +6,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from models import PRETRAINED, EmbeddingModel, Manifest
-from models.manifest import MANIFEST
+from models.manifest import MANIFEST, Normalization, ResidualArchitecture
+from models.model import build_network
 from models.networks.convolutional import ConvolutionalEmbedding
 
 SHIPPED = PRETRAINED / "digits-cnn"
@@ -48,3 +51,27 @@ def model_of(network: ConvolutionalEmbedding) -> EmbeddingModel:
         "normalization": manifest.normalization.model_copy(update={"mean": network.mean, "std": network.std}),
     }
     return EmbeddingModel(manifest.model_copy(update=changes), network)
+
+
+def residual() -> EmbeddingModel:
+    """A residual model of random weights, and of batch statistics that are not those of a new network."""
+    architecture = ResidualArchitecture(kind="residual", width=8, dimension=16)
+    normalization = Normalization(mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
+    manifest = Manifest.read(SHIPPED).model_copy(
+        update={
+            "architecture": architecture,
+            "input_shape": (3, 16, 16),
+            "normalization": normalization,
+            "ranges": None,
+        }
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        network = build_network(architecture, (3, 16, 16), normalization)
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                assert module.running_mean is not None
+                assert module.running_var is not None
+                torch.nn.init.normal_(module.running_mean, std=0.1)
+                torch.nn.init.uniform_(module.running_var, 0.5, 2)
+    return EmbeddingModel(manifest, network)

@@ -9,19 +9,23 @@ import pytest
 from pydantic import BaseModel
 
 from models import Domain, Manifest, ModelError
-from models.manifest import MANIFEST
+from models.manifest import MANIFEST, ConvolutionalArchitecture
 from tests.models import folders
+
+# Not every model has them: see below.
+OPTIONAL = {"domain", "preprocessing", "ranges"}
 
 
 def fields(model: type[BaseModel] = Manifest, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     """The path of every required field, nested ones included."""
     for name, field in model.model_fields.items():
-        if (model, name) == (Manifest, "domain"):  # older manifests have none: see below
+        if model is Manifest and name in OPTIONAL:
             continue
         assert field.is_required(), "a field with a default: the tests below do not cover it"
         yield (*above, name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from fields(field.annotation, (*above, name))
+        inner = ConvolutionalArchitecture if name == "architecture" else field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from fields(inner, (*above, name))
 
 
 def changed(path: tuple[str, ...], value: Any) -> dict[str, Any]:
@@ -46,7 +50,13 @@ def refusal(folder: Path, manifest: Any) -> str:
 def test_the_shipped_manifest_is_read_as_it_stands() -> None:
     manifest = Manifest.read(folders.SHIPPED)
 
-    assert json.loads(manifest.model_dump_json()) == folders.read()
+    assert json.loads(manifest.model_dump_json(exclude_unset=True)) == folders.read()
+
+
+def test_the_digest_of_the_shipped_model_is_what_it_was_when_there_was_one_architecture() -> None:
+    assert Manifest.read(folders.SHIPPED).digest() == (
+        "sha256:390097527d2ade5e1e7ee8dc862b8c0a74906de1e5dc36ab5ca363e8173758f1"
+    )
 
 
 def test_a_manifest_says_what_the_model_was_trained_on_and_an_older_one_what_its_input_is(
@@ -116,6 +126,8 @@ def test_a_weights_file_outside_of_the_folder_is_refused(file: str, tmp_path: Pa
         (("name",), "a name with spaces"),
         (("name",), ""),
         (("architecture", "kind"), "transformer"),
+        (("ranges",), [1.0, 2.0]),
+        (("ranges",), [1.0, 2.0, 0.0]),
         (("architecture", "width"), 0),
         (("architecture", "width"), 10**9),
         (("architecture", "dimension"), 1),
@@ -125,6 +137,12 @@ def test_a_weights_file_outside_of_the_folder_is_refused(file: str, tmp_path: Pa
         (("input_shape",), [1, 8, 3]),
         (("normalization", "std"), 0),
         (("normalization", "mean"), None),
+        (("normalization", "mean"), [0.5, 0.5]),
+        (("normalization", "std"), [0.0]),
+        (("preprocessing",), {"size": [8, 8], "shortest_edge": 8}),
+        (("preprocessing",), {"interpolation": "bilinear"}),
+        (("preprocessing",), {"shortest_edge": 7}),
+        (("preprocessing",), {"shortest_edge": 8, "interpolation": "fractal"}),
         (("sigma",), 0),
         (("sigma",), -0.25),
         (("sigma",), float("nan")),
@@ -199,6 +217,57 @@ def test_what_does_not_decide_an_embedding_leaves_the_digest(
     assert Manifest.read(tmp_path).digest() == Manifest.read(folders.SHIPPED).digest()
 
 
+RESIDUAL = {"kind": "residual", "width": 4, "dimension": 16}
+ENCODER = {
+    "kind": "transformers",
+    "dimension": 32,
+    "config": {"model_type": "vit", "image_size": 8},
+    "pooling": "first",
+    "head": "identity",
+}
+
+
+@pytest.mark.parametrize("architecture", [RESIDUAL, ENCODER], ids=lambda one: one["kind"])
+def test_other_architectures_take_a_mean_for_each_channel(
+    architecture: dict[str, Any], tmp_path: Path
+) -> None:
+    manifest = folders.read() | {"architecture": architecture, "input_shape": [3, 8, 8]}
+    del manifest["ranges"]
+    folders.write(tmp_path, manifest)
+    alike = Manifest.read(tmp_path).normalization.of_channels(3)
+    assert alike == ((0.3049,) * 3, (0.3759,) * 3)
+
+    manifest["normalization"] = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
+    folders.write(tmp_path, manifest)
+    assert Manifest.read(tmp_path).normalization.of_channels(3) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+
+    for list_of in ([0.1, 0.2], [0.1, 0.2, 0.3, 0.4]):
+        manifest["normalization"]["mean"] = list_of
+        assert "normalization.mean and .std are one number, or a list of 3" in refusal(tmp_path, manifest)
+
+
+def test_a_convolutional_network_has_one_mean(tmp_path: Path) -> None:
+    assert "one mean and one std" in refusal(tmp_path, changed(("normalization", "std"), [0.5]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"config": {"model_type": "vit", "auto_map": {}}}, "architecture.config: auto_map names code"),
+        ({"config": {}}, "architecture.config: model_type"),
+        ({"pooling": "last"}, "architecture.pooling: "),
+        ({"head": "mlp"}, "architecture.head: "),
+        ({"width": 4}, "architecture.width: Extra inputs"),
+        ({"kind": "timm"}, "architecture.kind: 'timm' is none of 'convolutional'"),
+    ],
+    ids=repr,
+)
+def test_an_encoder_that_cannot_be_is_refused_by_field(
+    change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    assert message in refusal(tmp_path, folders.read() | {"architecture": ENCODER | change})
+
+
 def test_the_digest_does_not_depend_on_the_order_of_the_file(tmp_path: Path) -> None:
     shipped = folders.read()
     backwards = {name: shipped[name] for name in reversed(shipped)}
@@ -206,6 +275,14 @@ def test_the_digest_does_not_depend_on_the_order_of_the_file(tmp_path: Path) -> 
     folders.write(tmp_path, backwards)
 
     digest = Manifest.read(tmp_path).digest()
+
+    config = ENCODER["config"]
+    assert isinstance(config, dict)
+    digests = set()
+    for ordered in (config, dict(reversed(config.items()))):
+        folders.write(tmp_path, shipped | {"architecture": ENCODER | {"config": ordered}})
+        digests.add(Manifest.read(tmp_path).digest())
+    assert len(digests) == 1
 
     assert digest == Manifest.read(folders.SHIPPED).digest()
     assert digest.startswith("sha256:")

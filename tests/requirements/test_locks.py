@@ -18,11 +18,12 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTRAS = PYPROJECT["project"]["optional-dependencies"]
 SERVICE = PYPROJECT["project"]["dependencies"] + PYPROJECT["build-system"]["requires"]
 CPU_BUILD = "cpu"
-# What each lock must hold. `research` and `dev` are installed beside a lock of the service.
+# What each lock must hold. `backbones`, `research` and `dev` are installed beside a lock of the service.
 NEEDS = {
     "cpu": [*SERVICE, *EXTRAS["cpu"]],
     "cpu-pypi": [*SERVICE, *EXTRAS["cpu"]],
     "gpu": [*SERVICE, *EXTRAS["gpu"]],
+    "backbones": EXTRAS["backbones"],
     "research": EXTRAS["research"],
     "dev": EXTRAS["dev"],
 }
@@ -101,7 +102,7 @@ def test_only_the_locks_for_other_builds_hold_cuda() -> None:
     def cuda(lock: str) -> set[str]:
         return {name for name in pins(lock) if name.startswith(("nvidia-", "cuda-", "triton"))}
 
-    assert not cuda("cpu") | cuda("research") | cuda("dev")
+    assert not cuda("cpu") | cuda("backbones") | cuda("research") | cuda("dev")
     assert cuda("cpu-pypi") < cuda("gpu")
     assert set(pins("cpu")) == set(pins("cpu-pypi")) - cuda("cpu-pypi")
 

@@ -2,7 +2,6 @@
 
 from fastapi import APIRouter
 
-from models import CHUNK
 from service.http.dependencies import Service
 from service.http.schemas import Defaults, ForwardPassBody, ModelBody
 from service.retrieval.answer import radius_unit
@@ -23,9 +22,10 @@ def model(retriever: Service) -> ModelBody:
         dimension=retriever.model.dimension,
         sigma=retriever.sigma,
         radius_unit=radius_unit(manifest.input_shape),
+        preprocessing=manifest.preprocessing,
         forward_pass=ForwardPassBody(
             variant=calibration.variant,
-            batch=calibration.batch * CHUNK,
+            batch=calibration.batch * retriever.smoothed.chunk,
             reason=calibration.reason,
             measured=list(calibration.measured),
         ),

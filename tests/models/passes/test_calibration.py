@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from models import CHUNK, Calibration, EmbeddingModel, Measured, VariantError, calibrated
 from models.passes import calibration as calibrating
-from models.passes.calibration import BATCHES, FAR, WORTHWHILE, calibrate, machine
+from models.passes.calibration import BATCHES, KEPT, WORTHWHILE, calibrate, machine
 from models.passes.variants import BY_NAME, VARIANTS, Variant
 from tests.models.elsewhere import SIGMA
 
@@ -19,7 +19,7 @@ Images = NDArray[np.float32]
 def measured(**speeds: float) -> list[Measured]:
     """As if these variants had been measured; all near enough."""
     return [
-        Measured(variant=name.replace("_", "-"), samples_per_second=speed, mean_distance=1e-3)
+        Measured(variant=name.replace("_", "-"), samples_per_second=speed, radius_kept=1.0)
         for name, speed in speeds.items()
     ]
 
@@ -51,8 +51,8 @@ def test_a_variant_farther_from_the_textbook_has_to_be_worth_it() -> None:
 
 
 def test_a_variant_that_is_another_model_is_not_chosen_however_fast() -> None:
-    for distance in (1.1 * FAR, float("nan")):
-        far = Measured(variant="openvino-int8", samples_per_second=900, mean_distance=distance)
+    for kept in (0.99 * KEPT, float("nan")):
+        far = Measured(variant="openvino-int8", samples_per_second=900, radius_kept=kept)
         assert chosen([*measured(eager=100), far]) == "eager"
 
 
@@ -70,7 +70,9 @@ def test_all_variants_are_measured_or_say_why_not(here: Calibration) -> None:
     distance, bias, largest = (
         getattr(runs["torch-bfloat16"], name) for name in ("mean_distance", "bias", "largest_distance")
     )
-    assert 0 < bias < distance < largest < FAR
+    assert 0 < bias < distance < largest < 0.05
+    assert runs["eager"].radius_kept == 1
+    assert abs((runs["torch-bfloat16"].radius_kept or 0) - 1) < 1 - KEPT
     assert here.batch in BATCHES
 
 

@@ -13,8 +13,8 @@ pytest.importorskip("openvino_telemetry")
 
 IMPORT = """
 import sys
-from models.passes.openvino import _core
-_core()
+from models.passes.openvino import core
+core()
 print([name for name in sys.modules if name.startswith("openvino_telemetry")])
 import openvino_telemetry
 print(hasattr(openvino_telemetry, "Telemetry"))

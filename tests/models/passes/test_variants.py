@@ -216,7 +216,7 @@ import numpy as np
 from models import CHUNK, EmbeddingModel
 from models.passes import kernels
 from models.passes.openvino import VariantUnavailable
-from models.passes.variants import VARIANTS
+from models.passes.variants import BY_NAME, VARIANTS, with_ranges
 model, ran = EmbeddingModel.load("digits-cnn"), 0
 for variant in VARIANTS:
     try:
@@ -225,6 +225,10 @@ for variant in VARIANTS:
         continue
     variant.build(model, CHUNK)(np.zeros((CHUNK, *model.input_shape), np.float32))
     ran += 1
+from tests.models.folders import residual
+model = with_ranges(residual(), 0.25)
+for name in ("openvino-float32", "openvino-int8"):
+    BY_NAME[name].build(model, 8)(np.zeros((8, *model.input_shape), np.float32))
 print(ran)
 """
     done = subprocess.run(

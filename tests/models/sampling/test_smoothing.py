@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from models import CHUNK, EmbeddingModel, KeyedNoise, SmoothedModel
 from models.datasets import digits
 from models.networks.convolutional import ConvolutionalEmbedding
-from models.noise import grid_step, input_digest, on_grid
+from models.noise import chunk_size, grid_step, input_digest, on_grid
 from models.passes.variants import BY_NAME
-from models.sampling.smoothing import chunks
 from service.retriever import SAMPLE_SLACK
 from tests.models import elsewhere as other_process
 from tests.models.elsewhere import SECRET, SIGMA, smoothed
@@ -325,8 +324,15 @@ def test_the_number_of_samples_is_rounded_up_to_whole_chunks(
 
 
 @pytest.mark.parametrize("samples", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 10 * CHUNK, 10 * CHUNK + 1])
-def test_chunks_are_just_enough(samples: int) -> None:
-    assert (chunks(samples) - 1) * CHUNK < samples <= chunks(samples) * CHUNK
+def test_chunks_are_just_enough(samples: int, shipped: EmbeddingModel) -> None:
+    chunks = smoothed(shipped).chunks(samples)
+    assert (chunks - 1) * CHUNK < samples <= chunks * CHUNK
+
+
+def test_a_chunk_of_large_images_is_smaller() -> None:
+    """Bounded in memory; and small images keep the samples that caches and galleries were made of."""
+    sizes = {side: chunk_size((3, side, side)) for side in (8, 32, 64, 96, 224, 384, 4000)}
+    assert sizes == {8: 128, 32: 128, 64: 128, 96: 64, 224: 8, 384: 8, 4000: 8}
 
 
 # --- the expectation

@@ -110,6 +110,7 @@ def test_the_model_is_described_with_its_defaults(client: httpx.Client, demo_ret
         "dimension": demo_retriever.model.dimension,
         "sigma": 0.25,
         "radius_unit": "l2 over [0,1] pixels of the 1x8x8 model input",
+        "preprocessing": None,
         "defaults": {
             "alpha": 0.001, "samples": SAMPLES, "min_gain": 0.05,
             "guarantee": "label", "rule": "embedding", "method": "cdf",
@@ -139,13 +140,14 @@ def test_the_model_tells_how_the_network_is_run_and_what_else_was_measured(
         if one["unavailable"] is None:
             assert one["samples_per_second"] > 0
             assert 0 <= one["bias"] <= one["mean_distance"] <= one["largest_distance"]
+            assert 0.5 < one["radius_kept"] < 2
         else:
             assert one["samples_per_second"] is None
     assert measured["eager"]["largest_distance"] == 0
     # What is told is what was written down at the first start, and the digest is of the variant that runs.
     kept = json.loads((demo_server.data / "calibration.json").read_text())
     assert {**forward_pass, "batch": forward_pass["batch"] // CHUNK, "digest": described["digest"]} == {
-        name: value for name, value in kept.items() if name != "machine"
+        name: value for name, value in kept.items() if name not in ("machine", "ranges")
     }
 
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from certify import Rule
-from models.sampling.smoothing import chunks
 from service.retrieval.options import RetrieveOptions
 from service.retriever import SAMPLE_SLACK, Retriever
 from service.settings import Settings
@@ -23,7 +22,7 @@ def test_a_distance_blends_that_of_the_item_and_of_its_label(
     with opened(demo_settings, data_dir=data, label_weight=0) as plain:
         vectors = plain.snapshot().vectors.astype(np.float64)
         labels = np.array([item.label for item in plain.snapshot().items])
-        mean = plain.smoothed.sample(tensor(2), 0, chunks(SAMPLES))[:SAMPLES].mean(axis=0, dtype=np.float64)
+        mean = plain.smoothed.first(tensor(2), SAMPLES).mean(axis=0, dtype=np.float64)
     squares = ((vectors - mean) ** 2).sum(axis=1)
     of_label = np.array([squares[labels == label].mean() for label in labels])
     expected = np.sqrt((1 - weight) * squares + weight * of_label)

@@ -12,7 +12,6 @@ from scipy.special import ndtri
 from certify import METHODS, Claim, Guarantee, Terms, certify_votes, horizon_for
 from index import Snapshot
 from models import CHUNK
-from models.sampling.smoothing import chunks
 from service.retrieval.contest import Contest, vectors_of
 from service.retrieval.options import RetrieveOptions
 from service.retriever import Retriever
@@ -38,7 +37,7 @@ def vote(retriever: Retriever, row: int, **options: Any) -> Json:
 def counted(retriever: Retriever, row: int, count: int = SAMPLES) -> tuple[Rows, Rows, Snapshot]:
     """The nearest item of each noisy copy and its label, in float64; -1 where `slack` might change it."""
     snapshot = retriever.snapshot()
-    samples = retriever.smoothed.sample(tensor(row), 0, chunks(count))[:count].astype(np.float64)
+    samples = retriever.smoothed.first(tensor(row), count).astype(np.float64)
     vectors = snapshot.vectors.astype(np.float64)
     squares = cdist(np.pad(samples, [(0, 0), (0, 1)]), vectors) ** 2
     best = squares.argmin(axis=1)

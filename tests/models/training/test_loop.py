@@ -12,9 +12,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from models import Domain, EmbeddingModel
+from models import Domain, EmbeddingModel, ModelError
 from models.datasets import ImageSet, digits
-from models.training import Recipe, train
+from models.training import Epoch, Recipe, small, train
 from retrievalguard.cli import app
 from tests.models import folders
 
@@ -33,7 +33,14 @@ def run(recipe: Recipe, folder: Path, data: ImageSet | None = None) -> Embedding
 def test_a_brief_training_learns(tmp_path: Path) -> None:
     losses: list[float] = []
 
-    model = train(digits("train"), RECIPE, tmp_path, name="brief", command="c", progress=losses.append)
+    model = train(
+        digits("train"),
+        RECIPE,
+        tmp_path,
+        name="brief",
+        command="c",
+        progress=lambda epoch: losses.append(epoch.loss),
+    )
 
     assert len(losses) == RECIPE.epochs
     assert losses[-1] < 0.75 * losses[0]
@@ -103,7 +110,7 @@ def test_training_leaves_torchs_generator_alone(tmp_path: Path) -> None:
 
 
 def test_a_training_that_is_interrupted_leaves_no_model_behind(tmp_path: Path) -> None:
-    def interrupt(loss: float) -> None:
+    def interrupt(epoch: Epoch) -> None:
         raise KeyboardInterrupt
 
     torch.manual_seed(3)
@@ -147,3 +154,70 @@ def test_the_command_in_the_manifest_keeps_every_digit_of_sigma(tmp_path: Path) 
     assert manifest.sigma == float(sigma)
     words = shlex.split(manifest.training["command"])
     assert float(words[words.index("--sigma") + 1]) == manifest.sigma
+
+
+def test_the_small_network_is_trained_on_emoji_for_some_time(tmp_path: Path) -> None:
+    arguments = [
+        "train",
+        "--data",
+        "emoji",
+        "--sigma",
+        "0.25",
+        "--minutes",
+        "0.05",
+        "--output",
+        str(tmp_path),
+    ]
+
+    done = CliRunner().invoke(app, arguments)
+
+    assert done.exit_code == 0, done.output
+    model = EmbeddingModel.load(tmp_path)
+    assert model.manifest.architecture.kind == "residual"
+    assert (model.input_shape, model.dimension) == ((3, 32, 32), 128)
+    assert str(model.manifest.trained_on) == "48 x 48 RGB emoji"
+    assert len(model.manifest.training["labels"]) == 1225
+    assert model.manifest.training["minutes"] == 0.05
+    assert model.manifest.training["recipe"] == asdict(small(0.25))
+    assert shlex.split(model.manifest.training["command"]) == ["retrievalguard", *arguments[:-2]]
+
+
+def test_with_a_validation_the_best_weights_are_kept_and_told(tmp_path: Path) -> None:
+    data, queries = digits("train").take(range(300)), digits("query").take(range(60))
+    # After a good start the rate ruins the network.
+    wild = replace(RECIPE, epochs=20, learning_rate=0.3, schedule="steps")
+    told: list[Epoch] = []
+
+    model = train(data, wild, tmp_path, name="b", command="c", validation=queries, progress=told.append)
+
+    scores = [epoch.score for epoch in told if epoch.score is not None]
+    best = max(scores, key=lambda score: score.radius)
+    assert model.manifest.training["validation"] == asdict(best)
+
+
+def test_a_training_that_gets_no_better_ends_early(tmp_path: Path) -> None:
+    data, queries = digits("train").take(range(60)), digits("query").take(range(20))
+    # Nothing moves: every validation after the first is no better than the first, but as good.
+    still = replace(RECIPE, epochs=40, learning_rate=1e-12, weight_decay=0.0)
+    told: list[Epoch] = []
+
+    train(data, still, tmp_path, name="b", command="c", validation=queries, progress=told.append)
+
+    assert len(told) < 40
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="there is no GPU here that torch can use: train with --device cpu"):
+        train(_few(), BRIEF, tmp_path / "model", name="b", command="c", device="cuda")
+
+    assert not (tmp_path / "model").exists()
+
+
+def test_epochs_and_minutes_are_not_both_given(tmp_path: Path) -> None:
+    arguments = ["train", "--data", "digits", "--sigma", "1", "--output", str(tmp_path / "model")]
+
+    done = CliRunner().invoke(app, [*arguments, "--epochs", "1", "--minutes", "1"])
+
+    assert done.exit_code == 2
+    assert "--epochs or --minutes, not both" in done.output

@@ -1,0 +1,166 @@
+"""Backbones at 224 pixels, imported and served for real: `make bench BENCH=backbones`.
+
+ResNet-50 and ViT-S/16 as `transformers` builds them, with random weights, which cost what trained ones do.
+Each is written as a folder of transformers, imported, and served on an empty data folder: how long until it
+is ready, and how much memory that took at most; then twenty pictures are added and one is asked for over
+HTTP. And samples a second: the engine, the bare network in the variant that is served, and eager float32, all
+on every core.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from bench.results import save
+from bench.server import EXECUTABLE, launched
+from bench.throughput import Bare, engine
+from models import EmbeddingModel, SmoothedModel, calibrated
+from models.encoders import import_encoder
+from models.passes.pictures import pictures
+from service.process import own_process
+
+SIDE, PICTURES, SAMPLES, ROUNDS = 224, 20, 64, 3
+PREPROCESSOR = {
+    "do_resize": True,
+    "size": {"shortest_edge": 256},
+    "do_center_crop": True,
+    "crop_size": {"height": SIDE, "width": SIDE},
+    "resample": 3,
+    "image_mean": [0.485, 0.456, 0.406],
+    "image_std": [0.229, 0.224, 0.225],
+}
+
+
+def resnet_50() -> Any:
+    """The convolutional network that everybody compares with."""
+    from transformers import ResNetConfig, ResNetModel
+
+    return ResNetModel(ResNetConfig(layer_type="bottleneck", depths=[3, 4, 6, 3]))
+
+
+def vit_small() -> Any:
+    """A vision transformer of 22 million parameters, patches of 16 pixels."""
+    from transformers import ViTConfig, ViTModel
+
+    shape = {"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6, "intermediate_size": 1536}
+    return ViTModel(ViTConfig(**shape))
+
+
+BACKBONES: dict[str, Callable[[], Any]] = {"resnet-50": resnet_50, "vit-s-16": vit_small}
+
+
+def imported(name: str, folder: Path) -> EmbeddingModel:
+    """The model folder `folder`/model of the backbone `name`."""
+    torch.manual_seed(0)
+    encoder = folder / "encoder"
+    BACKBONES[name]().save_pretrained(encoder)
+    (encoder / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR))
+    return import_encoder(encoder, folder / "model", sigma=0.25, name=name)
+
+
+def served(folder: Path) -> dict[str, float | str]:
+    """Seconds to the first start, memory, and what one query over HTTP took."""
+    environment = os.environ | {
+        f"RETRIEVALGUARD_{name}": str(value)
+        for name, value in {
+            "HOST": "127.0.0.1",
+            "PORT": 0,
+            "DATA_DIR": folder / "data",
+            "MODEL": folder / "model",
+        }.items()
+    }
+    gallery = folder / "pictures"
+    gallery.mkdir()
+    for number, picture in enumerate(pictures((3, SIDE, SIDE), PICTURES)):
+        (gallery / f"label-{number % 5}").mkdir(exist_ok=True)
+        pixels = np.rint(255 * picture.transpose(1, 2, 0)).astype(np.uint8)
+        Image.fromarray(pixels).save(gallery / f"label-{number % 5}" / f"{number}.png")
+    started = time.perf_counter()
+    with launched([EXECUTABLE, "serve"], environment, folder / "log") as (process, url):
+        start = time.perf_counter() - started
+        started = time.perf_counter()
+        subprocess.run([EXECUTABLE, "gallery", "add", gallery], env=environment, check=True)
+        adding = time.perf_counter() - started
+        answer = _asked(url, (gallery / "label-0" / "0.png").read_bytes())
+        memory = _peak_megabytes(process.pid)
+    return {
+        "start_seconds": round(start, 1),
+        "memory_megabytes": round(memory),
+        "add_seconds": round(adding, 1),
+        "query_seconds": round(answer["timing_ms"]["total"] / 1000, 2),
+        "query_samples": answer["certificate"]["samples"],
+        "neighbor": answer["neighbor"]["id"],
+    }
+
+
+def _asked(url: str, content: bytes) -> Any:
+    asked = urllib.request.Request(
+        f"{url}/retrieve?max_samples={SAMPLES}", content, {"Content-Type": "image/png"}
+    )
+    with urllib.request.urlopen(asked, timeout=300) as response:
+        return json.load(response)
+
+
+def _peak_megabytes(process: int) -> float:
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+
+def rates(model: EmbeddingModel, record: Path) -> dict[str, float | str]:
+    """Samples a second, the median of some rounds in turns."""
+    calibration = calibrated(model, model.manifest.sigma, None, record)
+    smoothed = SmoothedModel(model, model.manifest.sigma, b"a secret of the benchmark", calibration)
+    eager = SmoothedModel(model, model.manifest.sigma, b"a secret of the benchmark", calibration.fixed(model))
+    bare, plain = Bare(smoothed), Bare(eager)
+    found: dict[str, list[float]] = {"engine": [], "bare": [], "eager": []}
+    for _ in range(ROUNDS):
+        found["engine"].append(engine(smoothed, 4, 8 * SAMPLES))
+        found["bare"].append(bare.rate(8 * SAMPLES))
+        found["eager"].append(plain.rate(2 * SAMPLES))
+    smoothed.close()
+    eager.close()
+    medians = {name: float(np.median(values)) for name, values in found.items()}
+    return {
+        "variant": calibration.variant,
+        "batch": calibration.batch * smoothed.chunk,
+        **{f"{name}_per_second": round(value, 1) for name, value in medians.items()},
+        "engine_over_bare": round(float(np.median(np.divide(found["engine"], found["bare"]))), 3),
+        "bare_over_eager": round(float(np.median(np.divide(found["bare"], found["eager"]))), 3),
+        "radius_kept": next(
+            (one.radius_kept or 0.0 for one in calibration.measured if one.variant == calibration.variant),
+            0.0,
+        ),
+    }
+
+
+def main() -> None:
+    """Print what was compared and, as the last line, its JSON."""
+    own_process()
+    report: dict[str, Any] = {"cores": len(os.sched_getaffinity(0))}
+    for name in sys.argv[1:] or BACKBONES:
+        with tempfile.TemporaryDirectory(prefix="retrievalguard-bench-") as temporary:
+            folder = Path(temporary)
+            started = time.perf_counter()
+            model = imported(name, folder)
+            row: dict[str, float | str] = {"import_seconds": round(time.perf_counter() - started, 1)}
+            row |= served(folder)
+            row |= rates(model, folder / "data" / "calibration.json")
+        report[name] = row
+        print(name, *(f"{key} {value}" for key, value in row.items()), sep="\n  ")
+    save("backbones", report)
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""Vision encoders of the library `transformers`: their outputs, pooled, are the scores.
+
+Built from a configuration alone: no code that comes with a model is run, and nothing is looked up anywhere.
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+from inspect import signature
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from models.networks.embedding import EmbeddingNetwork, OrthantEmbedding, SphereEmbedding
+
+Pooling = Literal["pooler", "first", "mean"]
+
+# Families whose last operation before pooling is the activation that their configuration names.
+_ENDED_BY_ACTIVATION = {"resnet", "regnet"}
+
+
+class EncoderError(Exception):
+    """No encoder can be made of this configuration; the message says why."""
+
+
+class _Encoder(EmbeddingNetwork):
+    """Pixels, standardised by `mean` and `std` of each channel, through `encoder`, pooled, through `head`.
+
+    pooling  "pooler": what the encoder's own pooler gives; "first": the first token, which stands for all;
+             "mean": the mean over all tokens or places
+    linear   whether the head is a linear layer to `dimension` numbers; else it is nothing
+
+    Raises `EncoderError`.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        input_shape: tuple[int, int, int],
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        config: dict[str, Any],
+        pooling: Pooling,
+        dimension: int,
+        *,
+        linear: bool,
+    ) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).reshape(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).reshape(-1, 1, 1), persistent=False)
+        self.pooling = pooling
+        self.encoder = built(config, pooling).eval()
+        width = encoder_width(self.encoder, pooling, input_shape)
+        if not linear and width != dimension:
+            raise EncoderError(f"the encoder gives {width} numbers, not {dimension}")
+        self.head = nn.Linear(width, dimension) if linear else nn.Identity()
+
+    def scores(self, pixels: Tensor) -> Tensor:
+        """What the head gives (B, d), before it is made an embedding."""
+        scores: Tensor = self.head(pooled(self.encoder, self.pooling, (pixels - self.mean) / self.std))
+        return scores
+
+
+class EncoderEmbedding(_Encoder, SphereEmbedding):
+    """An encoder whose numbers have any sign."""
+
+
+class RectifiedEncoderEmbedding(_Encoder, OrthantEmbedding):
+    """An encoder that ends in a ReLU itself: the one that proves the orthant changes nothing."""
+
+
+def encoder_embedding(
+    input_shape: tuple[int, int, int],
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    config: dict[str, Any],
+    pooling: Pooling,
+    dimension: int,
+    *,
+    linear: bool,
+) -> EmbeddingNetwork:
+    """The embedding network around the encoder that `config` describes, with untrained weights.
+
+    Of the class with the smaller space where that loses nothing. Raises `EncoderError`.
+    """
+    rectified = (
+        not linear
+        and config["model_type"] in _ENDED_BY_ACTIVATION
+        and config.get("hidden_act", "relu") == "relu"
+    )
+    kind = RectifiedEncoderEmbedding if rectified else EncoderEmbedding
+    return kind(input_shape, mean, std, config, pooling, dimension, linear=linear)
+
+
+def pooled(encoder: nn.Module, pooling: Pooling, standard: Tensor) -> Tensor:
+    """What stands for each image (B, width), of standardised pixels (B, C, H, W)."""
+    found = encoder(pixel_values=standard)
+    if pooling == "pooler":
+        vectors: Tensor = found.pooler_output.flatten(1)
+        return vectors
+    states: Tensor = found.last_hidden_state
+    if pooling == "first":
+        return states[:, 0]
+    return states.mean(dim=1) if states.ndim == 3 else states.mean(dim=(2, 3))
+
+
+@torch.no_grad()
+def encoder_width(encoder: nn.Module, pooling: Pooling, input_shape: tuple[int, int, int]) -> int:
+    """How many numbers stand for an image; `EncoderError` if the encoder cannot read such an input."""
+    try:
+        shape = pooled(encoder, pooling, torch.zeros(1, *input_shape)).shape
+    except (RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
+        first = str(error).strip().partition("\n")[0]
+        raise EncoderError(f"the encoder cannot read an input of {input_shape}: {first}") from error
+    if len(shape) != 2:
+        raise EncoderError(f"the encoder gives no vector for an image, but numbers of shape {tuple(shape)}")
+    return shape[1]
+
+
+def built(config: dict[str, Any], pooling: Pooling) -> nn.Module:
+    """The encoder that `config` describes, with untrained weights; `EncoderError` if that is none."""
+    transformers = library()
+    try:
+        described = transformers.AutoConfig.for_model(**config)
+        kind = transformers.MODEL_MAPPING[type(described)]
+        check_reads_pixels(kind)
+        options = without_pooler(kind, pooling)
+        encoder = transformers.AutoModel.from_config(described, dtype=torch.float32, **options)
+        # It has none; and the library warns of that whenever the encoder is traced.
+        encoder.loss_function = None
+    except ImportError as error:
+        raise EncoderError(missing_library(config["model_type"], error)) from error
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        first = str(error).strip().partition("\n")[0]
+        raise EncoderError(f"transformers makes no {config['model_type']!r} of this: {first}") from error
+    found: nn.Module = encoder
+    return found
+
+
+def check_reads_pixels(kind: Any) -> None:
+    """`EncoderError` if the class `kind` of models reads anything but pixels."""
+    if getattr(kind, "main_input_name", None) != "pixel_values":
+        raise EncoderError(
+            f"{kind.__name__} reads {getattr(kind, 'main_input_name', 'no pixels')}, no images"
+        )
+
+
+def without_pooler(kind: Any, pooling: Pooling) -> dict[str, bool]:
+    """The options with which the class `kind` of models is made without a pooler that is not used."""
+    optional = "add_pooling_layer" in signature(kind.__init__).parameters
+    return {"add_pooling_layer": False} if optional and pooling != "pooler" else {}
+
+
+def missing_library(model_type: str, error: ImportError) -> str:
+    """What to tell when transformers needs a library for this type that does not load here."""
+    first = str(error).strip().partition("\n")[0]
+    more = ""
+    if model_type == "timm_wrapper":
+        more = (
+            ": timm needs a torchvision that fits this torch; or export the model in a format of transformers"
+        )
+    return f"a {model_type!r} cannot be run here ({first}){more}"
+
+
+def library() -> Any:
+    """The module `transformers`; `EncoderError` where it is not installed."""
+    try:
+        import transformers
+    except ImportError as error:
+        raise EncoderError(
+            f"this model needs the library transformers ({error}): pip install 'retrievalguard[backbones]'"
+        ) from error
+    return transformers
+
+
+def encoder_library() -> str:
+    """The library and its version: another one may compute otherwise."""
+    try:
+        return f"transformers {version('transformers')}"
+    except PackageNotFoundError:
+        return "transformers none"

@@ -1,0 +1,64 @@
+"""The graph of any network, as OpenVINO's converter finds it by tracing the module.
+
+With a free batch: a vision transformer that was converted with a fixed one keeps it.
+"""
+
+import threading
+import warnings
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from models.networks.embedding import EmbeddingNetwork
+from models.passes.openvino import VariantUnavailable, core
+from models.passes.telemetry import without_telemetry
+
+_graphs: "WeakKeyDictionary[EmbeddingNetwork, Any]" = WeakKeyDictionary()
+_converting = threading.Lock()
+
+
+class _Scores(nn.Module):
+    """What is traced: a network up to its scores."""
+
+    def __init__(self, network: EmbeddingNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.network.scores(pixels)
+
+
+def converted_graph(network: EmbeddingNetwork, input_shape: tuple[int, int, int], batch: int) -> Any:
+    """`network.scores` as an OpenVINO model for `batch` images; traced once, and for the caller to change.
+
+    Raises `VariantUnavailable` for a network that the converter cannot read.
+    """
+    with _converting:
+        if network not in _graphs:
+            _graphs[network] = _converted(network, input_shape)
+        graph = _graphs[network].clone()
+    graph.reshape([batch, *input_shape])
+    return graph
+
+
+def _converted(network: EmbeddingNetwork, input_shape: tuple[int, int, int]) -> Any:
+    core()
+    with without_telemetry():
+        import openvino
+        from openvino.tools import ovc  # noqa: F401  # without telemetry, as all of OpenVINO
+
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter(
+                "ignore"
+            )  # of tracing: what depends on the shape alone is meant to be fixed
+            return openvino.convert_model(
+                _Scores(network).eval(),
+                example_input=torch.zeros(2, *input_shape),
+                input=[openvino.PartialShape([-1, *input_shape])],
+            )
+    except Exception as error:  # it raises of many kinds, none of which it documents
+        first = str(error).strip().partition("\n")[0]
+        raise VariantUnavailable(f"OpenVINO cannot convert this network: {first}") from error

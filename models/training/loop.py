@@ -1,0 +1,280 @@
+"""From a data set to a model folder."""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models.datasets import ImageSet
+from models.manifest import (
+    MANIFEST,
+    Architecture,
+    ConvolutionalArchitecture,
+    Domain,
+    Manifest,
+    ModelError,
+    Normalization,
+    ResidualArchitecture,
+    Weights,
+)
+from models.model import EmbeddingModel, build_network, save_weights
+from models.networks.convolutional import ConvolutionalEmbedding
+from models.networks.embedding import EmbeddingNetwork
+from models.training.augmentation import Redrawing
+from models.training.checkpoint import (
+    load_checkpoint,
+    remove_checkpoint,
+    save_checkpoint,
+    training_digest,
+)
+from models.training.recipe import Recipe
+from models.training.run import Run
+from models.training.validation import Score, score
+
+# A validation comes so often in a training, which ends when so many in turn bring nothing better.
+VALIDATIONS, PATIENCE = 10, 3
+
+
+class TrainingDiverged(ModelError):
+    """The loss is no number any more."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What is known after an epoch: its `number` from 1, the `share` of the training that is done, its loss.
+
+    `score` is that of the latest validation, if there is one.
+    """
+
+    number: int
+    share: float
+    loss: float
+    score: Score | None
+
+
+def train(
+    data: ImageSet,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    name: str,
+    command: str,
+    validation: ImageSet | None = None,
+    minutes: float | None = None,
+    device: str = "cpu",
+    save_every: float = 60.0,
+    progress: Callable[[Epoch], None] = lambda epoch: None,
+) -> EmbeddingModel:
+    """Train on `data` and write weights and manifest to `folder`; `progress` after every epoch.
+
+    A seed of its own: the result does not depend on what else used torch's generator; for the convolutional
+    network, neither on the number of cores, as one thread trains it. `command` goes into the manifest, so
+    that the weights can be reproduced. `minutes` take the place of the epochs of the recipe. On `cuda`, data,
+    noise and augmentation stay on the GPU, and the network computes in bfloat16.
+
+    With `validation`, images of labels that are trained on, the best weights by its score are kept, and a
+    training that gets no better ends early.
+
+    Every `save_every` seconds all of it is saved in `folder`; the next call with the same arguments goes on
+    there, as if it had never stopped. Raises `CheckpointError` if what is saved is not of this training,
+    `TrainingDiverged` if the loss is no number any more, and `ModelError` if there is no such device.
+    """
+    digest = training_digest(recipe, minutes, data, validation)
+    saved = load_checkpoint(folder, digest)
+    shape = _input_shape(data, recipe)
+    inputs = torch.from_numpy(data.inputs(shape))
+    names = sorted(set(data.labels))
+    numbers = {label: number for number, label in enumerate(names)}
+    targets = torch.tensor([numbers[label] for label in data.labels])
+    architecture, normalization = _architecture(recipe), _normalization(recipe, inputs)
+    where = _device(device)
+    with _own_state(recipe, where):
+        network = build_network(architecture, shape, normalization).train().to(where)
+        if recipe.backbone == "residual":  # faster, also on a CPU
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        redrawing = None
+        if recipe.augmentation:
+            pictures = torch.from_numpy(data.tensors).to(where)
+            redrawing = Redrawing(pictures, targets.to(where), shape[1:], recipe.augmentation)
+        seen = (inputs.to(where), targets.to(where))
+        run = Run(recipe, network, *seen, redrawing, minutes)
+        judge = None
+        if validation is not None:
+            asked = torch.tensor([numbers[label] for label in validation.labels], device=where)
+            judge = _Judge(seen, (torch.from_numpy(validation.inputs(shape)).to(where), asked), recipe.sigma)
+        if saved is not None:
+            run.restore(saved["run"])
+            if judge is not None:
+                judge.restore(saved["judge"])
+        _go_on(run, judge, folder, digest, save_every, progress)
+        best = run.result if judge is None or judge.best is None else judge.best_network(run.result)
+        trained = copy.deepcopy(best).to("cpu")
+    folder.mkdir(parents=True, exist_ok=True)
+    height, width = data.pixels.shape[2:]
+    told: dict[str, Any] = {"images": len(data), "labels": names, "recipe": asdict(recipe)}
+    if minutes is not None:
+        told |= {"minutes": minutes, "epochs": run.epochs}
+    if judge is not None and judge.best is not None:
+        told |= {"validation": asdict(judge.best)}
+    manifest = Manifest(
+        format=1,
+        name=name,
+        architecture=architecture,
+        input_shape=shape,
+        normalization=normalization,
+        sigma=recipe.sigma,
+        domain=Domain(images=data.about, colour="grey" if shape[0] == 1 else "RGB", size=(height, width)),
+        ranges=activation_ranges(trained, inputs, recipe),
+        training={"command": command} | told,
+        weights=Weights(
+            file="weights.safetensors", sha256=save_weights(trained, folder / "weights.safetensors")
+        ),
+    )
+    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
+    remove_checkpoint(folder)
+    return EmbeddingModel.load(folder)
+
+
+class _Judge:
+    """Keeps the best weights by their score on queries; `gallery` and `queries` are images and labels."""
+
+    def __init__(self, gallery: tuple[Tensor, Tensor], queries: tuple[Tensor, Tensor], sigma: float) -> None:
+        self._gallery, self._queries, self._sigma = gallery, queries, sigma
+        self._weights: dict[str, Tensor] = {}
+        self._done = self._since_best = 0
+        self.best: Score | None = None
+        self.latest: Score | None = None
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether the training gets no better."""
+        return self._since_best >= PATIENCE
+
+    def look(self, network: EmbeddingNetwork, share: float) -> None:
+        """Judge `network` if it is time: `share` of the training is done."""
+        if share * VALIDATIONS < self._done + 1:
+            return
+        self._done = int(share * VALIDATIONS)
+        self.latest = score(network, self._gallery, self._queries, self._sigma)
+        self._since_best += 1
+        if self.best is None or self.latest.radius > self.best.radius:
+            self.best, self._since_best = self.latest, 0
+            self._weights = {name: value.clone() for name, value in network.state_dict().items()}
+
+    def best_network(self, network: EmbeddingNetwork) -> EmbeddingNetwork:
+        """`network` with the best weights."""
+        network.load_state_dict(self._weights)
+        return network
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "weights": self._weights,
+            "done": self._done,
+            "since_best": self._since_best,
+            "best": asdict(self.best) if self.best else None,
+            "latest": asdict(self.latest) if self.latest else None,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._weights, self._done, self._since_best = state["weights"], state["done"], state["since_best"]
+        self.best, self.latest = (
+            Score(**state[name]) if state[name] else None for name in ("best", "latest")
+        )
+
+
+def _go_on(
+    run: Run,
+    judge: _Judge | None,
+    folder: Path,
+    digest: str,
+    save_every: float,
+    progress: Callable[[Epoch], None],
+) -> None:
+    """Epoch by epoch to the end."""
+    last_saved, safe = time.monotonic(), run.epochs
+    while run.share < 1 and not (judge and judge.hopeless):
+        loss = run.epoch()
+        if not math.isfinite(loss):
+            raise TrainingDiverged(
+                f"epoch {run.epochs}: the loss is no number any more; nothing was written"
+                + (f", the checkpoint of epoch {safe} is still there" if safe else "")
+                + ": train with a lower learning rate"
+            )
+        if judge is not None:
+            judge.look(run.result, run.share)
+        if time.monotonic() - last_saved >= save_every:
+            state = {"run": run.state(), "judge": judge.state() if judge else None}
+            save_checkpoint(folder, digest, state)
+            last_saved, safe = time.monotonic(), run.epochs
+        progress(Epoch(run.epochs, run.share, loss, judge.latest if judge else None))
+
+
+def _input_shape(data: ImageSet, recipe: Recipe) -> tuple[int, int, int]:
+    channels, height, width = data.pixels.shape[1:]
+    return (channels, recipe.side or height, recipe.side or width)
+
+
+def _architecture(recipe: Recipe) -> Architecture:
+    if recipe.backbone == "convolutional":
+        return ConvolutionalArchitecture(
+            kind="convolutional", width=recipe.width, dimension=recipe.dimension, nonnegative=True
+        )
+    return ResidualArchitecture(kind="residual", width=recipe.width, dimension=recipe.dimension)
+
+
+def _normalization(recipe: Recipe, inputs: Tensor) -> Normalization:
+    if recipe.backbone == "convolutional":
+        return Normalization(mean=round(float(inputs.mean()), 4), std=round(float(inputs.std()), 4))
+    return Normalization(
+        mean=tuple(round(value, 4) for value in inputs.mean((0, 2, 3)).tolist()),
+        std=tuple(round(value, 4) for value in inputs.std((0, 2, 3)).tolist()),
+    )
+
+
+def _device(name: str) -> torch.device:
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ModelError("there is no GPU here that torch can use: train with --device cpu")
+    return device
+
+
+@contextmanager
+def _own_state(recipe: Recipe, device: torch.device) -> Iterator[None]:
+    """Seeded generators, and one thread for the convolutional network; as they were afterwards."""
+    threads = torch.get_num_threads()
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices), torch.backends.cudnn.flags(enabled=True, benchmark=True):
+        torch.manual_seed(recipe.seed)
+        if recipe.backbone == "convolutional":
+            torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+
+
+@torch.inference_mode()
+def activation_ranges(
+    network: EmbeddingNetwork, images: torch.Tensor, recipe: Recipe
+) -> tuple[float, float, float] | None:
+    """The largest value of each ReLU of the features on noisy `images`, to three digits, for int8 passes.
+
+    None for other networks than the convolutional one.
+    """
+    if not isinstance(network, ConvolutionalEmbedding):
+        return None
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(recipe.seed))
+    values = (images + recipe.noise * recipe.sigma * noise - network.mean) / network.std
+    ranges = []
+    for block in network.eval().features:
+        values = block(values)
+        ranges.append(float(f"{values.max().item():.3g}"))
+    first, second, third = ranges
+    return first, second, third

@@ -1,0 +1,110 @@
+"""What preprocessors ask for, as manifests say it: sizes, crops, and the scale of pixels."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models import Preprocessing
+from models.preprocessors import PreprocessorError, prepared
+
+SCALED = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4]}
+
+
+@pytest.mark.parametrize(
+    ("asked", "size", "expected"),
+    [
+        (  # ViT, SigLIP
+            {"size": {"height": 48, "width": 32}, "resample": 2},
+            (48, 32),
+            Preprocessing(size=(48, 32), interpolation="bilinear"),
+        ),
+        ({"size": 32, "resample": 3}, (32, 32), Preprocessing(size=(32, 32), interpolation="bicubic")),
+        (  # CLIP, DINOv2, ResNet
+            {"size": {"shortest_edge": 40}, "do_center_crop": True, "crop_size": {"height": 32, "width": 36}},
+            (32, 36),
+            Preprocessing(shortest_edge=40, interpolation="bilinear"),
+        ),
+        (
+            {"size": 40, "do_center_crop": True, "crop_size": 32, "resample": 1},
+            (32, 32),
+            Preprocessing(shortest_edge=40, interpolation="lanczos"),
+        ),
+        (
+            {"size": {"height": 40, "width": 44}, "do_center_crop": True, "crop_size": 32},
+            (32, 32),
+            Preprocessing(size=(40, 44), interpolation="bilinear"),
+        ),
+        (  # a crop that is switched off
+            {"size": {"height": 40, "width": 40}, "do_center_crop": False, "crop_size": 32},
+            (40, 40),
+            Preprocessing(size=(40, 40), interpolation="bilinear"),
+        ),
+        (  # ConvNeXt
+            {"size": {"shortest_edge": 224}, "crop_pct": 0.875, "resample": 3},
+            (224, 224),
+            Preprocessing(shortest_edge=256, interpolation="bicubic"),
+        ),
+        (
+            {"size": {"shortest_edge": 384}, "crop_pct": 0.875},
+            (384, 384),
+            Preprocessing(size=(384, 384), interpolation="bilinear"),
+        ),
+    ],
+)
+def test_sizes_and_crops(asked: dict[str, Any], size: tuple[int, int], expected: Preprocessing) -> None:
+    found = prepared(SCALED | asked)
+    assert (found.size, found.preprocessing) == (size, expected)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"rescale_factor": 1 / 127.5},
+        {"rescale_factor": 1 / 127.5, "rescale_offset": True},  # to [-1, 1]
+        {"do_rescale": False},
+        {"do_normalize": False},
+        {"include_top": True},  # EfficientNet
+    ],
+    ids=repr,
+)
+def test_pixels_come_out_as_the_processor_scales_them(asked: dict[str, Any]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 3)).astype(np.float64)
+    expected = pixels * (asked.get("rescale_factor", 1 / 255) if asked.get("do_rescale", True) else 1)
+    expected = expected - 1 if asked.get("rescale_offset") else expected
+    if asked.get("do_normalize", True):
+        expected = (expected - SCALED["image_mean"]) / SCALED["image_std"]
+    if asked.get("include_top"):
+        expected = expected / SCALED["image_std"]
+
+    mean, std = prepared(SCALED | {"size": 8} | asked).normalization.of_channels(3)
+
+    assert np.allclose((pixels / 255 - mean) / std, expected)
+
+
+def test_the_usual_scale_is_taken_over_exactly() -> None:
+    found = prepared(SCALED | {"size": 8, "rescale_factor": 0.00392156862745098})
+    assert found.normalization.mean == (0.5, 0.4, 0.3)
+    assert found.normalization.std == (0.2, 0.3, 0.4)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"size": {"shortest_edge": 40}}, "size: the shortest edge alone"),
+        ({"size": {"shortest_edge": 40, "longest_edge": 60}}, "size: a longest_edge"),
+        ({"size": None}, "size: None is neither"),
+        ({"size": {"height": 40}}, "size: {'height': 40} is neither"),
+        ({"size": 8, "do_center_crop": True, "crop_size": "small"}, "crop_size: 'small' is neither"),
+        ({"size": 8, "resample": 9}, "resample: 9 is no interpolation"),
+        ({"size": 8, "do_resize": False}, "do_resize: without it"),
+        ({"size": 8, "do_flip_channel_order": True}, "do_flip_channel_order is not done here"),
+        ({"size": 8, "image_mean": None}, "image_mean: None is no list"),
+        ({"size": 8, "image_std": "wide"}, "image_std: 'wide' is no list"),
+    ],
+    ids=repr,
+)
+def test_what_cannot_be_done_is_refused_by_field(asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(PreprocessorError, match=message):
+        prepared(SCALED | asked)
