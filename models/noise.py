@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 # Samples in a chunk: the unit in which noise is drawn and passed through the network. So many for small
 # images; for larger ones fewer, down to the second number, so that a chunk has no more than so many pixels.
-CHUNK, LEAST_CHUNK, CHUNK_PIXELS = 128, 8, 2**21
+CHUNK, LEAST_CHUNK, CHUNK_PIXELS = 128, 8, 2**18
 
 # A gallery vector is a fixed number to the certificate of every query. If an item met the same noise as a
 # query with the same pixels, it would depend on that query's samples; so the two never share a stream.

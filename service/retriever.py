@@ -42,13 +42,13 @@ log = logging.getLogger("retrievalguard")
 # not see: float32 sums in another order were 3e-6 apart at most in the demo network.
 SAMPLE_SLACK = 1e-5
 
-# Samples behind a gallery vector, unless the settings say: of small images; and, in chunks, of larger ones,
-# where a sample takes milliseconds and 32 of them have a mean that is near enough.
-GALLERY_SAMPLES, GALLERY_CHUNKS = 1_024, 4
+# Samples behind a gallery vector, unless the settings say: of small images, and of larger ones, where a sample
+# takes a millisecond or more and so many have a mean that is near enough. Whole chunks are drawn.
+GALLERY_SAMPLES, FEW_GALLERY_SAMPLES = 1_024, 32
 
 
 def _gallery_samples(chunk: int) -> int:
-    return GALLERY_SAMPLES if chunk == CHUNK else GALLERY_CHUNKS * chunk
+    return GALLERY_SAMPLES if chunk == CHUNK else FEW_GALLERY_SAMPLES
 
 
 class Retriever:

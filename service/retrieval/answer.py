@@ -43,9 +43,9 @@ class WithinBody(BaseModel):
 class CertificateBody(BaseModel):
     """The claim: no perturbation of l2 norm below `radius` changes the answer, except with probability alpha.
 
-    `radius` is that of `guarantee`; all radii hold together. `within` has two more if that was asked for, else
-    it is null. `reason` says why an answer abstained, or claims less than the target radius; else it
-    is null.
+    `radius` is that of `guarantee`; all radii hold together. `within` has two more if that was asked for,
+    else it is null. `reason` says why an answer abstained, or claims less than the target radius; else it is
+    null.
     """
 
     status: Literal["certified", "abstained"]
