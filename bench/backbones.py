@@ -88,7 +88,7 @@ def served(folder: Path) -> dict[str, float | str]:
         Image.fromarray(pixels).save(gallery / f"label-{number % 5}" / f"{number}.png")
     started = time.perf_counter()
     with launched([EXECUTABLE, "serve"], environment, folder / "log") as (process, url):
-        start = time.perf_counter() - started
+        start, processor = time.perf_counter() - started, _processor_seconds(process.pid)
         started = time.perf_counter()
         subprocess.run([EXECUTABLE, "gallery", "add", gallery], env=environment, check=True)
         adding = time.perf_counter() - started
@@ -96,6 +96,7 @@ def served(folder: Path) -> dict[str, float | str]:
         memory = _peak_megabytes(process.pid)
     return {
         "start_seconds": round(start, 1),
+        "start_processor_seconds": round(processor, 1),
         "memory_megabytes": round(memory),
         "add_seconds": round(adding, 1),
         "query_seconds": round(answer["timing_ms"]["total"] / 1000, 2),
@@ -110,6 +111,12 @@ def _asked(url: str, content: bytes) -> Any:
     )
     with urllib.request.urlopen(asked, timeout=300) as response:
         return json.load(response)
+
+
+def _processor_seconds(process: int) -> float:
+    """What the process has had of all cores: on a busy machine, closer to what it needs than the clock."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _peak_megabytes(process: int) -> float:

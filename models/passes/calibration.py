@@ -35,7 +35,7 @@ KEPT = 0.9
 Batch = Literal[1, 2, 4, 8]
 BATCHES: tuple[Batch, ...] = get_args(Batch)
 # Pictures that are told apart to see what a variant keeps, and the least number of noisy copies of each.
-ITEMS, COPIES = max(BATCHES), 4
+ITEMS, COPIES = max(BATCHES), 8
 # Timed runs of each variant: so many, or, once there are a few, for so long altogether.
 TRIALS, FEW_TRIALS, TRIAL_SECONDS = 15, 2, 5.0
 # A chunk that takes longer fills a core: larger batches are not tried.

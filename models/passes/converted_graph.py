@@ -54,9 +54,12 @@ def _converted(network: EmbeddingNetwork, input_shape: tuple[int, int, int]) -> 
             warnings.simplefilter(
                 "ignore"
             )  # of tracing: what depends on the shape alone is meant to be fixed
+            example = torch.zeros(2, *input_shape)
+            # The converter would trace it itself, and once more to compare: four times as long.
+            traced = torch.jit.trace(_Scores(network).eval(), example, check_trace=False, strict=False)  # type: ignore[no-untyped-call]
             return openvino.convert_model(
-                _Scores(network).eval(),
-                example_input=torch.zeros(2, *input_shape),
+                traced,
+                example_input=example,
                 input=[openvino.PartialShape([-1, *input_shape])],
             )
     except Exception as error:  # it raises of many kinds, none of which it documents
