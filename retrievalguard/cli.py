@@ -113,7 +113,10 @@ def _embedding(ids: Iterable[str]) -> Iterable[str]:
 @app.command()
 def serve(
     demo: Annotated[
-        bool, typer.Option("--demo", help="Fill a gallery that was never written with the digits.")
+        bool,
+        typer.Option(
+            "--demo", help="Fill a gallery that was never written: with digits, or the model's emoji."
+        ),
     ] = False,
 ) -> None:
     """Serve the REST API; settings come from the environment (docs/operations.md)."""
@@ -122,13 +125,15 @@ def serve(
     sockets = preflight.listening(settings.host, settings.port)
     retriever = _open(settings)
 
+    from models.datasets import DEMOS
     from service.gallery.sources import sources as images_of
     from service.http.app import create_app
     from service.http.server import run
 
     if demo and retriever.gallery.store.version() == 0:
-        log.info("first start: embedding the digits for the demo gallery")
-        found = images_of("digits")
+        data = DEMOS.get(retriever.model.manifest.name, "digits")
+        log.info("first start: embedding %s for the demo gallery", data)
+        found = images_of(data)
         # All or none: a start that is cut short starts again.
         retriever.intake.add(found, batch=len(found.sources), progress=_adding)
     run(create_app(retriever), settings, sockets)

@@ -42,8 +42,8 @@ log = logging.getLogger("retrievalguard")
 # not see: float32 sums in another order were 3e-6 apart at most in the demo network.
 SAMPLE_SLACK = 1e-5
 
-# Samples behind a gallery vector, unless the settings say: of small images, and of larger ones, where a sample
-# takes a millisecond or more and so many have a mean that is near enough. Whole chunks are drawn.
+# Samples behind a gallery vector, unless the settings say: of small images, and of larger ones, where a
+# sample takes a millisecond or more and so many have a mean that is near enough. Whole chunks are drawn.
 GALLERY_SAMPLES, FEW_GALLERY_SAMPLES = 1_024, 32
 
 

@@ -14,5 +14,7 @@ DATASETS: dict[str, Callable[[Part], ImageSet]] = {
     "emoji": emoji,
     "emoji-unseen": emoji_unseen,
 }
+# Which of them shows what a model that ships with the project can do.
+DEMOS = {"digits-cnn": "digits", "emoji-small": "emoji"}
 
-__all__ = ["DATASETS", "ImageSet", "Part", "digits", "emoji", "emoji_unseen"]
+__all__ = ["DATASETS", "DEMOS", "ImageSet", "Part", "digits", "emoji", "emoji_unseen"]

@@ -18,8 +18,8 @@ from service.retrieval.samples import QuerySamples
 from tests.models import folders
 from tests.models.elsewhere import SECRET, SIGMA
 
-SHAPE = (1, 200, 200)
-LESS = 32  # CHUNK images of this shape have 5 million pixels
+SHAPE = (1, 100, 100)
+LESS = 16  # CHUNK images of this shape have more than a million pixels
 
 
 @pytest.fixture(scope="module")
