@@ -18,6 +18,8 @@ from pydantic import (
 )
 
 MANIFEST = "manifest.json"
+# What a model may be called.
+NAME = r"^[A-Za-z0-9_.-]{1,64}$"
 # ReLUs before the head of a convolutional network.
 CONVOLUTIONAL_RANGES = 3
 
@@ -160,7 +162,7 @@ class Manifest(_Strict):
     """What `manifest.json` holds."""
 
     format: Literal[1]
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+    name: Annotated[str, Field(pattern=NAME)]
     architecture: Architecture
     input_shape: tuple[Annotated[int, Field(ge=1, le=3)], Side, Side]
     normalization: Normalization

@@ -21,9 +21,9 @@ class CheckpointError(ModelError):
     """A checkpoint cannot be gone on with; the message says what to do."""
 
 
-def training_digest(recipe: Recipe, minutes: float | None, *data: ImageSet | None) -> str:
-    """What a checkpoint belongs to: recipe, time and data sets, in hexadecimal."""
-    found = hashlib.sha256(json.dumps([asdict(recipe), minutes]).encode())
+def training_digest(recipe: Recipe, minutes: float | None, device: str, *data: ImageSet | None) -> str:
+    """What a checkpoint belongs to: recipe, time, device, torch and data sets, in hexadecimal."""
+    found = hashlib.sha256(json.dumps([asdict(recipe), minutes, device, torch.__version__]).encode())
     for images in data:
         found.update(json.dumps((images.ids, images.labels) if images else None).encode())
         found.update(images.pixels.tobytes() if images else b"")
@@ -55,8 +55,8 @@ def load_checkpoint(folder: Path, digest: str) -> dict[str, Any] | None:
         ) from error
     if found != digest:
         raise CheckpointError(
-            f"{path} is of another training (recipe, time or data differ): go on with the command that began"
-            " it, delete the file to start anew, or choose another --output"
+            f"{path} is of another training (recipe, time, device, torch or data differ): go on with the"
+            " command that began it, delete the file to start anew, or choose another --output"
         )
     loaded: dict[str, Any] = state
     return loaded

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from torch import Tensor
 from models.datasets import ImageSet
 from models.manifest import (
     MANIFEST,
+    NAME,
     Architecture,
     ConvolutionalArchitecture,
     Domain,
@@ -39,7 +41,7 @@ from models.training.run import Run
 from models.training.validation import Score, score
 
 # A validation comes so often in a training, which ends when so many in turn bring nothing better.
-VALIDATIONS, PATIENCE = 10, 3
+VALIDATIONS, STALE_AFTER = 10, 3
 
 
 class TrainingDiverged(ModelError):
@@ -84,9 +86,14 @@ def train(
 
     Every `save_every` seconds all of it is saved in `folder`; the next call with the same arguments goes on
     there, as if it had never stopped. Raises `CheckpointError` if what is saved is not of this training,
-    `TrainingDiverged` if the loss is no number any more, and `ModelError` if there is no such device.
+    `TrainingDiverged` if the loss is no number any more, and `ModelError` if there is no such device, or if
+    `name` cannot be one.
     """
-    digest = training_digest(recipe, minutes, data, validation)
+    if not re.fullmatch(NAME, name):
+        raise ModelError(
+            f"a model cannot be called {name!r}: use letters, digits, '_', '.' and '-', 64 at most"
+        )
+    digest = training_digest(recipe, minutes, device, data, validation)
     saved = load_checkpoint(folder, digest)
     shape = _input_shape(data, recipe)
     inputs = torch.from_numpy(data.inputs(shape))
@@ -155,7 +162,7 @@ class _Judge:
     @property
     def hopeless(self) -> bool:
         """Whether the training gets no better."""
-        return self._since_best >= PATIENCE
+        return self._since_best >= STALE_AFTER
 
     def look(self, network: EmbeddingNetwork, share: float) -> None:
         """Judge `network` if it is time: `share` of the training is done."""

@@ -6,7 +6,6 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from models import CHUNK
 from models.noise import length_prefixed
 from service.cache.packing import pack, unpack
 from service.cache.sealed import CacheStore, Event, SealedCache
@@ -29,7 +28,7 @@ class SampleCache:
         model_digest: str,
         sigma: float,
         dimension: int,
-        chunk: int = CHUNK,
+        chunk: int,
         count: Callable[[Event], None] = lambda event: None,
     ) -> None:
         self._values = SealedCache(store, secret, "samples", count)

@@ -280,7 +280,12 @@ def test_samples_after_a_resume_are_those_of_one_draw(tmp_path: Path) -> None:
         store = EmbeddedStore(file, max_bytes=10**7, ttl_seconds=60)
         smoothed = SmoothedModel(model, 0.25, secret, Calibration.fixed(model))
         cache = SampleCache(
-            store, secret, model_digest=smoothed.digest, sigma=0.25, dimension=model.dimension
+            store,
+            secret,
+            model_digest=smoothed.digest,
+            sigma=0.25,
+            dimension=model.dimension,
+            chunk=smoothed.chunk,
         )
         return QuerySamples(cache, smoothed, Metrics(), smoothed.engine.stream(image)), store, smoothed
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from models.datasets import ImageSet, digits
+from models.manifest import ModelError
 from models.training import CheckpointError, Epoch, Recipe, TrainingDiverged, train
 from models.training.checkpoint import CHECKPOINT
 from tests.models import folders
@@ -137,3 +138,8 @@ def test_a_training_that_diverges_says_when_and_keeps_its_last_good_checkpoint(
     if kept.is_file():
         weights = torch.load(kept, weights_only=True)["state"]["run"]["network"]
         assert all(np.isfinite(value.numpy()).all() for value in weights.values())
+
+
+def test_a_name_that_no_model_can_have_is_told_before_the_training(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="cannot be called 'my model'"):
+        train(digits("train"), Recipe(0.25, epochs=10**6), tmp_path, name="my model", command="")

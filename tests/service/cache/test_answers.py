@@ -141,7 +141,9 @@ def test_an_authentic_value_of_another_version_is_rejected(
 
 def test_samples_are_never_read_as_an_answer_nor_an_answer_as_samples(store: Seen) -> None:
     events: list[str] = []
-    samples = SampleCache(store, SECRET, model_digest="m", sigma=0.25, dimension=4, count=events.append)
+    samples = SampleCache(
+        store, SECRET, model_digest="m", sigma=0.25, dimension=4, chunk=128, count=events.append
+    )
     cache = answers(store, events)
     samples.set(KEY, np.ones((128, 4), np.float32))
     sample_name, sample_value = store.last

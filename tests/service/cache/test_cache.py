@@ -477,7 +477,13 @@ def test_a_store_that_is_closed_is_unavailable(store: EmbeddedStore | RedisStore
 def test_samples_of_another_secret_model_or_noise_are_not_found(
     store: EmbeddedStore | RedisStore, change: dict[str, Any]
 ) -> None:
-    mine: dict[str, Any] = {"secret": b"x" * 32, "model_digest": "sha256:a", "sigma": 0.25, "dimension": 4}
+    mine: dict[str, Any] = {
+        "secret": b"x" * 32,
+        "model_digest": "sha256:a",
+        "sigma": 0.25,
+        "dimension": 4,
+        "chunk": 128,
+    }
     samples = np.random.default_rng(0).random((256, 4), dtype=np.float32)
     SampleCache(store, **mine).set(b"input", samples)
     np.testing.assert_array_equal(SampleCache(store, **mine).get(b"input"), samples)

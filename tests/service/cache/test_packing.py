@@ -73,7 +73,7 @@ def test_a_byte_more_or_less_is_refused(drawn: NDArray[np.float32]) -> None:
 
 
 def cache(store: Kept, dimension: int) -> SampleCache:
-    return SampleCache(store, b"x" * 32, model_digest="m", sigma=0.25, dimension=dimension)
+    return SampleCache(store, b"x" * 32, model_digest="m", sigma=0.25, dimension=dimension, chunk=128)
 
 
 def test_samples_of_the_shipped_network_take_less_than_half(drawn: NDArray[np.float32]) -> None:

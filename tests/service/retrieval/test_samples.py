@@ -37,7 +37,7 @@ class Desk:
         self.metrics = Metrics()
         self.store = EmbeddedStore(path, max_bytes=10**8, ttl_seconds=60)
         self.cache = SampleCache(
-            self.store, SECRET, model_digest=self.smoothed.digest, sigma=0.25, dimension=64
+            self.store, SECRET, model_digest=self.smoothed.digest, sigma=0.25, dimension=64, chunk=128
         )
         self.shared = SamplesInUse(self.cache, self.smoothed, self.metrics)
 
