@@ -149,9 +149,7 @@ MUTANTS = [
     Mutant("paper.py", "ball added to the gap", "- 2 * epsilon", "+ 2 * epsilon"),
     Mutant("paper.py", "half gap not halved", "gap / (2 * lipschitz)", "gap / lipschitz"),
     Mutant("paper.py", "Lipschitz constant too small", "np.sqrt(2 / np.pi)", "np.sqrt(1 / np.pi)"),
-    Mutant(
-        "bisector.py", "ball added to the depth", "(depth - epsilon - SLACK)", "(depth + epsilon - SLACK)"
-    ),
+    Mutant("bisector.py", "ball added to the depth", "(depths[lost] - epsilon", "(depths[lost] + epsilon"),
     # votes
     Mutant(
         "votes.py", "doubt counts for nobody", "weights[:, 0], weights[:, -1] = 1, -1", "weights[:, 0] = 1"
@@ -169,8 +167,8 @@ MUTANTS = [
     Mutant(
         "claims.py",
         "all of α for both guarantees",
-        "if claim == terms.guarantee else 1 - SHARE_ASKED",
-        "if claim == terms.guarantee else SHARE_ASKED",
+        "if claim == terms.claim else 1 - SHARE_ASKED",
+        "if claim == terms.claim else SHARE_ASKED",
     ),
     Mutant(
         "selection.py",
@@ -193,8 +191,14 @@ MUTANTS = [
     Mutant(
         "certificate.py",
         "blur added",
-        'radii.get("label", 0.0) - terms.blur',
-        'radii.get("label", 0.0) + terms.blur',
+        "of_label.first - terms.blur",
+        "of_label.first + terms.blur",
+    ),
+    Mutant(
+        "certificate.py",
+        "blur added to a rank's radius",
+        "of_item.within - terms.blur",
+        "of_item.within + terms.blur",
     ),
     Mutant(
         "certifier.py",
@@ -436,7 +440,12 @@ MUTANTS = [
         "(distances[start] - nearest) / 2 >= depth",
         "(distances[start] - nearest) >= depth / 2",
     ),
-    Mutant("bisector.py", "farthest instead of nearest plane", "float(best.min())", "float(best.max())"),
+    Mutant(
+        "bisector.py",
+        "farthest instead of nearest plane",
+        "np.concatenate([depths, best]))[: lost + 1]",
+        "np.concatenate([depths, best]))[::-1][: lost + 1]",
+    ),
     Mutant(
         "votes.py",
         "range too small",

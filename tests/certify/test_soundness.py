@@ -171,6 +171,8 @@ def test_simulation_does_not_refute_alpha(name: str) -> None:
         cases.append(Case(guarantee="item", n=384))
     if name in ("staircase", "shells", "mixture"):
         cases.append(Case("vote", n=384))
+    if name in ("podium", "staircase", "herd, comparisons spent"):
+        cases.append(Case(guarantee="within", n=384, within_k=3))
     for case in cases:
         assert not simulate(world, case, repetitions=40).refutes(ALPHA)
 

@@ -170,3 +170,15 @@ def test_a_spared_rival_sets_no_radius() -> None:
 def test_terms_that_make_no_sense_are_refused(guarantee: str, k: int) -> None:
     with pytest.raises(ValueError, match="within_k"):
         Terms(SIGMA, ALPHA, guarantee, within_k=k)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_blur_is_taken_off_every_radius(method: Method) -> None:
+    world, blur = ladder(12), 0.01
+    samples = world.draw(np.random.default_rng(6), N)
+    terms = Terms(SIGMA, ALPHA, "within", method, N, within_k=3)
+    sharp = certify(samples, world.field(samples), world.space, terms)
+    blurred = certify(samples, world.field(samples), world.space, replace(terms, blur=blur))
+    for name in ("within_radius", "label_within_radius", "item_radius", "label_radius"):
+        expected = max(getattr(sharp, name) - blur, 0.0)
+        assert getattr(blurred, name) == pytest.approx(expected, abs=2e-6)
