@@ -183,6 +183,8 @@ class Manifest(_Strict):
                 raise ValueError("a convolutional network has one mean and one std for all channels")
             if self.ranges is not None and len(self.ranges) != CONVOLUTIONAL_RANGES:
                 raise ValueError(f"ranges: a convolutional network has {CONVOLUTIONAL_RANGES}")
+        elif self.ranges is not None:
+            raise ValueError("ranges: only a convolutional network has them in its manifest")
         made = self.preprocessing
         if made is not None:
             edges = made.size or (made.shortest_edge or 0, made.shortest_edge or 0)

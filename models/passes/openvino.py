@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.networks.embedding import EmbeddingNetwork
-from models.passes.processor import processor
+from models.passes.kernels import torch_kernels
 from models.passes.telemetry import without_telemetry
 
 Images = NDArray[np.float32]
@@ -47,19 +47,20 @@ def _capabilities() -> tuple[str, list[str]]:
     found: list[str] = core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     import openvino
 
-    return openvino.get_version().split("-")[0], found
+    return openvino.get_version(), found
 
 
 def arithmetic(precision: Precision, ranges: Sequence[object]) -> str:
     """What decides the numbers of such passes; raises `VariantUnavailable` where they cannot run.
 
-    `ranges`: what int8 passes round between.
+    torch is part of it, as it folds, traces and so writes the constants of the graph, and so are the switches
+    of oneDNN, which OpenVINO has inside. `ranges`: what int8 passes round between.
     """
     version, capabilities = _capabilities()
     needed = {"float32": "FP32", "bfloat16": "BF16", "int8": "INT8"}[precision]
     if needed not in capabilities:
         raise VariantUnavailable(f"this processor has no instructions for {precision}")
-    name = f"{precision} openvino {version} numpy {np.__version__} {processor()}"
+    name = f"{precision} openvino {version} {torch_kernels()}"
     if precision == "int8":
         # What is not int8 runs in the smaller type that the processor has.
         name += f" {_rest(capabilities)} {' '.join(map(repr, ranges))}"
