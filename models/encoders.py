@@ -4,43 +4,59 @@ What decides the embedding is copied: the configuration into the manifest, the w
 So the folder stands alone, and what is loaded later is what was imported, byte by byte.
 """
 
-import hashlib
-import json
 import re
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 from torch import nn
 
-from models.manifest import MANIFEST, Domain, Manifest, ModelError, TransformersArchitecture, Weights, told
+from models.encoder_config import plain
+from models.encoder_folder import CONFIG, PREPROCESSOR, WEIGHTS, check_folder, read_json
+from models.manifest import (
+    MANIFEST,
+    Dimension,
+    Domain,
+    Manifest,
+    ModelError,
+    Name,
+    TransformersArchitecture,
+    Weights,
+    told,
+)
 from models.model import EmbeddingModel, build_network, save_weights
 from models.networks.embedding import EmbeddingNetwork
 from models.networks.transformers import (
     EncoderError,
     Pooling,
     check_reads_pixels,
+    class_options,
     encoder_width,
+    first_line,
     library,
-    missing_library,
-    without_pooler,
 )
 from models.preprocessors import Prepared, PreprocessorError, prepared
 
-CONFIG, PREPROCESSOR, WEIGHTS = "config.json", "preprocessor_config.json", "model.safetensors"
 # The weights that are written.
 OURS = "weights.safetensors"
-# Weights that may run code when they are read.
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.pkl")
 # Families whose pooler is a layer for classification behind the first token, or is none at all.
 _POOLING: dict[str, Pooling] = {"vit": "first", "deit": "first", "efficientnet": "mean"}
+# What older versions of the library saved with weights, or what only training needs.
+_NO_WEIGHTS = (".position_ids", ".mask_token")
 # What of a configuration has no part in the network.
 _NO_PART = {"id2label", "label2id", "architectures", "_name_or_path", "transformers_version", "dtype"}
 _SEED = 0
+
+
+class _Options(BaseModel):
+    name: Name
+    dimension: Dimension | None
 
 
 def import_encoder(
@@ -52,8 +68,13 @@ def import_encoder(
     fixed random projection to so many numbers is put behind it, which keeps distances about. Raises
     `ModelError`, which names the file and what to do, for anything that is no vision encoder in safetensors.
     """
-    config, processor = _json(folder / CONFIG), _json(folder / PREPROCESSOR)
-    files = _checked(folder, config)
+    name = name if name is not None else re.sub(r"[^A-Za-z0-9_.-]+", "-", folder.resolve().name)[:64]
+    try:  # before anything is loaded, which takes a while
+        _Options(name=name, dimension=dimension)
+    except ValidationError as error:
+        raise ModelError(told(error)) from error
+    config, processor = read_json(folder / CONFIG), read_json(folder / PREPROCESSOR)
+    files = check_folder(folder, config)
     try:
         made = prepared(processor)
     except ValidationError as error:
@@ -81,91 +102,86 @@ def import_encoder(
         made,
         encoder,
         place=folder / PREPROCESSOR,
-        name=name or re.sub(r"[^A-Za-z0-9_.-]+", "-", folder.resolve().name)[:64],
+        name=name,
         sigma=sigma,
         training={"files": files} | ({"labels": labels} if labels else {}),
     )
-    output.mkdir(parents=True, exist_ok=True)
-    weights = Weights(file=OURS, sha256=save_weights(network, output / OURS))
-    manifest = manifest.model_copy(update={"weights": weights})
-    (output / MANIFEST).write_text(manifest.model_dump_json(indent=2, exclude_none=True) + "\n")
-    return EmbeddingModel.load(output)
+    return _written(EmbeddingModel(manifest, network), output)
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _written(model: EmbeddingModel, output: Path) -> EmbeddingModel:
+    """What is loaded from the folder `output` after it was written: the same function, or nothing is left.
+
+    Not every network gives the same twice, and what a configuration does not say is lost when it is saved.
+    """
+    there = output.exists()
     try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ModelError(
-            f"{path} cannot be read ({error.strerror}): a folder of transformers holds {CONFIG}, {WEIGHTS}"
-            f" and {PREPROCESSOR}, as `save_pretrained` of a model and of its image processor write them"
-        ) from error
-    except ValueError as error:
-        raise ModelError(f"{path} is no JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{path} is no JSON object: it is not a file of transformers")
-    return content
-
-
-def _checked(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
-    """The sha256 of every file that is read; `ModelError` for what is not read here."""
-    if "auto_map" in config:
-        raise ModelError(
-            f"{folder / CONFIG}: auto_map names code that comes with the model, and such code is never run:"
-            " use an architecture that transformers has itself"
-        )
-    if config.get("quantization_config") is not None:
-        raise ModelError(f"{folder / CONFIG}: the weights are quantized already: use those in full precision")
-    weights = sorted(folder.glob("model*.safetensors"))
-    if not weights:
-        pickled = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
-        found = f"only {', '.join(pickled)}, which can run any code when they are read: " if pickled else ""
-        raise ModelError(
-            f"{folder} has no {WEIGHTS}: {found}load the model where you trust it, and"
-            " save_pretrained(..., safe_serialization=True)"
-        )
-    parts = sorted(folder.glob("model*.safetensors.index.json"))
-    paths = [folder / CONFIG, folder / PREPROCESSOR, *parts, *weights]
-    return {path.name: _sha256(path) for path in paths}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        output.mkdir(parents=True, exist_ok=True)
+        weights = Weights(file=OURS, sha256=save_weights(model.network, output / OURS))
+        manifest = model.manifest.model_copy(update={"weights": weights})
+        (output / MANIFEST).write_text(manifest.model_dump_json(indent=2, exclude_none=True) + "\n")
+        loaded = EmbeddingModel.load(output)
+        probe = np.random.default_rng(_SEED).random((1, *model.input_shape), np.float32)
+        expected = model(probe)
+        if not np.isfinite(expected).all():
+            raise ModelError(f"{output}: the encoder gives no numbers for a picture: it cannot be used")
+        for again in (model, loaded, loaded):
+            if not np.array_equal(again(probe), expected):
+                raise ModelError(f"{output}: the encoder embeds otherwise each time, or once it is saved")
+    except BaseException:
+        if there:
+            for file in (OURS, MANIFEST):
+                (output / file).unlink(missing_ok=True)
+        else:
+            shutil.rmtree(output, ignore_errors=True)
+        raise
+    return loaded
 
 
 def _loaded(folder: Path) -> tuple[nn.Module, Pooling]:
     """The encoder with its weights, and what of its outputs stands for an image. Raises `EncoderError`."""
     transformers = library()
-    model_type = "?"
     try:
         with _quiet(transformers):
             config = transformers.AutoConfig.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False
             )
             config = getattr(config, "vision_config", config)  # the tower of a model of pictures and text
-            model_type = config.model_type
             kind = transformers.MODEL_MAPPING[type(config)]
             check_reads_pixels(kind)
-            pooling = _POOLING.get(model_type, "pooler")
-            encoder, told = _weights(transformers, folder, config, without_pooler(kind, pooling))
+            pooling = _POOLING.get(config.model_type, "pooler")
+            encoder, told = _weights(transformers, folder, config, class_options(kind, pooling))
             missing = [key for key in told["missing_keys"] if "pooler" in key]
             if missing and len(missing) == len(told["missing_keys"]):  # it was never trained
                 pooling = "first"
-                encoder, told = _weights(transformers, folder, config, without_pooler(kind, pooling))
-                told["missing_keys"] = []
-    except ImportError as error:
-        raise EncoderError(missing_library(model_type, error)) from error
+                encoder, told = _weights(transformers, folder, config, class_options(kind, pooling))
+                # Where a pooler is no option of the class, it is there, and not used.
+                told["missing_keys"] = [key for key in told["missing_keys"] if "pooler" not in key]
+    except EncoderError:
+        raise
     except SafetensorError as error:
         raise EncoderError(f"{WEIGHTS} beside it is damaged: {error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, OSError) as error:
-        first = str(error).strip().partition("\n")[0]
-        raise EncoderError(f"transformers cannot load this folder: {first}") from error
-    for what in ("missing_keys", "mismatched_keys"):
+    except Exception as error:  # of any kind, as the numbers of a configuration may be any
+        raise EncoderError(f"transformers cannot load this folder: {first_line(error)}") from error
+    told["unexpected_keys"] = _of_its_own(encoder, told["unexpected_keys"])
+    for what in ("missing_keys", "mismatched_keys", "unexpected_keys"):
         if told[what]:
             some = ", ".join(sorted(map(str, told[what]))[:3])
             raise EncoderError(f"{WEIGHTS} does not fit it: {what.replace('_', ' ')} {some}")
     return encoder, pooling
+
+
+def _of_its_own(encoder: Any, names: Iterable[str]) -> list[str]:
+    """Those `names` of weights that belong to parts which the encoder has: then it is not what was trained.
+
+    Others are of a head for another task, of a pooler that is not used, or of the tower for texts.
+    """
+    parts, prefix = {name for name, _ in encoder.named_children()}, f"{encoder.base_model_prefix}."
+    return [
+        name
+        for name in names
+        if name.removeprefix(prefix).partition(".")[0] in parts and not name.endswith(_NO_WEIGHTS)
+    ]
 
 
 @contextmanager
@@ -190,7 +206,7 @@ def _there(encoder: nn.Module, pooling: Pooling, shape: tuple[int, int, int]) ->
         return pooling
     try:
         found = encoder(pixel_values=torch.zeros(1, *shape))
-    except (RuntimeError, ValueError, TypeError, IndexError):
+    except Exception:
         return pooling  # whoever asks for its width is told why
     if getattr(found, "pooler_output", None) is not None:
         return pooling
@@ -198,7 +214,7 @@ def _there(encoder: nn.Module, pooling: Pooling, shape: tuple[int, int, int]) ->
 
 
 def _weights(
-    transformers: Any, folder: Path, config: Any, options: dict[str, bool]
+    transformers: Any, folder: Path, config: Any, options: dict[str, Any]
 ) -> tuple[nn.Module, dict[str, Any]]:
     encoder, told = transformers.AutoModel.from_pretrained(
         folder,
@@ -254,10 +270,7 @@ def _embedding(
 
 def _plain(described: Mapping[str, Any]) -> dict[str, Any]:
     """What of a configuration decides the network, as JSON has it."""
-    found: dict[str, Any] = json.loads(
-        json.dumps({key: value for key, value in described.items() if key not in _NO_PART})
-    )
-    return found
+    return plain({key: value for key, value in described.items() if key not in _NO_PART})
 
 
 def _labels(config: Mapping[str, Any]) -> list[str]:

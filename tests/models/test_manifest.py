@@ -135,6 +135,8 @@ def test_a_weights_file_outside_of_the_folder_is_refused(file: str, tmp_path: Pa
         (("input_shape",), [1, 8]),
         (("input_shape",), [4, 8, 8]),
         (("input_shape",), [1, 8, 3]),
+        (("input_shape",), [1, 8, 4097]),
+        (("input_shape",), [3, 4096, 4096]),
         (("normalization", "std"), 0),
         (("normalization", "mean"), None),
         (("normalization", "mean"), [0.5, 0.5]),
