@@ -26,6 +26,11 @@ class VariantUnavailable(Exception):
     """This way to run the network does not work here; the message says why."""
 
 
+def in_a_line(error: Exception) -> str:
+    """What happened, in a line: OpenVINO tells it in many."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
 @functools.cache
 def core() -> Any:
     """OpenVINO, once for the whole process and for as long as it lives.
@@ -74,25 +79,21 @@ def _rest(capabilities: Sequence[str]) -> str:
 def compiled(graph: Any, precision: Precision, shape: tuple[int, ...]) -> Callable[[Images], Images]:
     """A pass through an OpenVINO model from images of `shape` (B, C, H, W) to what its first output gives.
 
-    For the thread that calls this; the result is overwritten by the next call.
+    For the thread that calls this; the result is overwritten by the next call. Raises `VariantUnavailable`.
     """
     import openvino
 
     hint = {"float32": "f32", "bfloat16": "bf16", "int8": _rest(_capabilities()[1])}[precision]
-    request = (
-        core()
-        .compile_model(
-            graph,
-            "CPU",
-            {
-                "INFERENCE_PRECISION_HINT": hint,
-                "INFERENCE_NUM_THREADS": 1,
-                "NUM_STREAMS": 1,
-                "ENABLE_CPU_PINNING": False,
-            },
-        )
-        .create_infer_request()
-    )
+    options = {
+        "INFERENCE_PRECISION_HINT": hint,
+        "INFERENCE_NUM_THREADS": 1,
+        "NUM_STREAMS": 1,
+        "ENABLE_CPU_PINNING": False,
+    }
+    try:
+        request = core().compile_model(graph, "CPU", options).create_infer_request()
+    except RuntimeError as error:
+        raise VariantUnavailable(f"OpenVINO cannot compile this network: {in_a_line(error)}") from error
     images = np.zeros(shape, np.float32)
     request.set_input_tensor(openvino.Tensor(images, shared_memory=True))
 
