@@ -13,10 +13,21 @@ Interpolation = Literal["nearest", "lanczos", "bilinear", "bicubic", "box", "ham
 _INTERPOLATIONS: dict[int, Interpolation] = {
     0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming",
 }  # fmt: skip
-# Whose processors do what their files say, by the words that are read here and no others.
-_FAMILIES = {
-    "Beit", "Bit", "CLIP", "ConvNext", "DeiT", "DINOv3ViT", "EfficientNet", "MobileNetV2", "Siglip", "ViT",
-}  # fmt: skip
+# Families whose processors use the words that are read here and no others, and what they do unless told.
+_FAMILIES: dict[str, dict[str, object]] = {
+    "Beit": {"resample": 3},
+    "Bit": {"resample": 3, "do_center_crop": True},
+    "CLIP": {"resample": 3, "do_center_crop": True},
+    "ConvNext": {"resample": 3, "crop_pct": 224 / 256},
+    "DeiT": {"resample": 3, "do_center_crop": True},
+    "DINOv3ViT": {"resample": 2},
+    "EfficientNet": {"resample": 3, "include_top": True},
+    "MobileNetV2": {"resample": 2, "do_center_crop": True},
+    "Siglip": {"resample": 3},
+    "ViT": {"resample": 2},
+}
+# Of those, the ones for which a size of one number is that of the shortest edge, and not of a square.
+_SHORTEST = {"Bit", "CLIP", "ConvNext", "MobileNetV2", "Siglip"}
 _CLASS = re.compile(r"(\w+?)(ImageProcessor|FeatureExtractor)(Fast|Pil)?")
 # The family that has a `crop_pct` of this meaning.
 _CROPPING = "ConvNext"
@@ -44,6 +55,8 @@ class Prepared:
 def prepared(processor: Mapping[str, Any]) -> Prepared:
     """What the JSON object of a `preprocessor_config.json` asks for; raises `PreprocessorError`."""
     family = _family(processor)
+    if family is not None:
+        processor = _FAMILIES[family] | dict(processor)
     for name in _UNKNOWN:
         if processor.get(name):
             raise PreprocessorError(f"{name} is not done here: export the model so that it needs none")
@@ -71,14 +84,14 @@ def _resizing(processor: Mapping[str, Any], family: str | None) -> tuple[tuple[i
         raise PreprocessorError(f"resample: {number!r} is no interpolation; there is: 0 to 5")
     interpolation = _INTERPOLATIONS[number]
     asked = processor.get("size")
-    cropping = bool(processor.get("do_center_crop")) and processor.get("crop_size") is not None
-    crop = _square(processor["crop_size"], "crop_size") if cropping else None
+    crop = _square(processor.get("crop_size"), "crop_size") if processor.get("do_center_crop") else None
     if not processor.get("do_resize", True):
         raise PreprocessorError("do_resize: pictures are always resized here: set it, and a size")
     share = processor.get("crop_pct")
     if share is not None and family != _CROPPING:
         raise PreprocessorError(f"crop_pct: only that of a {_CROPPING}ImageProcessor is known here")
-    edge = _edge(asked, cropped=cropping)
+    shortest = crop is not None if family is None else family in _SHORTEST
+    edge = _edge(asked, shortest=shortest)
     if edge is None:
         resized = _square(asked, "size")
         return crop or resized, Preprocessing(size=resized, interpolation=interpolation)
@@ -96,13 +109,13 @@ def _resizing(processor: Mapping[str, Any], family: str | None) -> tuple[tuple[i
     return crop, Preprocessing(shortest_edge=edge, interpolation=interpolation)
 
 
-def _edge(size: object, *, cropped: bool) -> int | None:
-    """The length that the shortest edge of a picture gets, if `size` is about that."""
+def _edge(size: object, *, shortest: bool) -> int | None:
+    """The length that the shortest edge of a picture gets, if `size` is about that, as one number may be."""
     if isinstance(size, Mapping) and "shortest_edge" in size:
         if "longest_edge" in size:
             raise PreprocessorError("size: a longest_edge gives inputs of any size: use height and width")
         return _length(size["shortest_edge"], "size")
-    return _length(size, "size") if isinstance(size, int) and cropped else None
+    return _length(size, "size") if isinstance(size, int) and shortest else None
 
 
 def _square(size: object, name: str) -> tuple[int, int]:

@@ -47,9 +47,29 @@ SCALED = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4]}
             Preprocessing(shortest_edge=256, interpolation="bicubic"),
         ),
         (
-            CONVNEXT | {"size": {"shortest_edge": 384}, "crop_pct": 0.875},
+            CONVNEXT | {"size": {"shortest_edge": 384}, "crop_pct": 0.875, "resample": 2},
             (384, 384),
             Preprocessing(size=(384, 384), interpolation="bilinear"),
+        ),
+        (  # ResNet, as older versions wrote it
+            {"feature_extractor_type": "ConvNextFeatureExtractor", "size": 224},
+            (224, 224),
+            Preprocessing(shortest_edge=256, interpolation="bicubic"),
+        ),
+        (
+            {"image_processor_type": "DeiTImageProcessor", "size": 256, "crop_size": 224},
+            (224, 224),
+            Preprocessing(size=(256, 256), interpolation="bicubic"),
+        ),
+        (
+            {"feature_extractor_type": "CLIPFeatureExtractor", "size": 256, "crop_size": 224},
+            (224, 224),
+            Preprocessing(shortest_edge=256, interpolation="bicubic"),
+        ),
+        (
+            {"image_processor_type": "ViTImageProcessorFast", "size": 224},
+            (224, 224),
+            Preprocessing(size=(224, 224), interpolation="bilinear"),
         ),
     ],
 )
@@ -67,6 +87,7 @@ def test_sizes_and_crops(asked: dict[str, Any], size: tuple[int, int], expected:
         {"do_rescale": False},
         {"do_normalize": False},
         {"include_top": True},  # EfficientNet
+        {"include_top": False, "image_processor_type": "EfficientNetImageProcessor"},
     ],
     ids=repr,
 )
@@ -119,6 +140,8 @@ def test_the_usual_scale_is_taken_over_exactly() -> None:
         ({"size": 8, "rescale_factor": float("nan")}, "rescale_factor: nan is no number"),
         ({"size": 8, "image_std": [0.5, 0.0, 0.5]}, "image_std: 0.0 is no number from 1e-06"),
         ({"size": 8, "image_mean": [0.5, True, 0.5]}, "image_mean: True is no number"),
+        ({"size": 8, "do_center_crop": True}, "crop_size: None is neither"),
+        ({"size": 8, "image_processor_type": "SiglipImageProcessor"}, "size: the shortest edge alone"),
         ({"size": 8, "resample": [2]}, r"resample: \[2\] is no interpolation"),
         ({"size": 8, "do_center_crop": True, "crop_size": "small"}, "crop_size: 'small' is neither"),
         ({"size": 8, "resample": 9}, "resample: 9 is no interpolation"),
