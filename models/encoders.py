@@ -4,6 +4,7 @@ What decides the embedding is copied: the configuration into the manifest, the w
 So the folder stands alone, and what is loaded later is what was imported, byte by byte.
 """
 
+import copy
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 from torch import nn
@@ -40,6 +42,7 @@ from models.networks.transformers import (
     encoder_width,
     first_line,
     library,
+    pooled,
 )
 from models.preprocessors import Prepared, PreprocessorError, prepared
 
@@ -87,14 +90,15 @@ def import_encoder(
         shape = (described.get("num_channels", 3), *made.size)
         pooling = _there(encoder, pooling, shape)
         width = encoder_width(encoder, pooling, shape)
-    except EncoderError as error:
+        decisive = _plain(described)
+    except (EncoderError, ValueError) as error:
         raise ModelError(f"{folder / CONFIG}: {error}") from error
     labels = _labels(config)
     network, manifest = _embedding(
         {
             "kind": "transformers",
             "dimension": dimension or width,
-            "config": _plain(described),
+            "config": decisive,
             "pooling": pooling,
             "head": "identity" if dimension is None else "linear",
         },
@@ -106,7 +110,24 @@ def import_encoder(
         sigma=sigma,
         training={"files": files} | ({"labels": labels} if labels else {}),
     )
+    if not _alike(encoder, network.get_submodule("encoder"), pooling, shape):
+        raise ModelError(
+            f"{folder}: the encoder gives something else each time, or from its configuration alone"
+        )
     return _written(EmbeddingModel(manifest, network), output)
+
+
+@torch.inference_mode()
+def _alike(one: nn.Module, other: nn.Module, pooling: Pooling, shape: tuple[int, int, int]) -> bool:
+    """Whether both give the same for an image of `shape` (C, H, W), bit for bit."""
+    probe = torch.from_numpy(_probe(shape))
+    # As they lie in the file, weights may be at odd addresses, for which there are other kernels.
+    aligned = copy.deepcopy(one)
+    return torch.equal(pooled(aligned, pooling, probe), pooled(other, pooling, probe))
+
+
+def _probe(shape: tuple[int, int, int]) -> NDArray[np.float32]:
+    return np.random.default_rng(_SEED).random((1, *shape), np.float32)
 
 
 def _written(model: EmbeddingModel, output: Path) -> EmbeddingModel:
@@ -121,13 +142,13 @@ def _written(model: EmbeddingModel, output: Path) -> EmbeddingModel:
         manifest = model.manifest.model_copy(update={"weights": weights})
         (output / MANIFEST).write_text(manifest.model_dump_json(indent=2, exclude_none=True) + "\n")
         loaded = EmbeddingModel.load(output)
-        probe = np.random.default_rng(_SEED).random((1, *model.input_shape), np.float32)
+        probe = _probe(model.input_shape)
         expected = model(probe)
         if not np.isfinite(expected).all():
             raise ModelError(f"{output}: the encoder gives no numbers for a picture: it cannot be used")
         for again in (model, loaded, loaded):
             if not np.array_equal(again(probe), expected):
-                raise ModelError(f"{output}: the encoder embeds otherwise each time, or once it is saved")
+                raise ModelError(f"{output}: the encoder embeds otherwise once it is saved")
     except BaseException:
         if there:
             for file in (OURS, MANIFEST):

@@ -384,7 +384,7 @@ def test_an_encoder_that_gives_something_else_each_time_is_refused_and_nothing_i
     """As the encoder of a masked autoencoder does, which hides other patches each time."""
     monkeypatch.setattr(encoder_config, "FAMILIES", FAMILIES | {"vit_mae"})
     path = backbones.made("vit_mae", tmp_path / "encoder")
-    with pytest.raises(ModelError, match="embeds otherwise each time"):
+    with pytest.raises(ModelError, match="something else each time"):
         import_encoder(path, tmp_path / "model", sigma=0.25)
     assert not (tmp_path / "model").exists()
 
