@@ -4,43 +4,53 @@ What decides the embedding is copied: the configuration into the manifest, the w
 So the folder stands alone, and what is loaded later is what was imported, byte by byte.
 """
 
-import hashlib
-import json
+import copy
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from pydantic import ValidationError
-from safetensors import SafetensorError
+from numpy.typing import NDArray
+from pydantic import BaseModel, ValidationError
 from torch import nn
 
-from models.manifest import MANIFEST, Domain, Manifest, ModelError, TransformersArchitecture, Weights, told
+from models.encoder_config import plain
+from models.encoder_folder import CONFIG, PREPROCESSOR, check_folder, read_json
+from models.encoder_weights import actual_pooling, load_encoder
+from models.manifest import (
+    MANIFEST,
+    Dimension,
+    Domain,
+    Manifest,
+    ModelError,
+    Name,
+    TransformersArchitecture,
+    Weights,
+    told,
+)
 from models.model import EmbeddingModel, build_network, save_weights
 from models.networks.embedding import EmbeddingNetwork
 from models.networks.transformers import (
     EncoderError,
     Pooling,
-    check_reads_pixels,
     encoder_width,
-    library,
-    missing_library,
-    without_pooler,
+    pooled,
 )
 from models.preprocessors import Prepared, PreprocessorError, prepared
 
-CONFIG, PREPROCESSOR, WEIGHTS = "config.json", "preprocessor_config.json", "model.safetensors"
 # The weights that are written.
 OURS = "weights.safetensors"
-# Weights that may run code when they are read.
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.pkl")
-# Families whose pooler is a layer for classification behind the first token, or is none at all.
-_POOLING: dict[str, Pooling] = {"vit": "first", "deit": "first", "efficientnet": "mean"}
 # What of a configuration has no part in the network.
 _NO_PART = {"id2label", "label2id", "architectures", "_name_or_path", "transformers_version", "dtype"}
 _SEED = 0
+
+
+class _Options(BaseModel):
+    name: Name
+    dimension: Dimension | None
 
 
 def import_encoder(
@@ -52,8 +62,13 @@ def import_encoder(
     fixed random projection to so many numbers is put behind it, which keeps distances about. Raises
     `ModelError`, which names the file and what to do, for anything that is no vision encoder in safetensors.
     """
-    config, processor = _json(folder / CONFIG), _json(folder / PREPROCESSOR)
-    files = _checked(folder, config)
+    name = name if name is not None else re.sub(r"[^A-Za-z0-9_.-]+", "-", folder.resolve().name)[:64]
+    try:  # before anything is loaded, which takes a while
+        _Options(name=name, dimension=dimension)
+    except ValidationError as error:
+        raise ModelError(told(error)) from error
+    config, processor = read_json(folder / CONFIG), read_json(folder / PREPROCESSOR)
+    files = check_folder(folder, config)
     try:
         made = prepared(processor)
     except ValidationError as error:
@@ -61,19 +76,20 @@ def import_encoder(
     except (PreprocessorError, ValueError, TypeError) as error:
         raise ModelError(f"{folder / PREPROCESSOR}: {error}") from error
     try:
-        encoder, pooling = _loaded(folder)
+        encoder, pooling = load_encoder(folder)
         described = encoder.config.to_dict()  # type: ignore[union-attr, operator]
         shape = (described.get("num_channels", 3), *made.size)
-        pooling = _there(encoder, pooling, shape)
+        pooling = actual_pooling(encoder, pooling, shape)
         width = encoder_width(encoder, pooling, shape)
-    except EncoderError as error:
+        decisive = _plain(described)
+    except (EncoderError, ValueError) as error:
         raise ModelError(f"{folder / CONFIG}: {error}") from error
     labels = _labels(config)
     network, manifest = _embedding(
         {
             "kind": "transformers",
             "dimension": dimension or width,
-            "config": _plain(described),
+            "config": decisive,
             "pooling": pooling,
             "head": "identity" if dimension is None else "linear",
         },
@@ -81,136 +97,57 @@ def import_encoder(
         made,
         encoder,
         place=folder / PREPROCESSOR,
-        name=name or re.sub(r"[^A-Za-z0-9_.-]+", "-", folder.resolve().name)[:64],
+        name=name,
         sigma=sigma,
         training={"files": files} | ({"labels": labels} if labels else {}),
     )
-    output.mkdir(parents=True, exist_ok=True)
-    weights = Weights(file=OURS, sha256=save_weights(network, output / OURS))
-    manifest = manifest.model_copy(update={"weights": weights})
-    (output / MANIFEST).write_text(manifest.model_dump_json(indent=2, exclude_none=True) + "\n")
-    return EmbeddingModel.load(output)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
+    if not _alike(encoder, network.get_submodule("encoder"), pooling, shape):
         raise ModelError(
-            f"{path} cannot be read ({error.strerror}): a folder of transformers holds {CONFIG}, {WEIGHTS}"
-            f" and {PREPROCESSOR}, as `save_pretrained` of a model and of its image processor write them"
-        ) from error
-    except ValueError as error:
-        raise ModelError(f"{path} is no JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{path} is no JSON object: it is not a file of transformers")
-    return content
-
-
-def _checked(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
-    """The sha256 of every file that is read; `ModelError` for what is not read here."""
-    if "auto_map" in config:
-        raise ModelError(
-            f"{folder / CONFIG}: auto_map names code that comes with the model, and such code is never run:"
-            " use an architecture that transformers has itself"
+            f"{folder}: the encoder gives something else each time, or from its configuration alone"
         )
-    if config.get("quantization_config") is not None:
-        raise ModelError(f"{folder / CONFIG}: the weights are quantized already: use those in full precision")
-    weights = sorted(folder.glob("model*.safetensors"))
-    if not weights:
-        pickled = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
-        found = f"only {', '.join(pickled)}, which can run any code when they are read: " if pickled else ""
-        raise ModelError(
-            f"{folder} has no {WEIGHTS}: {found}load the model where you trust it, and"
-            " save_pretrained(..., safe_serialization=True)"
-        )
-    parts = sorted(folder.glob("model*.safetensors.index.json"))
-    paths = [folder / CONFIG, folder / PREPROCESSOR, *parts, *weights]
-    return {path.name: _sha256(path) for path in paths}
+    return _written(EmbeddingModel(manifest, network), output)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+@torch.inference_mode()
+def _alike(one: nn.Module, other: nn.Module, pooling: Pooling, shape: tuple[int, int, int]) -> bool:
+    """Whether both give the same for an image of `shape` (C, H, W), bit for bit."""
+    probe = torch.from_numpy(_probe(shape))
+    # As they lie in the file, weights may be at odd addresses, for which there are other kernels.
+    aligned = copy.deepcopy(one)
+    return torch.equal(pooled(aligned, pooling, probe), pooled(other, pooling, probe))
 
 
-def _loaded(folder: Path) -> tuple[nn.Module, Pooling]:
-    """The encoder with its weights, and what of its outputs stands for an image. Raises `EncoderError`."""
-    transformers = library()
-    model_type = "?"
+def _probe(shape: tuple[int, int, int]) -> NDArray[np.float32]:
+    return np.random.default_rng(_SEED).random((1, *shape), np.float32)
+
+
+def _written(model: EmbeddingModel, output: Path) -> EmbeddingModel:
+    """What is loaded from the folder `output` after it was written: the same function, or nothing is left.
+
+    Not every network gives the same twice, and what a configuration does not say is lost when it is saved.
+    """
+    there = output.exists()
     try:
-        with _quiet(transformers):
-            config = transformers.AutoConfig.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False
-            )
-            config = getattr(config, "vision_config", config)  # the tower of a model of pictures and text
-            model_type = config.model_type
-            kind = transformers.MODEL_MAPPING[type(config)]
-            check_reads_pixels(kind)
-            pooling = _POOLING.get(model_type, "pooler")
-            encoder, told = _weights(transformers, folder, config, without_pooler(kind, pooling))
-            missing = [key for key in told["missing_keys"] if "pooler" in key]
-            if missing and len(missing) == len(told["missing_keys"]):  # it was never trained
-                pooling = "first"
-                encoder, told = _weights(transformers, folder, config, without_pooler(kind, pooling))
-                told["missing_keys"] = []
-    except ImportError as error:
-        raise EncoderError(missing_library(model_type, error)) from error
-    except SafetensorError as error:
-        raise EncoderError(f"{WEIGHTS} beside it is damaged: {error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, OSError) as error:
-        first = str(error).strip().partition("\n")[0]
-        raise EncoderError(f"transformers cannot load this folder: {first}") from error
-    for what in ("missing_keys", "mismatched_keys"):
-        if told[what]:
-            some = ", ".join(sorted(map(str, told[what]))[:3])
-            raise EncoderError(f"{WEIGHTS} does not fit it: {what.replace('_', ' ')} {some}")
-    return encoder, pooling
-
-
-@contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
-    """Within the block the library shows no progress, and does not list the weights that are not used."""
-    logging, before = transformers.utils.logging, transformers.utils.logging.get_verbosity()
-    showing = logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
-        if showing:
-            logging.enable_progress_bar()
-
-
-@torch.no_grad()
-def _there(encoder: nn.Module, pooling: Pooling, shape: tuple[int, int, int]) -> Pooling:
-    """`pooling`, or, if the encoder has no pooler of its own, what stands for an image then."""
-    if pooling != "pooler":
-        return pooling
-    try:
-        found = encoder(pixel_values=torch.zeros(1, *shape))
-    except (RuntimeError, ValueError, TypeError, IndexError):
-        return pooling  # whoever asks for its width is told why
-    if getattr(found, "pooler_output", None) is not None:
-        return pooling
-    return "first" if any("cls_token" in name for name, _ in encoder.named_parameters()) else "mean"
-
-
-def _weights(
-    transformers: Any, folder: Path, config: Any, options: dict[str, bool]
-) -> tuple[nn.Module, dict[str, Any]]:
-    encoder, told = transformers.AutoModel.from_pretrained(
-        folder,
-        config=config,
-        local_files_only=True,
-        trust_remote_code=False,
-        use_safetensors=True,
-        dtype=torch.float32,
-        output_loading_info=True,
-        **options,
-    )
-    return encoder, told
+        output.mkdir(parents=True, exist_ok=True)
+        weights = Weights(file=OURS, sha256=save_weights(model.network, output / OURS))
+        manifest = model.manifest.model_copy(update={"weights": weights})
+        (output / MANIFEST).write_text(manifest.model_dump_json(indent=2, exclude_none=True) + "\n")
+        loaded = EmbeddingModel.load(output)
+        probe = _probe(model.input_shape)
+        expected = model(probe)
+        if not np.isfinite(expected).all():
+            raise ModelError(f"{output}: the encoder gives no numbers for a picture: it cannot be used")
+        for again in (model, loaded, loaded):
+            if not np.array_equal(again(probe), expected):
+                raise ModelError(f"{output}: the encoder embeds otherwise once it is saved")
+    except BaseException:
+        if there:
+            for file in (OURS, MANIFEST):
+                (output / file).unlink(missing_ok=True)
+        else:
+            shutil.rmtree(output, ignore_errors=True)
+        raise
+    return loaded
 
 
 def _embedding(
@@ -254,10 +191,7 @@ def _embedding(
 
 def _plain(described: Mapping[str, Any]) -> dict[str, Any]:
     """What of a configuration decides the network, as JSON has it."""
-    found: dict[str, Any] = json.loads(
-        json.dumps({key: value for key, value in described.items() if key not in _NO_PART})
-    )
-    return found
+    return plain({key: value for key, value in described.items() if key not in _NO_PART})
 
 
 def _labels(config: Mapping[str, Any]) -> list[str]:

@@ -1,7 +1,6 @@
 """The manifest of a model: everything besides the weights that decides what its embedding is."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -17,11 +16,15 @@ from pydantic import (
     model_validator,
 )
 
+from models.encoder_config import check_config, plain
+
 MANIFEST = "manifest.json"
 # What a model may be called.
 NAME = r"^[A-Za-z0-9_.-]{1,64}$"
 # ReLUs before the head of a convolutional network.
 CONVOLUTIONAL_RANGES = 3
+# In an input, so that a manifest cannot ask for more memory than there is.
+MOST_NUMBERS = 3 * 2048 * 2048
 
 
 class ModelError(Exception):
@@ -35,9 +38,10 @@ class _Strict(BaseModel):
 Positive = Annotated[float, Field(gt=0)]
 
 
+Name = Annotated[str, Field(pattern=NAME)]
 Width = Annotated[int, Field(ge=1, le=1024)]
 Dimension = Annotated[int, Field(ge=2, le=4096)]
-Side = Annotated[int, Field(ge=4)]
+Side = Annotated[int, Field(ge=4, le=4096)]
 
 
 class ConvolutionalArchitecture(_Strict):
@@ -60,7 +64,7 @@ class ResidualArchitecture(_Strict):
 class TransformersArchitecture(_Strict):
     """A vision encoder of the library `transformers`, as `models.networks.transformers` runs it.
 
-    config   what its `config.json` says, without labels; with `model_type`, and without code of its own
+    config   what its `config.json` says, without labels, as far as `models.encoder_config` takes it
     pooling  which of its outputs is the embedding: that of its pooler, the first token, or the mean of all
     head     a linear layer behind it, or nothing
     """
@@ -74,12 +78,8 @@ class TransformersArchitecture(_Strict):
     @field_validator("config")
     @classmethod
     def _is_plain(cls, config: dict[str, Any]) -> dict[str, Any]:
-        if "auto_map" in config:
-            raise ValueError("auto_map names code that comes with the model, and such code is never run")
-        if not isinstance(config.get("model_type"), str):
-            raise ValueError("model_type must name an architecture of transformers")
-        ordered: dict[str, Any] = json.loads(json.dumps(config, sort_keys=True))
-        return ordered
+        check_config(config)
+        return plain(config)
 
 
 Architecture = Annotated[
@@ -162,7 +162,7 @@ class Manifest(_Strict):
     """What `manifest.json` holds."""
 
     format: Literal[1]
-    name: Annotated[str, Field(pattern=NAME)]
+    name: Name
     architecture: Architecture
     input_shape: tuple[Annotated[int, Field(ge=1, le=3)], Side, Side]
     normalization: Normalization
@@ -180,11 +180,15 @@ class Manifest(_Strict):
     def _fits_together(self) -> Self:
         channels, height, width = self.input_shape
         self.normalization.of_channels(channels)
+        if channels * height * width > MOST_NUMBERS:
+            raise ValueError(f"input_shape: more than {MOST_NUMBERS:,} numbers")
         if self.architecture.kind == "convolutional":
             if isinstance(self.normalization.mean, tuple) or isinstance(self.normalization.std, tuple):
                 raise ValueError("a convolutional network has one mean and one std for all channels")
             if self.ranges is not None and len(self.ranges) != CONVOLUTIONAL_RANGES:
                 raise ValueError(f"ranges: a convolutional network has {CONVOLUTIONAL_RANGES}")
+        elif self.ranges is not None:
+            raise ValueError("ranges: only a convolutional network has them in its manifest")
         made = self.preprocessing
         if made is not None:
             edges = made.size or (made.shortest_edge or 0, made.shortest_edge or 0)

@@ -33,13 +33,13 @@ def build_network(
 ) -> EmbeddingNetwork:
     """The network that a manifest describes, with untrained weights; `ModelError` if there is none."""
     mean, std = normalization.of_channels(input_shape[0])
-    if isinstance(architecture, ConvolutionalArchitecture):
-        return ConvolutionalEmbedding(
-            input_shape, mean[0], std[0], architecture.width, architecture.dimension
-        )
-    if isinstance(architecture, ResidualArchitecture):
-        return ResidualEmbedding(input_shape, mean, std, architecture.width, architecture.dimension)
     try:
+        if isinstance(architecture, ConvolutionalArchitecture):
+            return ConvolutionalEmbedding(
+                input_shape, mean[0], std[0], architecture.width, architecture.dimension
+            )
+        if isinstance(architecture, ResidualArchitecture):
+            return ResidualEmbedding(input_shape, mean, std, architecture.width, architecture.dimension)
         return encoder_embedding(
             input_shape,
             mean,
@@ -51,6 +51,9 @@ def build_network(
         )
     except EncoderError as error:
         raise ModelError(str(error)) from error
+    except RuntimeError as error:
+        first = str(error).strip().partition("\n")[0]
+        raise ModelError(f"a network of this architecture cannot be made here: {first}") from error
 
 
 class EmbeddingModel:
@@ -115,7 +118,8 @@ class EmbeddingModel:
                 " run any code: convert them"
             ) from error
         except RuntimeError as error:
-            raise ModelError(f"{path} does not fit the architecture of its manifest: {error}") from error
+            why = " ".join(str(error).split())
+            raise ModelError(f"{path} does not fit the architecture of its manifest: {why}") from error
         if not all(torch.isfinite(value).all() for value in network.state_dict().values()):
             raise ModelError(f"{path} holds weights that are not finite: the training failed, train again")
         return cls(manifest, network)

@@ -32,7 +32,9 @@ def model_import(
     ] = 0.25,
     dimension: Annotated[
         int | None,
-        typer.Option(help="Project embeddings to so many numbers; default: as many as it gives.", min=2),
+        typer.Option(
+            help="Project embeddings to so many numbers; default: as many as it gives.", min=2, max=4096
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="The model's name; default: that of FOLDER.")] = None,
 ) -> None:

@@ -110,9 +110,10 @@ def encoder_width(encoder: nn.Module, pooling: Pooling, input_shape: tuple[int, 
     """How many numbers stand for an image; `EncoderError` if the encoder cannot read such an input."""
     try:
         shape = pooled(encoder, pooling, torch.zeros(1, *input_shape)).shape
-    except (RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
-        first = str(error).strip().partition("\n")[0]
-        raise EncoderError(f"the encoder cannot read an input of {input_shape}: {first}") from error
+    except Exception as error:  # of any kind, as the numbers of a configuration may be any
+        raise EncoderError(
+            f"the encoder cannot read an input of {input_shape}: {first_line(error)}"
+        ) from error
     if len(shape) != 2:
         raise EncoderError(f"the encoder gives no vector for an image, but numbers of shape {tuple(shape)}")
     return shape[1]
@@ -125,15 +126,16 @@ def built(config: dict[str, Any], pooling: Pooling) -> nn.Module:
         described = transformers.AutoConfig.for_model(**config)
         kind = transformers.MODEL_MAPPING[type(described)]
         check_reads_pixels(kind)
-        options = without_pooler(kind, pooling)
+        options = class_options(kind, pooling)
         encoder = transformers.AutoModel.from_config(described, dtype=torch.float32, **options)
         # It has none; and the library warns of that whenever the encoder is traced.
         encoder.loss_function = None
-    except ImportError as error:
-        raise EncoderError(missing_library(config["model_type"], error)) from error
-    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-        first = str(error).strip().partition("\n")[0]
-        raise EncoderError(f"transformers makes no {config['model_type']!r} of this: {first}") from error
+    except EncoderError:
+        raise
+    except Exception as error:  # of any kind, as the numbers of a configuration may be any
+        raise EncoderError(
+            f"transformers makes no {config['model_type']!r} of this: {first_line(error)}"
+        ) from error
     found: nn.Module = encoder
     return found
 
@@ -146,21 +148,20 @@ def check_reads_pixels(kind: Any) -> None:
         )
 
 
-def without_pooler(kind: Any, pooling: Pooling) -> dict[str, bool]:
-    """The options with which the class `kind` of models is made without a pooler that is not used."""
-    optional = "add_pooling_layer" in signature(kind.__init__).parameters
-    return {"add_pooling_layer": False} if optional and pooling != "pooler" else {}
+def class_options(kind: Any, pooling: Pooling) -> dict[str, Any]:
+    """How the class `kind` of models is made: without a pooler that is not used, and with which attention.
+
+    torch's own, where the class knows it: left to itself, the library may choose what it would download.
+    """
+    options: dict[str, Any] = {"attn_implementation": "sdpa" if kind._supports_sdpa else "eager"}
+    if pooling != "pooler" and "add_pooling_layer" in signature(kind.__init__).parameters:
+        options["add_pooling_layer"] = False
+    return options
 
 
-def missing_library(model_type: str, error: ImportError) -> str:
-    """What to tell when transformers needs a library for this type that does not load here."""
-    first = str(error).strip().partition("\n")[0]
-    more = ""
-    if model_type == "timm_wrapper":
-        more = (
-            ": timm needs a torchvision that fits this torch; or export the model in a format of transformers"
-        )
-    return f"a {model_type!r} cannot be run here ({first}){more}"
+def first_line(error: Exception) -> str:
+    """What happened, in a line."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def library() -> Any:

@@ -182,11 +182,19 @@ def _noisy_images(model: EmbeddingModel, sigma: float) -> NDArray[np.float32]:
 def _measure(
     model: EmbeddingModel, sigma: float, images: NDArray[np.float32], wanted: str | None
 ) -> list[Measured]:
-    """In turns, so that whatever else the machine does meets all alike."""
+    """In turns, so that whatever else the machine does meets all alike.
+
+    Raises `VariantError` if the network tells nothing apart.
+    """
     chunk = chunk_size(model.input_shape)
     first, images = images[:chunk], images[: max(chunk, ITEMS * COPIES)]
     exact = _rows(model, images, chunk)
     radius = _radius(exact, sigma)
+    if not radius > 0:
+        raise VariantError(
+            "the network gives all pictures the same embedding, so that it tells nothing apart: train it, or"
+            " import another"
+        )
     passes: dict[str, ForwardPass] = {}
     refused: dict[str, str] = {}
     for variant in VARIANTS if wanted is None else (BY_NAME[wanted],):
@@ -211,11 +219,11 @@ def _measure(
         measured.append(
             Measured(
                 variant=name,
-                samples_per_second=round(chunk / times[name], 1),
+                samples_per_second=float(f"{chunk / times[name]:.4g}"),
                 mean_distance=float(f"{distances.mean():.3g}"),
                 largest_distance=float(f"{distances.max():.3g}"),
                 bias=float(f"{np.linalg.norm(off.mean(axis=0)):.3g}"),
-                radius_kept=float(f"{_radius(found, sigma) / radius:.3g}"),
+                radius_kept=1.0 if forward is model else float(f"{_radius(found, sigma) / radius:.3g}"),
             )
         )
     return sorted(measured, key=lambda one: list(BY_NAME).index(one.variant))

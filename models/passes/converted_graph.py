@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from models.networks.embedding import EmbeddingNetwork
-from models.passes.openvino import VariantUnavailable, core
+from models.passes.openvino import VariantUnavailable, core, in_a_line
 from models.passes.telemetry import without_telemetry
 
 _graphs: "WeakKeyDictionary[EmbeddingNetwork, Any]" = WeakKeyDictionary()
@@ -39,7 +39,12 @@ def converted_graph(network: EmbeddingNetwork, input_shape: tuple[int, int, int]
         if network not in _graphs:
             _graphs[network] = _converted(network, input_shape)
         graph = _graphs[network].clone()
-    graph.reshape([batch, *input_shape])
+    try:
+        graph.reshape([batch, *input_shape])
+    except RuntimeError as error:
+        raise VariantUnavailable(
+            f"OpenVINO cannot fix the batch of this network: {in_a_line(error)}"
+        ) from error
     return graph
 
 
@@ -63,5 +68,4 @@ def _converted(network: EmbeddingNetwork, input_shape: tuple[int, int, int]) -> 
                 input=[openvino.PartialShape([-1, *input_shape])],
             )
     except Exception as error:  # it raises of many kinds, none of which it documents
-        first = str(error).strip().partition("\n")[0]
-        raise VariantUnavailable(f"OpenVINO cannot convert this network: {first}") from error
+        raise VariantUnavailable(f"OpenVINO cannot convert this network: {in_a_line(error)}") from error

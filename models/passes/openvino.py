@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.networks.embedding import EmbeddingNetwork
-from models.passes.processor import processor
+from models.passes.kernels import torch_kernels
 from models.passes.telemetry import without_telemetry
 
 Images = NDArray[np.float32]
@@ -24,6 +24,11 @@ Ranges = tuple[tuple[float, float], ...]
 
 class VariantUnavailable(Exception):
     """This way to run the network does not work here; the message says why."""
+
+
+def in_a_line(error: Exception) -> str:
+    """What happened, in a line: OpenVINO tells it in many."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 @functools.cache
@@ -47,19 +52,20 @@ def _capabilities() -> tuple[str, list[str]]:
     found: list[str] = core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     import openvino
 
-    return openvino.get_version().split("-")[0], found
+    return openvino.get_version(), found
 
 
 def arithmetic(precision: Precision, ranges: Sequence[object]) -> str:
     """What decides the numbers of such passes; raises `VariantUnavailable` where they cannot run.
 
-    `ranges`: what int8 passes round between.
+    torch is part of it, as it folds, traces and so writes the constants of the graph, and so are the switches
+    of oneDNN, which OpenVINO has inside. `ranges`: what int8 passes round between.
     """
     version, capabilities = _capabilities()
     needed = {"float32": "FP32", "bfloat16": "BF16", "int8": "INT8"}[precision]
     if needed not in capabilities:
         raise VariantUnavailable(f"this processor has no instructions for {precision}")
-    name = f"{precision} openvino {version} numpy {np.__version__} {processor()}"
+    name = f"{precision} openvino {version} {torch_kernels()}"
     if precision == "int8":
         # What is not int8 runs in the smaller type that the processor has.
         name += f" {_rest(capabilities)} {' '.join(map(repr, ranges))}"
@@ -73,25 +79,21 @@ def _rest(capabilities: Sequence[str]) -> str:
 def compiled(graph: Any, precision: Precision, shape: tuple[int, ...]) -> Callable[[Images], Images]:
     """A pass through an OpenVINO model from images of `shape` (B, C, H, W) to what its first output gives.
 
-    For the thread that calls this; the result is overwritten by the next call.
+    For the thread that calls this; the result is overwritten by the next call. Raises `VariantUnavailable`.
     """
     import openvino
 
     hint = {"float32": "f32", "bfloat16": "bf16", "int8": _rest(_capabilities()[1])}[precision]
-    request = (
-        core()
-        .compile_model(
-            graph,
-            "CPU",
-            {
-                "INFERENCE_PRECISION_HINT": hint,
-                "INFERENCE_NUM_THREADS": 1,
-                "NUM_STREAMS": 1,
-                "ENABLE_CPU_PINNING": False,
-            },
-        )
-        .create_infer_request()
-    )
+    options = {
+        "INFERENCE_PRECISION_HINT": hint,
+        "INFERENCE_NUM_THREADS": 1,
+        "NUM_STREAMS": 1,
+        "ENABLE_CPU_PINNING": False,
+    }
+    try:
+        request = core().compile_model(graph, "CPU", options).create_infer_request()
+    except RuntimeError as error:
+        raise VariantUnavailable(f"OpenVINO cannot compile this network: {in_a_line(error)}") from error
     images = np.zeros(shape, np.float32)
     request.set_input_tensor(openvino.Tensor(images, shared_memory=True))
 

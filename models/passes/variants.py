@@ -8,6 +8,7 @@ is served, what embedded the gallery and what is certified are one and the same 
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -122,7 +123,7 @@ def _torch_arithmetic(name: str) -> Callable[[EmbeddingModel], str]:
 def _in_openvino(precision: openvino.Precision) -> Callable[[EmbeddingModel, int], ForwardPass]:
     def build(model: EmbeddingModel, batch: int) -> ForwardPass:
         shape = (batch, *model.input_shape)
-        if isinstance(model.network, ConvolutionalEmbedding) and model.manifest.ranges is not None:
+        if _graph_source(model) == "written":
             ranges = model.manifest.ranges if precision == "int8" else None
             graph = written_graph(fold_batch_norm(model.network), model.input_shape, ranges, batch)
         else:
@@ -137,9 +138,16 @@ def _in_openvino(precision: openvino.Precision) -> Callable[[EmbeddingModel, int
 def _in_openvino_arithmetic(precision: openvino.Precision) -> Callable[[EmbeddingModel], str]:
     def arithmetic(model: EmbeddingModel) -> str:
         ranges = (model.manifest.ranges or _measured(model)) if precision == "int8" else ()
-        return f"{openvino.arithmetic(precision, ranges)} {network_libraries(model)}".rstrip()
+        name = f"{openvino.arithmetic(precision, ranges)} graph {_graph_source(model)}"
+        return f"{name} {network_libraries(model)}".rstrip()
 
     return arithmetic
+
+
+def _graph_source(model: EmbeddingModel) -> Literal["written", "converted"]:
+    """Whose graph OpenVINO compiles: ours, or its converter's. They add in other orders."""
+    written = isinstance(model.network, ConvolutionalEmbedding) and model.manifest.ranges is not None
+    return "written" if written else "converted"
 
 
 def _measured(model: EmbeddingModel) -> openvino.Ranges:

@@ -46,7 +46,47 @@ def bert() -> Any:
     return transformers.BertModel(transformers.BertConfig(vocab_size=50, **TINY))
 
 
-ENCODERS = {"resnet": resnet, "vit": vit, "dinov2": dinov2, "siglip": siglip}
+def clip() -> Any:
+    """Of pictures and text."""
+    vision = {"image_size": SIDE, "patch_size": 8} | TINY
+    return transformers.CLIPModel(
+        transformers.CLIPConfig(vision_config=vision, text_config=TEXT | {"pad_token_id": 0})
+    )
+
+
+def tiny(family: str) -> Any:
+    """The bare encoder of a family, by the name that configurations have for it."""
+    patches: dict[str, Any] = {"image_size": SIDE, "patch_size": 8}
+    without = {name: value for name, value in TINY.items() if name != "intermediate_size"}
+    windows = {"image_size": SIDE, "patch_size": 4, "embed_dim": 8, "depths": [1, 1], "num_heads": [2, 2]}
+    stages = {"hidden_sizes": [8, 16, 16, 16], "depths": [1, 1, 1, 1]}
+    scaled = {"width_coefficient": 0.25, "depth_coefficient": 0.25, "hidden_dim": 320, "batch_norm_eps": 1e-9}
+    shapes: dict[str, dict[str, Any]] = {
+        "beit": patches | TINY | {"vocab_size": 4, "use_mean_pooling": True},
+        "convnext": stages,
+        "convnextv2": stages,
+        "dinov2": patches | without,
+        "dinov2_with_registers": patches | without,
+        "efficientnet": {"image_size": SIDE} | scaled,
+        "mobilenet_v2": {"image_size": SIDE, "depth_multiplier": 0.25},
+        "regnet": {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "groups_width": 8},
+        "resnet": {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1]},
+        "swin": windows | {"window_size": 4},
+        "swinv2": windows | {"window_size": 4},
+    }
+    config = transformers.AutoConfig.for_model(family, **shapes.get(family, patches | TINY))
+    model = transformers.AutoModel.from_config(config)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # all of the batch below
+        elif isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(module.weight)
+    with torch.no_grad():  # else images fade away in the many layers of some
+        model.train()(pixel_values=torch.rand(16, 3, SIDE, SIDE))
+    return model.eval()
+
+
+ENCODERS = {"resnet": resnet, "vit": vit, "dinov2": dinov2, "siglip": siglip, "clip": clip}
 
 
 def write(folder: Path, model: Any, preprocessor: dict[str, Any] = STRETCHED) -> Path:
@@ -63,5 +103,5 @@ def made(kind: str, folder: Path, preprocessor: dict[str, Any] = STRETCHED) -> P
     """The folder with a tiny encoder of that kind; the same weights every time."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        model = (ENCODERS | {"bert": bert})[kind]()
+        model = (ENCODERS | {"bert": bert})[kind]() if kind in {*ENCODERS, "bert"} else tiny(kind)
     return write(folder, model, preprocessor)

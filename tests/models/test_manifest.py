@@ -135,6 +135,8 @@ def test_a_weights_file_outside_of_the_folder_is_refused(file: str, tmp_path: Pa
         (("input_shape",), [1, 8]),
         (("input_shape",), [4, 8, 8]),
         (("input_shape",), [1, 8, 3]),
+        (("input_shape",), [1, 8, 4097]),
+        (("input_shape",), [3, 4096, 4096]),
         (("normalization", "std"), 0),
         (("normalization", "mean"), None),
         (("normalization", "mean"), [0.5, 0.5]),
@@ -246,6 +248,14 @@ def test_other_architectures_take_a_mean_for_each_channel(
         assert "normalization.mean and .std are one number, or a list of 3" in refusal(tmp_path, manifest)
 
 
+@pytest.mark.parametrize("architecture", [RESIDUAL, ENCODER], ids=lambda one: one["kind"])
+def test_the_ranges_of_other_networks_are_measured_and_not_told(
+    architecture: dict[str, Any], tmp_path: Path
+) -> None:
+    manifest = folders.read() | {"architecture": architecture}
+    assert "ranges: only a convolutional network" in refusal(tmp_path, manifest)
+
+
 def test_a_convolutional_network_has_one_mean(tmp_path: Path) -> None:
     assert "one mean and one std" in refusal(tmp_path, changed(("normalization", "std"), [0.5]))
 
@@ -278,6 +288,7 @@ def test_the_digest_does_not_depend_on_the_order_of_the_file(tmp_path: Path) -> 
 
     config = ENCODER["config"]
     assert isinstance(config, dict)
+    del shipped["ranges"]
     digests = set()
     for ordered in (config, dict(reversed(config.items()))):
         folders.write(tmp_path, shipped | {"architecture": ENCODER | {"config": ordered}})

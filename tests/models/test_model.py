@@ -19,7 +19,8 @@ from safetensors.torch import save as save_safetensors
 from certify import EmbeddingSpace
 from models import EmbeddingModel, ModelError
 from models.datasets import digits
-from models.model import save_weights
+from models.manifest import ConvolutionalArchitecture, Normalization
+from models.model import build_network, save_weights
 from models.networks.convolutional import ConvolutionalEmbedding
 from tests.models import folders
 from tests.models.folders import model_of
@@ -250,3 +251,12 @@ def test_saved_weights_are_what_is_loaded(untrained: ConvolutionalEmbedding, tmp
 
     assert sha256 == hashlib.sha256((tmp_path / folders.WEIGHTS).read_bytes()).hexdigest()
     assert np.array_equal(loaded(images), model_of(untrained)(images))
+
+
+def test_a_network_that_does_not_fit_into_memory_is_refused_in_a_line() -> None:
+    architecture = ConvolutionalArchitecture(
+        kind="convolutional", width=256, dimension=4096, nonnegative=True
+    )  # a head of four terabytes
+    with pytest.raises(ModelError, match="cannot be made here") as error:
+        build_network(architecture, (3, 2048, 2048), Normalization(mean=0.5, std=0.5))
+    assert "\n" not in str(error.value)

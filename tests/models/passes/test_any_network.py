@@ -8,13 +8,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from models import Calibration, EmbeddingModel, calibrated
+from models import Calibration, EmbeddingModel, VariantError, calibrated
 from models.encoders import import_encoder
 from models.noise import chunk_size
 from models.passes import calibration as calibrating
 from models.passes.calibration import calibrate
 from models.passes.converted_graph import converted_graph
-from models.passes.openvino import VariantUnavailable
+from models.passes.openvino import VariantUnavailable, core
 from models.passes.pictures import noisy, pictures
 from models.passes.quantization import _with_zero, measured_ranges, quantize
 from models.passes.variants import BY_NAME, with_ranges
@@ -176,6 +176,46 @@ def test_a_network_that_cannot_be_converted_is_run_in_torch(monkeypatch: pytest.
     assert found.variant == "eager"
     refused = {one.variant: one.unavailable for one in found.measured if one.unavailable}
     assert "OpenVINO cannot convert this network" in refused["openvino-float32"]
+
+
+def test_a_network_whose_graph_cannot_be_run_is_unavailable_in_a_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = residual()
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("Check 'rank' failed\nat src/core.cpp:12")
+
+    core()  # without telemetry
+    import openvino
+
+    for owner, name, message in (
+        (openvino.Model, "reshape", "cannot fix the batch of this network: Check 'rank' failed at src"),
+        (openvino.Core, "compile_model", "cannot compile this network: Check 'rank' failed at src"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, fail)
+            with pytest.raises(VariantUnavailable, match=message) as error:
+                BY_NAME["openvino-float32"].build(model, 2)
+        assert "\n" not in str(error.value)
+
+
+def test_a_network_that_tells_nothing_apart_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibrating, "TRIALS", 2)
+    model = residual()
+    with torch.no_grad():
+        for values in model.network.parameters():
+            values.zero_()
+
+    with pytest.raises(VariantError, match="gives all pictures the same embedding"):
+        calibrate(model, SIGMA, "eager")
+
+
+def test_a_slow_network_has_a_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibrating, "_timed", lambda passes: dict.fromkeys(passes, 3600.0 * 24))
+    (found,) = calibrate(residual(), SIGMA, "eager").measured
+    assert found.samples_per_second
+    assert found.radius_kept == 1
 
 
 def test_fixed_int8_measures_its_ranges() -> None:

@@ -14,7 +14,8 @@ from models import CHUNK, EmbeddingModel
 from models.datasets import digits
 from models.passes import kernels
 from models.passes.openvino import VariantUnavailable
-from models.passes.variants import BY_NAME, VARIANTS, Variant, fold_batch_norm
+from models.passes.variants import BY_NAME, VARIANTS, Variant, fold_batch_norm, with_ranges
+from tests.models.elsewhere import SIGMA
 from tests.models.folders import model_of
 
 Images = NDArray[np.float32]
@@ -125,15 +126,15 @@ def test_every_variant_has_a_digest_of_its_own(shipped: EmbeddingModel) -> None:
     assert shipped.manifest.digest() not in runnable_here  # that names a model, not what runs
 
 
-TORCH = ("eager", "folded", "channels-last", "torch-bfloat16")
-
-
-@pytest.mark.parametrize("name", TORCH)
-def test_the_digest_names_what_decides_torch_s_kernels(
+@pytest.mark.parametrize("name", BY_NAME)
+def test_the_digest_names_what_decides_the_kernels(
     name: str, shipped: EmbeddingModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another order of additions moved float32 samples by up to 1e-4, ten times the slack."""
-    variant = BY_NAME[name]
+    """Another order of additions moved float32 samples by up to 1e-4, ten times the slack.
+
+    Of OpenVINO too: torch traces what it converts, and oneDNN is inside it.
+    """
+    variant = runnable(BY_NAME[name], shipped)
     digests = {variant.digest(shipped)}
 
     def changed(target: object, attribute: str, value: object) -> None:
@@ -187,6 +188,29 @@ def test_the_ranges_of_int8_are_part_of_its_digest(shipped: EmbeddingModel) -> N
         wider = shipped.manifest.model_copy(update={"ranges": tuple(factor * bound for bound in ranges)})
         assert int8.digest(EmbeddingModel(wider, shipped.network)) != int8.digest(shipped)
         assert wider.digest() == shipped.manifest.digest()
+
+
+@pytest.mark.parametrize("name", ["openvino-float32", "openvino-bfloat16", "openvino-int8"])
+def test_the_written_and_the_converted_graph_have_digests_of_their_own(
+    name: str, shipped: EmbeddingModel
+) -> None:
+    variant = runnable(BY_NAME[name], shipped)
+    unranged = EmbeddingModel(shipped.manifest.model_copy(update={"ranges": None}), shipped.network)
+    converted = with_ranges(unranged, SIGMA)
+
+    assert converted.manifest.digest() == shipped.manifest.digest()
+    assert variant.digest(converted) != variant.digest(shipped)
+
+
+def test_openvino_is_named_to_the_last_commit(
+    shipped: EmbeddingModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variant = runnable(BY_NAME["openvino-float32"], shipped)  # which imports it without telemetry
+    import openvino
+
+    before, version = variant.digest(shipped), openvino.get_version()
+    monkeypatch.setattr(openvino, "get_version", lambda: f"{version}-another-build")
+    assert variant.digest(shipped) != before
 
 
 def test_folding_leaves_the_network_alone(shipped: EmbeddingModel, noisy: Images) -> None:
