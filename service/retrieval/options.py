@@ -31,7 +31,7 @@ class RetrieveOptions(BaseModel):
     ] = "label"
     within_k: Annotated[
         int | None,
-        Field(ge=2, description="With guarantee `within`: among how many the item has to stay; default 5."),
+        Field(ge=1, description="With guarantee `within`: among how many the item has to stay; default 5."),
     ] = None
     rule: Annotated[
         Rule,

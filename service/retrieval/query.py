@@ -54,7 +54,7 @@ def checked(
         raise InvalidOption(("method", f"rule vote has the method cdf only, got {options.method}"))
     if options.rule == "vote" and within:
         raise InvalidOption(("guarantee", "rule vote has the guarantees label and item, got within"))
-    if options.within_k is not None and not within:
+    if (options.within_k or 1) > 1 and not within:
         raise InvalidOption(("within_k", f"goes with guarantee within, got {options.guarantee}"))
     for option in ("target_radius", "deadline_ms"):
         if getattr(options, option) is not None and options.method not in ANYTIME:

@@ -226,6 +226,7 @@ def test_radii_are_those_of_the_tests_rounded_down(
         test = SequentialTest(
             pairs, CDF if method == "cdf" else MEAN, selection, horizon=N, crowd=crowd,
             comparisons=COMPARISONS, alpha=(0.9 if claim == guarantee else 0.1) * ALPHA,
+            thorough=claim == guarantee,
         )  # fmt: skip
         rho = test.reached(Points.of(points, rivals.centre)).rho
         exact = max(SIGMA * rho - blur, 0.0)

@@ -174,7 +174,7 @@ def test_the_small_network_is_trained_on_emoji_for_some_time(tmp_path: Path) -> 
     assert done.exit_code == 0, done.output
     model = EmbeddingModel.load(tmp_path)
     assert model.manifest.architecture.kind == "residual"
-    assert (model.input_shape, model.dimension) == ((3, 32, 32), 128)
+    assert (model.input_shape, model.dimension) == ((3, 48, 48), 128)
     assert str(model.manifest.trained_on) == "48 x 48 RGB emoji"
     assert len(model.manifest.training["labels"]) == 1225
     assert model.manifest.training["minutes"] == 0.05

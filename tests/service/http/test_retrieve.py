@@ -110,16 +110,19 @@ def test_an_answer_has_exactly_the_documented_shape(client: httpx.Client) -> Non
     assert body["certificate"]["radius_unit"] == "l2 over [0,1] pixels of the 1x8x8 model input"
 
 
-@pytest.mark.parametrize(("given", "k"), [({}, 5), ({"within_k": 2}, 2), ({"within_k": 100}, 100)])
+@pytest.mark.parametrize(
+    ("given", "k"), [({}, 5), ({"within_k": 1}, 1), ({"within_k": 2}, 2), ({"within_k": 100}, 100)]
+)
 def test_the_item_stays_within_the_k_nearest(client: httpx.Client, given: dict[str, int], k: int) -> None:
-    body = answer(client, digit(1), guarantee="within", **given)["certificate"]
+    body = answer(client, digit(5), guarantee="within", **given)["certificate"]
     within = body["within"]
     assert (body["guarantee"], within["k"]) == ("within", k)
     assert body["radius"] == within["item_radius"]
     assert body["item_radius"] <= within["item_radius"] <= within["label_radius"]
     assert body["label_radius"] <= within["label_radius"]
-    alone = answer(client, digit(1), guarantee="item")["certificate"]["item_radius"]
-    assert alone < within["item_radius"]
+    alone = answer(client, digit(5), guarantee="item")["certificate"]["item_radius"]
+    assert 0 < alone <= within["item_radius"]
+    assert (alone == within["item_radius"]) == (k == 1)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +130,7 @@ def test_the_item_stays_within_the_k_nearest(client: httpx.Client, given: dict[s
     [
         ({"within_k": 5}, "within_k"),
         ({"guarantee": "item", "within_k": 5}, "within_k"),
-        ({"guarantee": "within", "within_k": 1}, "within_k"),
+        ({"guarantee": "within", "within_k": 0}, "within_k"),
         ({"guarantee": "within", "within_k": 101}, "within_k"),
         ({"guarantee": "within", "rule": "vote"}, "guarantee"),
     ],
