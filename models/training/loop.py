@@ -38,10 +38,7 @@ from models.training.checkpoint import (
 )
 from models.training.recipe import Recipe
 from models.training.run import Run
-from models.training.validation import Score, score
-
-# A validation comes so often in a training, which ends when so many in turn bring nothing better.
-VALIDATIONS, STALE_AFTER = 10, 3
+from models.training.validation import Judge, Score
 
 
 class TrainingDiverged(ModelError):
@@ -115,7 +112,7 @@ def train(
         judge = None
         if validation is not None:
             asked = torch.tensor([numbers[label] for label in validation.labels], device=where)
-            judge = _Judge(seen, (torch.from_numpy(validation.inputs(shape)).to(where), asked), recipe.sigma)
+            judge = Judge(seen, (torch.from_numpy(validation.inputs(shape)).to(where), asked), recipe.sigma)
         if saved is not None:
             run.restore(saved["run"])
             if judge is not None:
@@ -149,56 +146,9 @@ def train(
     return EmbeddingModel.load(folder)
 
 
-class _Judge:
-    """Keeps the best weights by their score on queries; `gallery` and `queries` are images and labels."""
-
-    def __init__(self, gallery: tuple[Tensor, Tensor], queries: tuple[Tensor, Tensor], sigma: float) -> None:
-        self._gallery, self._queries, self._sigma = gallery, queries, sigma
-        self._weights: dict[str, Tensor] = {}
-        self._done = self._since_best = 0
-        self.best: Score | None = None
-        self.latest: Score | None = None
-
-    @property
-    def hopeless(self) -> bool:
-        """Whether the training gets no better."""
-        return self._since_best >= STALE_AFTER
-
-    def look(self, network: EmbeddingNetwork, share: float) -> None:
-        """Judge `network` if it is time: `share` of the training is done."""
-        if share * VALIDATIONS < self._done + 1:
-            return
-        self._done = int(share * VALIDATIONS)
-        self.latest = score(network, self._gallery, self._queries, self._sigma)
-        self._since_best += 1
-        if self.best is None or self.latest.radius > self.best.radius:
-            self.best, self._since_best = self.latest, 0
-            self._weights = {name: value.clone() for name, value in network.state_dict().items()}
-
-    def best_network(self, network: EmbeddingNetwork) -> EmbeddingNetwork:
-        """`network` with the best weights."""
-        network.load_state_dict(self._weights)
-        return network
-
-    def state(self) -> dict[str, Any]:
-        return {
-            "weights": self._weights,
-            "done": self._done,
-            "since_best": self._since_best,
-            "best": asdict(self.best) if self.best else None,
-            "latest": asdict(self.latest) if self.latest else None,
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        self._weights, self._done, self._since_best = state["weights"], state["done"], state["since_best"]
-        self.best, self.latest = (
-            Score(**state[name]) if state[name] else None for name in ("best", "latest")
-        )
-
-
 def _go_on(
     run: Run,
-    judge: _Judge | None,
+    judge: Judge | None,
     folder: Path,
     digest: str,
     save_every: float,

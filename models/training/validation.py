@@ -1,16 +1,20 @@
 """How well a smoothed network finds the label of images that training does not see, and how surely."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from models.datasets import ImageSet
+from models.networks.embedding import EmbeddingNetwork
 
 # Noisy copies of a gallery image, of a query, and images in a forward pass.
 GALLERY_COPIES, QUERY_COPIES, BATCH = 4, 32, 1024
+# A validation comes so often in a training, which ends when so many in turn bring nothing better.
+VALIDATIONS, STALE_AFTER = 10, 3
 
 
 @dataclass(frozen=True)
@@ -75,3 +79,52 @@ def _noisy(network: nn.Module, images: Tensor, copies: int, sigma: float, seed: 
         noise = torch.randn(repeated.shape, generator=generator, device=images.device)
         parts.append(network(repeated + sigma * noise).float().unflatten(0, (-1, copies)))
     return torch.cat(parts)
+
+
+class Judge:
+    """Keeps the best weights by their score on queries; `gallery` and `queries` are images and labels."""
+
+    def __init__(self, gallery: tuple[Tensor, Tensor], queries: tuple[Tensor, Tensor], sigma: float) -> None:
+        self._gallery, self._queries, self._sigma = gallery, queries, sigma
+        self._weights: dict[str, Tensor] = {}
+        self._done = self._since_best = 0
+        self.best: Score | None = None
+        self.latest: Score | None = None
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether the training gets no better."""
+        return self._since_best >= STALE_AFTER
+
+    def look(self, network: EmbeddingNetwork, share: float) -> None:
+        """Judge `network` if it is time: `share` of the training is done."""
+        if share * VALIDATIONS < self._done + 1:
+            return
+        self._done = int(share * VALIDATIONS)
+        self.latest = score(network, self._gallery, self._queries, self._sigma)
+        self._since_best += 1
+        if self.best is None or self.latest.radius > self.best.radius:
+            self.best, self._since_best = self.latest, 0
+            self._weights = {name: value.clone() for name, value in network.state_dict().items()}
+
+    def best_network(self, network: EmbeddingNetwork) -> EmbeddingNetwork:
+        """`network` with the best weights."""
+        network.load_state_dict(self._weights)
+        return network
+
+    def state(self) -> dict[str, Any]:
+        """What it has seen and kept, for a checkpoint."""
+        return {
+            "weights": self._weights,
+            "done": self._done,
+            "since_best": self._since_best,
+            "best": asdict(self.best) if self.best else None,
+            "latest": asdict(self.latest) if self.latest else None,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        self._weights, self._done, self._since_best = state["weights"], state["done"], state["since_best"]
+        self.best, self.latest = (
+            Score(**state[name]) if state[name] else None for name in ("best", "latest")
+        )
