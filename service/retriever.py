@@ -221,11 +221,11 @@ class Retriever:
             alpha,
             guarantee,
             method,
-            horizon,
-            target,
-            self.smoothed.blur,
-            within_k,
-            self.settings.max_comparisons,
+            horizon=horizon,
+            target=target,
+            blur=self.smoothed.blur,
+            within_k=within_k,
+            comparisons=self.settings.max_comparisons,
         )
         return self._answering.contest(snapshot, terms, rule)
 
