@@ -136,9 +136,8 @@ def _in_the_ball(
     mean = samples.mean(axis=0)
     radii = {}
     for claim, rivals in field.items():
-        first, within = (
-            rule(mean, rivals, epsilon=epsilon, lipschitz=slope, lost=lost)
-            for lost in (0, terms.within_k - 1)
-        )
+        first = within = rule(mean, rivals, epsilon=epsilon, lipschitz=slope)
+        if terms.within_k > 1:
+            within = rule(mean, rivals, epsilon=epsilon, lipschitz=slope, lost=terms.within_k - 1)
         radii[claim] = Radii(first, within)
     return radii
