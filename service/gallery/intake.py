@@ -8,7 +8,16 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from index import Gallery, GalleryStore, Item, ItemDamaged, ItemMissing, NewItem, image_checksum
+from index import (
+    Gallery,
+    GalleryStore,
+    Item,
+    ItemDamaged,
+    ItemMissing,
+    NewItem,
+    first_with_image,
+    image_checksum,
+)
 from models import SmoothedModel
 from service.errors import Problem
 from service.gallery.check import shown
@@ -163,12 +172,15 @@ class _Twins:
     """Notices equal images under different labels: one of them is wrong, and would be certified."""
 
     def __init__(self, store: GalleryStore) -> None:
-        self._first = store.labels_of_images()
+        self._store = store
+        self._first = dict[bytes, tuple[str, str]]()
         self._found: list[str] = []
 
     def see(self, item: Item, content: bytes) -> None:
         image = image_checksum(media_type(content).encode(), content)
-        id_, label = self._first.get(image, (item.id, item.label))
+        if image not in self._first:
+            self._first[image] = first_with_image(self._store, image) or (item.id, item.label)
+        id_, label = self._first[image]
         if id_ == item.id:  # the first, or in its place
             self._first[image] = (item.id, item.label)
         elif label != item.label:
