@@ -11,6 +11,7 @@ from index.changes import (
     Outcome,
     StoredItem,
     always,
+    current_tag,
     delete_item,
     delete_where,
     first_with_image,
@@ -19,6 +20,7 @@ from index.changes import (
     put_items,
     revise,
     stored_item,
+    tag_of,
 )
 from index.checksums import image_checksum
 from index.clusters import Clusters
@@ -51,6 +53,7 @@ __all__ = [
     "StoreFailure",
     "StoredItem",
     "always",
+    "current_tag",
     "delete_item",
     "delete_where",
     "export_gallery",
@@ -63,4 +66,5 @@ __all__ = [
     "put_items",
     "revise",
     "stored_item",
+    "tag_of",
 ]

@@ -40,10 +40,15 @@ def if_new(there: str | None, wanted: str) -> bool:
     return there in (None, wanted)
 
 
-def tag_of(new: NewItem) -> str:
-    """The tag that `new` will have when it is stored; raises `GalleryError` if it cannot be."""
-    image = image_checksum(new.media_type.encode(), new.image)
-    return item_checksum(write(new.item), image).hex()
+def tag_of(item: Item, image: bytes, media_type: str) -> str:
+    """The tag that an item will have when it is stored; raises `GalleryError` if it cannot be."""
+    return item_checksum(write(item), image_checksum(media_type.encode(), image)).hex()
+
+
+def current_tag(store: GalleryStore, id_: str) -> str | None:
+    """The tag of an item as it is now; `DAMAGED`, or None if it is not there."""
+    with store.reading() as db:
+        return _tag(db, id_)
 
 
 def stored_item(store: GalleryStore, id_: str) -> StoredItem:
@@ -61,14 +66,14 @@ def put_items(
     is synced. Raises `GalleryError`, and stores none, if one has a vector that is not finite, or could not be
     sent back to a client.
     """
-    wanted = [(new, tag_of(new), checked_vector(new)) for new in items]
+    wanted = [(new, tag_of(new.item, new.image, new.media_type), checked_vector(new)) for new in items]
     outcomes = list[Outcome]()
     with store.transaction() as db:
         for new, tag, vector in wanted:
             there = _tag(db, new.item.id)
             if not condition(there, tag):
                 outcomes.append("refused")
-            elif there == tag and _image_is_sound(db, new.item.id):
+            elif there == tag:
                 outcomes.append("unchanged")
             else:
                 row, image = put_item(db, new.item, new.image, new.media_type)
@@ -110,7 +115,7 @@ def delete_item(store: GalleryStore, id_: str, condition: Condition = always) ->
     Raises `ItemMissing`, or `ItemChanged` if the `condition` does not hold.
     """
     with store.transaction() as db:
-        there = _tag(db, sent_text(id_))
+        there = _tag(db, id_)
         if there is None:
             raise ItemMissing(id_)
         if not condition(there, there):
@@ -197,16 +202,12 @@ def _sound(fields: Sequence[Any]) -> StoredItem | None:
 
 
 def _tag(db: sqlite3.Connection, id_: str) -> str | None:
-    """The tag of an item; DAMAGED, or None if it is not there."""
-    fields = db.execute(_SELECT, (id_,)).fetchone()
+    fields = db.execute(_SELECT, (sent_text(id_),)).fetchone()
     if fields is None:
         return None
     found = _sound(fields)
-    return DAMAGED if found is None else found.tag
-
-
-def _image_is_sound(db: sqlite3.Connection, id_: str) -> bool:
-    return stored_image(*db.execute(_SELECT_IMAGE, (id_,)).fetchone()) is not None
+    image = stored_image(*db.execute(_SELECT_IMAGE, (id_,)).fetchone())
+    return DAMAGED if found is None or image is None else found.tag
 
 
 def _version(store: GalleryStore, db: sqlite3.Connection, changed: bool) -> int:
