@@ -1,4 +1,4 @@
-"""The command line: `retrievalguard serve | retrieve | gallery | model | train | evaluate | attack`.
+"""The command line: `retrievalguard serve | retrieve | gallery | model | keys | train | evaluate | attack`.
 
 What a command needs is imported when it runs: `--help` loads neither torch nor FAISS.
 """
@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from retrievalguard import __version__, interrupts, model, preflight, research, streams
+from retrievalguard import __version__, interrupts, keys, model, preflight, research, streams
 
 if TYPE_CHECKING:
     from index import GalleryStore
@@ -34,6 +34,7 @@ app = typer.Typer(
 gallery_app = typer.Typer(no_args_is_help=True, help="Add, list and delete gallery items.")
 app.add_typer(gallery_app, name="gallery")
 app.add_typer(model.app, name="model")
+app.add_typer(keys.app, name="keys")
 app.add_typer(research.app)
 console = Console(stderr=True, soft_wrap=True)
 log = logging.getLogger("retrievalguard")
@@ -123,6 +124,8 @@ def serve(
     settings = _settings()
     _log_to_stderr(settings)
     sockets = preflight.listening(settings.host, settings.port)
+    if not settings.open_to_all:
+        preflight.check_guarded(sockets, settings.keys)
     retriever = _open(settings)
 
     from models.datasets import DEMOS

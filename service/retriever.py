@@ -25,7 +25,7 @@ from service.images import read_image
 from service.losses import Losses, Reason
 from service.metrics import Metrics
 from service.retrieval.answer import RetrieveResponse
-from service.retrieval.answering import Answering, OnRound, Question
+from service.retrieval.answering import Answering, OnRound, Question, Reserve, unlimited
 from service.retrieval.contest import Contest
 from service.retrieval.options import RetrieveOptions
 from service.retrieval.query import checked
@@ -95,6 +95,8 @@ class Retriever:
             chunk=self.smoothed.chunk, count=count,
         )  # fmt: skip
         self._admission = Admission(settings.max_queries)
+        # Counts that replicas share, if they share a store.
+        self.shared_count = store.add if isinstance(store, RedisStore) else None
         prepare()
         self._answering = Answering(
             smoothed=self.smoothed,
@@ -244,14 +246,15 @@ class Retriever:
         *,
         stop: Stop | None = None,
         on_round: OnRound | None = None,
+        reserve: Reserve = unlimited,
     ) -> RetrieveResponse:
         """The nearest neighbour of `image` with its certificate.
 
         `image` is an image file, or the input tensor itself: (C, H, W) in [0, 1], float32 or float64.
-        `on_round` is told of every round of samples. `stop` may be cancelled from another thread; its
-        deadline is the caller's (default: that of `options`, from now). Raises `service.errors.Problem`: an
-        image that cannot be read, an option over its limit, an empty gallery, or too much to do already;
-        `Abandoned` if cancelled.
+        `on_round` is told of every round of samples, `reserve` asked before any is drawn. `stop` may be
+        cancelled from another thread; its deadline is the caller's (default: that of `options`, from now).
+        Raises `service.errors.Problem`: an image that cannot be read, an option over its limit, an empty
+        gallery, or too much to do already; `Abandoned` if cancelled.
         """
         started = time.perf_counter()
         options = options or RetrieveOptions()
@@ -265,4 +268,4 @@ class Retriever:
                 raise GalleryEmpty(
                     "the gallery is empty: add images with `retrievalguard gallery add FOLDER`"
                 )
-            return self._repeats.answer(Question(query, snapshot, stop, on_round, started, decoding))
+            return self._repeats.answer(Question(query, snapshot, stop, on_round, started, decoding, reserve))

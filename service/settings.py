@@ -85,6 +85,8 @@ class Settings(BaseSettings):
     root_path: Annotated[str, Field(pattern=r"^(/[\w.~-]+)+$")] | None = None
     data_dir: Path = Path("data")
     log_format: Literal["auto", "text", "json"] = "auto"
+    keys_file: Path | None = None
+    open_to_all: bool = False
     model: str = "digits-cnn"
     sigma: Annotated[float, Field(gt=0, le=100)] | None = None
     secret: SecretStr | None = None
@@ -152,6 +154,11 @@ class Settings(BaseSettings):
                 f"MAX_BODY_BYTES ({self.max_body_bytes}) is over MAX_BODIES_BYTES ({self.max_bodies_bytes})"
             )
         return self
+
+    @property
+    def keys(self) -> Path:
+        """The file of API keys."""
+        return self.keys_file or self.data_dir / "keys.json"
 
     @classmethod
     def from_environment(cls) -> Self:

@@ -10,6 +10,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 
 from service.http import openapi, problems
+from service.http.access import Access, Guarded
 from service.http.draining import Draining
 from service.http.head import Head
 from service.http.hosts import Hosts, allowed_hosts
@@ -19,7 +20,9 @@ from service.http.probes import Latest
 from service.http.reading import Bodies, Parsing
 from service.http.root import RootPath
 from service.http.routes import gallery, images, items, model, page, retrieve, status
+from service.keys import Keys
 from service.retriever import Retriever
+from service.traffic.rates import Rates
 
 
 def create_app(retriever: Retriever) -> FastAPI:
@@ -54,6 +57,8 @@ def create_app(retriever: Retriever) -> FastAPI:
     bodies = Bodies(most=settings.max_bodies_bytes, seconds=settings.body_timeout_seconds)
     # The last one sees a request first.
     app.add_middleware(Limits, most=settings.max_connections, bodies=bodies, draining=state.draining)
+    access = Access(Keys(settings.keys), Rates(retriever.shared_count))
+    app.add_middleware(Guarded, access=access)
     app.add_middleware(Hosts, allowed=allowed_hosts(settings))
     app.add_middleware(Head)
     app.add_middleware(Observe, metrics=retriever.metrics)
@@ -65,7 +70,14 @@ def create_app(retriever: Retriever) -> FastAPI:
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=["*"],
-            expose_headers=["ETag", "Location", "X-Request-Id", "Retry-After"],
+            expose_headers=[
+                "ETag",
+                "Location",
+                "X-Request-Id",
+                "Retry-After",
+                "RateLimit",
+                "RateLimit-Policy",
+            ],
         )
     problems.install(app)
     openapi.install(app)

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from service.errors import InvalidOption, Problem, Unavailable
+from service.errors import InvalidOption, Problem, Unauthorized, Unavailable
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -58,7 +58,11 @@ def plain_response(status: int, detail: str, headers: dict[str, str] | None = No
 
 def problem_response(problem: Problem) -> JSONResponse:
     """The answer to a request that `problem` ended."""
-    headers = {"Retry-After": str(problem.retry_after)} if isinstance(problem, Unavailable) else None
+    headers = {}
+    if isinstance(problem, Unavailable):
+        headers["Retry-After"] = str(problem.retry_after)
+    if isinstance(problem, Unauthorized):
+        headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(document(problem), problem.status, headers, media_type=MEDIA_TYPE)
 
 
