@@ -47,6 +47,33 @@ async def read_query(request: Request, max_bytes: int) -> QueryBody:
     return await parsing.run(work, json=body if is_json(content_type) else b"")
 
 
+async def read_file(request: Request, max_bytes: int) -> bytes:
+    """Read an image file that is the whole body, never more than `max_bytes` of it.
+
+    Raises `BodyTooLarge`, `UnsupportedMediaType` or `MalformedBody`.
+    """
+    content_type = _content_type(request)
+    body = await _read(request, max_bytes)
+    if not _is_raw(content_type, body):
+        raise UnsupportedMediaType(
+            f"cannot read {content_type[:64]}: send the file itself, as image/png, image/jpeg, image/webp or"
+            " application/octet-stream"
+        )
+    return _not_empty(body)
+
+
+def _is_raw(content_type: str, body: bytes) -> bool:
+    """Whether a body of this type, which is no JSON and no form, is read as an image file."""
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind in _RAW or kind.startswith("image/") or looks_like_an_image(body)
+
+
+def _not_empty(image: bytes) -> bytes:
+    if not image:
+        raise MalformedBody("the image is empty: send the bytes of a PNG, JPEG or WebP file")
+    return image
+
+
 def _content_type(request: Request) -> str:
     if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
         raise UnsupportedMediaType("compressed bodies are not read: send the image as it is")
@@ -91,14 +118,14 @@ def parse(content_type: str, body: bytes, query: Iterable[tuple[str, str]]) -> Q
         image, given = _multipart(content_type, body)
     elif is_json(content_type):
         image, pixels, given = _json(body)
-    elif not (kind in _RAW or kind.startswith("image/") or looks_like_an_image(body)):
+    elif not _is_raw(content_type, body):
         raise UnsupportedMediaType(
             f"cannot read {kind[:64]}: send the file as image/png, image/jpeg, image/webp or"
             " application/octet-stream, multipart/form-data with a part `image`, or application/json with"
             " `image` or `pixels`"
         )
-    if image is not None and not image:
-        raise MalformedBody("the image is empty: send the bytes of a PNG, JPEG or WebP file")
+    if image is not None:
+        _not_empty(image)
     options = [(name, from_text(name, text)) for name, text in query] + given
     return QueryBody(image, pixels, parse_options(_once(_with_a_value(options))))
 

@@ -27,6 +27,7 @@ ROUTES = {
     ("get", "/gallery/items/{item_id}"),
     ("get", "/gallery/images/{item_id}"),
     ("get", "/model"),
+    ("post", "/model/input"),
     ("get", "/livez"),
     ("get", "/readyz"),
     ("get", "/metrics"),
