@@ -24,9 +24,18 @@ async function ask(path, options = {}) {
 
 export const get = async (path) => (await ask(path)).json();
 
-export const itemPath = (id) => `gallery/items/${encodeURIComponent(id)}`;
+const itemPath = (id) => `gallery/items/${encodeURIComponent(id)}`;
 export const imagePath = (id) => `gallery/images/${encodeURIComponent(id)}`;
 export const file = async (path) => (await ask(path)).blob();
+
+const search = (given) => new URLSearchParams(Object.entries(given).filter(([, value]) => value !== null && value !== ""));
+
+// A page of items: { items, next }, `next` being the cursor of the page after it.
+export const items = (wanted) => get(`gallery/items?${search(wanted)}`);
+export const add = (blob, fields) => ask(`gallery/items?${search(fields)}`, { method: "POST", body: blob, headers: typed(blob) });
+export const remove = (id) => ask(itemPath(id), { method: "DELETE" });
+export const relabel = (id, label) =>
+  ask(itemPath(id), { method: "PATCH", body: JSON.stringify({ label }), headers: { "Content-Type": "application/json" } });
 
 // What the model sees of an image file: { shape: [C, H, W], pixels: Float32Array, losses }.
 export async function modelInput(blob) {
@@ -39,13 +48,12 @@ const typed = (blob) => ({ "Content-Type": blob.type || "application/octet-strea
 
 // The body of a query: a file as it is, or the exact numbers of a tensor.
 function bodyOf(query, options) {
-  const given = Object.entries(options).filter(([, value]) => value !== null && value !== "");
+  const given = search(options);
   if (query.file) {
-    const url = `retrieve?${new URLSearchParams(given)}`;
-    return [url, { method: "POST", body: query.file, headers: typed(query.file) }];
+    return [`retrieve?${given}`, { method: "POST", body: query.file, headers: typed(query.file) }];
   }
-  const body = JSON.stringify({ pixels: nested(query.tensor), ...Object.fromEntries(given) });
-  return ["retrieve", { method: "POST", body, headers: { "Content-Type": "application/json" } }];
+  const body = JSON.stringify({ pixels: nested(query.tensor) });
+  return [`retrieve?${given}`, { method: "POST", body, headers: { "Content-Type": "application/json" } }];
 }
 
 function nested({ shape: [channels, height, width], pixels }) {
