@@ -6,9 +6,25 @@ Belongs here: items, vectors, nearest items and distance bounds. Does not: netwo
 import faiss
 
 from index.archive import ArchiveDamaged, Exported, export_gallery, import_gallery
+from index.changes import (
+    Condition,
+    Outcome,
+    StoredItem,
+    always,
+    current_tag,
+    delete_item,
+    delete_where,
+    first_with_image,
+    if_new,
+    list_items,
+    put_items,
+    revise,
+    stored_item,
+    tag_of,
+)
 from index.checksums import image_checksum
 from index.clusters import Clusters
-from index.failures import GalleryError, ItemDamaged, ItemMissing, StoreFailure
+from index.failures import GalleryError, ItemChanged, ItemDamaged, ItemMissing, StoreFailure
 from index.files import private_database
 from index.gallery import Gallery
 from index.items import Item, NewItem
@@ -21,19 +37,34 @@ __all__ = [
     "FAISS_VERSION",
     "ArchiveDamaged",
     "Clusters",
+    "Condition",
     "Exported",
     "Gallery",
     "GalleryError",
     "GalleryStore",
     "Item",
+    "ItemChanged",
     "ItemDamaged",
     "ItemMissing",
     "Neighbors",
     "NewItem",
+    "Outcome",
     "Snapshot",
     "StoreFailure",
+    "StoredItem",
+    "always",
+    "current_tag",
+    "delete_item",
+    "delete_where",
     "export_gallery",
+    "first_with_image",
+    "if_new",
     "image_checksum",
     "import_gallery",
+    "list_items",
     "private_database",
+    "put_items",
+    "revise",
+    "stored_item",
+    "tag_of",
 ]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from index.changes import Condition, Outcome, if_new, put_items
 from index.failures import GalleryError
 from index.items import Item, NewItem
 from index.snapshot import Snapshot
@@ -69,6 +70,12 @@ class Gallery:
         for new in items:
             self._check(new.vector)
         return self.store.add(items, self._model)
+
+    def put(self, items: Sequence[NewItem], condition: Condition = if_new) -> tuple[int, list[Outcome]]:
+        """Add or replace items where `condition` allows it; as `index.changes.put_items`."""
+        for new in items:
+            self._check(new.vector)
+        return put_items(self.store, items, self._model, condition)
 
     def set_vectors(
         self, vectors: dict[str, NDArray[np.float32]], images: Mapping[str, bytes] | None = None

@@ -56,6 +56,18 @@ def put_item(db: sqlite3.Connection, item: Item, image: bytes, media_type: str) 
     return int(row or 0), checksum
 
 
+def revise_item(db: sqlite3.Connection, row: int, item: Item, image: bytes) -> None:
+    """Give the item in `row`, whose image has the checksum `image`, the label and metadata of `item`.
+
+    Raises `GalleryError` if it could not be sent back to a client.
+    """
+    texts = write(item)
+    db.execute(
+        "UPDATE items SET label = ?, metadata = ? WHERE row = ?", (item.label, texts.metadata.decode(), row)
+    )
+    db.execute("UPDATE checksums SET item = ? WHERE row = ?", (item_checksum(texts, image), row))
+
+
 def put_vector(db: sqlite3.Connection, row: int, id_: str, image: bytes, model: str, vector: bytes) -> None:
     """Store the vector by `model` of an item; `image`: the checksum of the image that it is of."""
     checksum = vector_checksum(id_.encode(), image, model.encode(), vector)

@@ -122,8 +122,14 @@ def _checksums(db: sqlite3.Connection) -> None:
             )
 
 
+def _look_ups(db: sqlite3.Connection) -> None:
+    """Items by their label, and by their image, without reading them all."""
+    db.execute("CREATE INDEX items_by_label ON items (label)")
+    db.execute("CREATE INDEX checksums_by_image ON checksums (image)")
+
+
 # Never change one that was released: add another.
-STEPS: tuple[Step, ...] = (_first, _checksums)
+STEPS: tuple[Step, ...] = (_first, _checksums, _look_ups)
 
 
 def _text(field: str | bytes) -> str:

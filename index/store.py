@@ -90,7 +90,12 @@ class GalleryStore:
     def version(self) -> int:
         """The number of changes made so far; 0 for a gallery that was never written."""
         with self.reading() as db:
-            return int(db.execute("SELECT version FROM gallery").fetchone()[0])
+            return self.version_in(db)
+
+    @staticmethod
+    def version_in(db: sqlite3.Connection) -> int:
+        """The version, as a transaction sees it."""
+        return int(db.execute("SELECT version FROM gallery").fetchone()[0])
 
     def add(self, items: Sequence[NewItem], model: str) -> int:
         """Store `items` with their vectors by `model`, all or none, and return the new version.
@@ -98,21 +103,20 @@ class GalleryStore:
         An id that is there already is replaced. Returns when the file is synced. Raises `GalleryError` on
         a vector that is not finite, or an item that could not be sent back to a client.
         """
-        for new in items:
-            _check_finite(new.item.id, new.vector)
+        vectors = [checked_vector(new) for new in items]
         with self.transaction() as db:
-            for new in items:
+            for new, vector in zip(items, vectors, strict=True):
                 row, image = put_item(db, new.item, new.image, new.media_type)
-                put_vector(db, row, new.item.id, image, model, _to_bytes(new.vector))
-            return self._bump(db)
+                put_vector(db, row, new.item.id, image, model, vector)
+            return self.raise_version(db)
 
     def delete(self, ids: Sequence[str]) -> int:
         """Delete items, all or none, and return the new version; `ItemMissing` if one is not there."""
         with self.transaction() as db:
             for id_ in ids:
-                if db.execute("DELETE FROM items WHERE id = ?", (_text(id_),)).rowcount == 0:
+                if db.execute("DELETE FROM items WHERE id = ?", (sent_text(id_),)).rowcount == 0:
                     raise ItemMissing(id_)
-            return self._bump(db)
+            return self.raise_version(db)
 
     def set_vectors(
         self,
@@ -129,13 +133,14 @@ class GalleryStore:
             _check_finite(id_, vector)
         with self.transaction() as db:
             for id_, vector in vectors.items():
-                row, image = db.execute(_SELECT_IMAGE_CHECKSUM, (_text(id_),)).fetchone() or (0, None)
+                row, image = db.execute(_SELECT_IMAGE_CHECKSUM, (sent_text(id_),)).fetchone() or (0, None)
                 if image is not None and (images is None or images[id_] == image):
                     put_vector(db, row, id_, image, model, _to_bytes(vector))
-            return self._bump(db)
+            return self.raise_version(db)
 
     @staticmethod
-    def _bump(db: sqlite3.Connection) -> int:
+    def raise_version(db: sqlite3.Connection) -> int:
+        """One more change, in the transaction that makes it: the new version."""
         return int(db.execute("UPDATE gallery SET version = version + 1 RETURNING version").fetchone()[0])
 
     def item(self, id_: str) -> Item:
@@ -150,14 +155,6 @@ class GalleryStore:
         with self.reading() as db:
             return [legible(row[0]) for row in db.execute("SELECT id FROM items ORDER BY row")]
 
-    def labels_of_images(self) -> dict[bytes, tuple[str, str]]:
-        """For the `image_checksum` of each image, the id and the label of the first item that has it."""
-        with self.reading() as db:
-            rows = db.execute(
-                "SELECT checksums.image, id, label FROM items JOIN checksums USING (row) ORDER BY row DESC"
-            )
-            return {image: (legible(id_), legible(label)) for image, id_, label in rows}
-
     def image(self, id_: str) -> tuple[bytes, str]:
         """The image file of an item as it was added, and its media type.
 
@@ -171,7 +168,7 @@ class GalleryStore:
 
     def _one(self, query: str, id_: str) -> tuple[Any, ...]:
         with self.reading() as db:
-            row: tuple[Any, ...] | None = db.execute(query, (_text(id_),)).fetchone()
+            row: tuple[Any, ...] | None = db.execute(query, (sent_text(id_),)).fetchone()
         if row is None:
             raise ItemMissing(id_)
         return row
@@ -193,7 +190,7 @@ class GalleryStore:
         are not of `dimension` numbers (None: any) or not finite. Images are not read: `image` checks them.
         """
         with self.transaction("BEGIN") as db:
-            version = int(db.execute("SELECT version FROM gallery").fetchone()[0])
+            version = self.version_in(db)
             rows = db.execute(_SELECT_ALL, (model,)).fetchall()
         items, vectors = [], []
         damaged, unembedded, bad_vectors = [], [], []
@@ -240,13 +237,19 @@ _SELECT_ALL = (
 )
 
 
-def _text(id_: str) -> str:
-    """`id_`; `ItemMissing` if it is no Unicode, as no id of an item is."""
+def sent_text(id_: str) -> str:
+    """`id_`, as a client sent it; `ItemMissing` if it is no Unicode, as no id of an item is."""
     try:
         id_.encode()
     except UnicodeEncodeError as error:
         raise ItemMissing(id_) from error
     return id_
+
+
+def checked_vector(new: NewItem) -> bytes:
+    """The vector of `new` as it is stored; `GalleryError` if it is not finite."""
+    _check_finite(new.item.id, new.vector)
+    return _to_bytes(new.vector)
 
 
 def _to_bytes(vector: NDArray[np.float32]) -> bytes:

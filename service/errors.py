@@ -3,9 +3,12 @@
 Problem                     the root: status, stable type, title, and a detail that says what to do next
 ├── MalformedBody           400  the body is not what its media type says
 ├── HostNotAllowed          400  the Host header names a host that is not served here
+├── ChangesNotAllowed       403  the gallery is not to be changed over HTTP, or not by this client
 ├── ItemNotFound            404  no gallery item with this id
 ├── RequestTimeout          408  the body was not there in time
 ├── GalleryEmpty            409  a query, and nothing to compare it with
+├── ItemExists              409  another item has this id
+├── PreconditionFailed      412  the item is not the one that `If-Match` names
 ├── BodyTooLarge            413  more bytes than the limit
 ├── ImageTooLarge           413  more pixels than the limit
 ├── UnsupportedMediaType    415  a content type that the route does not read
@@ -15,6 +18,7 @@ Problem                     the root: status, stable type, title, and a detail t
 ├── ImageAnimated           422  more than one frame
 ├── ImageBlank              422  nothing is left of a picture when its transparency is laid over black
 ├── PixelsInvalid           422  the wrong shape or type, not finite, or outside [0, 1]
+├── ItemInvalid             422  an id, a label or metadata that cannot be stored
 ├── InvalidOption           422  an option is unknown, given twice, or out of range
 ├── ModelFailure            500  the network returned something that is not a finite vector
 └── Unavailable                  not now; Retry-After says when to come back
@@ -58,6 +62,12 @@ class RequestTimeout(Problem):
     status, slug, title = 408, "request-timeout", "Request timeout"
 
 
+class ChangesNotAllowed(Problem):
+    """The gallery is not to be changed over HTTP (`RETRIEVALGUARD_GALLERY_WRITES`), or not by this client."""
+
+    status, slug, title = 403, "changes-not-allowed", "Changes are not allowed"
+
+
 class ItemNotFound(Problem):
     """No gallery item with this id."""
 
@@ -68,6 +78,18 @@ class GalleryEmpty(Problem):
     """A query, and nothing to compare it with."""
 
     status, slug, title = 409, "gallery-empty", "The gallery is empty"
+
+
+class ItemExists(Problem):
+    """Another item has this id: nothing was changed."""
+
+    status, slug, title = 409, "item-exists", "The item exists"
+
+
+class PreconditionFailed(Problem):
+    """The item is not the one that `If-Match` or `If-None-Match` is about: nothing was changed."""
+
+    status, slug, title = 412, "precondition-failed", "Precondition failed"
 
 
 class BodyTooLarge(Problem):
@@ -122,6 +144,12 @@ class PixelsInvalid(Problem):
     """An input tensor of the wrong shape or type, not finite, or outside [0, 1]."""
 
     status, slug, title = 422, "pixels-invalid", "Invalid pixels"
+
+
+class ItemInvalid(Problem):
+    """An id, a label or metadata that cannot be stored."""
+
+    status, slug, title = 422, "item-invalid", "Invalid item"
 
 
 class InvalidOption(Problem):

@@ -18,7 +18,9 @@ from service.cache.samples import SampleCache
 from service.cache.sealed import CacheStore, Event
 from service.cache.sqlite_store import embedded_store
 from service.errors import GalleryEmpty, GalleryFailure
+from service.gallery.check import ItemRules
 from service.gallery.intake import Intake
+from service.gallery.items import Items
 from service.images import Picture, read_image
 from service.losses import Losses, Reason
 from service.metrics import Metrics
@@ -112,6 +114,12 @@ class Retriever:
         purposes: tuple[Purpose, ...] = ("query", "gallery")
         self.losses = {purpose: self._tally(purpose) for purpose in purposes}
         self.intake = Intake(self.gallery, self.smoothed, self._decode_item, gallery_samples)
+        self.items = Items(
+            self.gallery,
+            self.intake,
+            ItemRules(settings.max_name_length, settings.max_metadata_bytes),
+            settings.max_changes,
+        )
         self.intake.embed_missing(progress)
 
     @classmethod

@@ -99,6 +99,9 @@ class Settings(BaseSettings):
     label_weight: Annotated[float, Field(ge=0, lt=1)] = 0.5
     gallery_samples: Annotated[int, _whole(1, MOST_SAMPLES)] | None = None
 
+    gallery_writes: Literal["off", "loopback", "on"] = "off"
+    max_changes: Annotated[int, _whole(1, 10_000)] = 64
+    page_limit: Annotated[int, _whole(1, 100_000)] = 1_000
     max_name_length: Annotated[int, _whole(1, 10_000)] = 512
     max_metadata_bytes: Annotated[int, _whole(2, 2**24)] = 65_536
     max_connections: Annotated[int, _whole(1, 100_000)] = 1_024

@@ -7,7 +7,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from service.http import forms
+from service.http import forms, item_forms
 from service.http.problems import ProblemBody
 from service.retrieval.answer import RoundBody
 
@@ -21,8 +21,13 @@ _HEADERS = {
         "schema": {"type": "string"},
     },
     _RETRY_AFTER: {"description": "Seconds after which to come back.", "schema": {"type": "integer"}},
+    "ETag": {"description": "The digest of the item, for `If-Match`.", "schema": {"type": "string"}},
+    "Location": {"description": "The path of what was made.", "schema": {"type": "string"}},
 }
 _LATER = ("429", "503")
+# For routes that send them: `responses` of the operation.
+TAG_HEADER = {"ETag": {"$ref": "#/components/headers/ETag"}}
+LOCATION_HEADER = {"Location": {"$ref": "#/components/headers/Location"}}
 
 
 def operation_id(route: APIRoute) -> str:
@@ -36,16 +41,16 @@ def install(app: FastAPI) -> None:
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            _complete(describe(), forms.components(app.state.retriever))
+            _complete(describe(), forms.components(app.state.retriever), item_forms.components())
         return describe()
 
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _complete(document: dict[str, Any], components: dict[str, dict[str, Any]]) -> None:
+def _complete(document: dict[str, Any], *components: dict[str, dict[str, Any]]) -> None:
     known = document["components"]
     for kind, named in [
-        *components.items(),
+        *(part for described in components for part in described.items()),
         ("schemas", _schemas(ProblemBody, RoundBody)),
         ("headers", _HEADERS),
     ]:
@@ -59,7 +64,8 @@ def _complete(document: dict[str, Any], components: dict[str, dict[str, Any]]) -
                 del responses["422"]
             for status, response in responses.items():
                 names = (_REQUEST_ID, _RETRY_AFTER) if status in _LATER else (_REQUEST_ID,)
-                response["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+                sent = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+                response["headers"] = response.get("headers", {}) | sent
 
 
 def _schemas(*models: type[BaseModel]) -> dict[str, Any]:

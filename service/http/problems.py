@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from service.errors import Problem, Unavailable
+from service.errors import InvalidOption, Problem, Unavailable
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -92,4 +92,6 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _validation_error(request: Request, error: Exception) -> JSONResponse:
-    return plain_response(422, f"the request does not fit the route: {error}")
+    if not isinstance(error, RequestValidationError):
+        raise error
+    return problem_response(InvalidOption(*((str(one["loc"][-1]), one["msg"]) for one in error.errors())))
