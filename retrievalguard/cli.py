@@ -3,6 +3,7 @@
 What a command needs is imported when it runs: `--help` loads neither torch nor FAISS.
 """
 
+import json
 import logging
 import logging.config
 import os
@@ -82,6 +83,8 @@ def _retriever(settings: "Settings | None" = None) -> "Iterator[Retriever]":
 
 def _settings() -> "Settings":
     """Those of the environment, checked as far as that takes no torch: a mistake is told at once."""
+    preflight.check_service()
+
     from service.settings import Settings
 
     settings = Settings.from_environment()
@@ -171,27 +174,37 @@ def retrieve(
     max_samples: int | None = None,
     min_gain: float | None = None,
     deadline_ms: int | None = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Tell what limits the radius.")] = False,
+    url: Annotated[str | None, typer.Option(help="Ask the service there, instead of this process.")] = None,
 ) -> None:
-    """Answer one query in-process and print what POST /retrieve would."""
+    """Answer one query and print what POST /retrieve would: in-process, or with --url by that service."""
     content = image.read_bytes()
+    given = {
+        "top_k": top_k,
+        "guarantee": guarantee,
+        "within_k": within_k,
+        "rule": rule,
+        "method": method,
+        "alpha": alpha,
+        "target_radius": target_radius,
+        "max_samples": max_samples,
+        "min_gain": min_gain,
+        "deadline_ms": deadline_ms,
+        "explain": explain,
+    }
+    if url is not None:
+        preflight.check_client()
+
+        from retrievalguard import client
+
+        with client.Client(url, retry=0) as remote:
+            print(json.dumps(remote.retrieve(content, **client.Options(**given)).as_dict(), indent=2))  # type: ignore[typeddict-item]
+        return
     settings = _settings()
 
     from service.retrieval.options import parse_options
 
-    options = parse_options(
-        {
-            "top_k": top_k,
-            "guarantee": guarantee,
-            "within_k": within_k,
-            "rule": rule,
-            "method": method,
-            "alpha": alpha,
-            "target_radius": target_radius,
-            "max_samples": max_samples,
-            "min_gain": min_gain,
-            "deadline_ms": deadline_ms,
-        }
-    )
+    options = parse_options(given)
     with _retriever(settings) as retriever:
         print(retriever.retrieve(content, options).model_dump_json(indent=2))
 
@@ -335,6 +348,7 @@ _FAILURES = {
     "index": "GalleryError",
     "models": "ModelError",
     "models.passes.calibration": "VariantError",
+    "retrievalguard.client.refusals": "ClientError",
     "service.errors": "Problem",
     "service.gallery.findings": "ImportFailure",
 }

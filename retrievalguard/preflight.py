@@ -18,6 +18,22 @@ class CheckError(Exception):
     """The command cannot succeed; the message names what is in the way, and the way out."""
 
 
+def check_service() -> None:
+    """`CheckError` if only the client is installed."""
+    missing = [name for name in ("torch", "faiss", "fastapi") if find_spec(name) is None]
+    if missing:
+        raise CheckError(
+            f"this installation lacks {', '.join(missing)}: it can ask a service (retrieve --url), and be one"
+            " only after pip install 'retrievalguard[cpu]', or [gpu]"
+        )
+
+
+def check_client() -> None:
+    """`CheckError` if the client is not installed."""
+    if find_spec("httpx") is None:
+        raise CheckError("asking a service needs the extra `client`: pip install 'retrievalguard[client]'")
+
+
 def check_data_folder(folder: Path) -> None:
     """Make the data folder if it is not there; `CheckError` if nothing can be written into it."""
     try:

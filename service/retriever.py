@@ -21,7 +21,7 @@ from service.errors import GalleryEmpty, GalleryFailure
 from service.gallery.check import ItemRules
 from service.gallery.intake import Intake
 from service.gallery.items import Items
-from service.images import read_image
+from service.images import Picture, read_image
 from service.losses import Losses, Reason
 from service.metrics import Metrics
 from service.retrieval.answer import RetrieveResponse
@@ -177,22 +177,33 @@ class Retriever:
         """The input tensor (C, H, W) of an image file; raises the image problems of `service.errors`."""
         return self._decode(content, "query")
 
+    def seen(self, content: bytes) -> tuple[NDArray[np.float32], list[str]]:
+        """What the model sees of an image file, and what that loses; counted as no query.
+
+        The input tensor (C, H, W), and a sentence for each loss. Raises what `decode` does.
+        """
+        picture = self._read(content)
+        return picture.tensor, self.losses["query"].of(picture)
+
     def _decode_item(self, content: bytes) -> NDArray[np.float32]:
         return self._decode(content, "gallery")
 
     def _decode(self, content: bytes, purpose: Purpose) -> NDArray[np.float32]:
+        picture = self._read(content)
+        losses = self.losses[purpose]
+        if losses.add(picture) and purpose == "query":  # of items, who adds them tells the sum
+            log.warning("the first query that the model was not trained for: %s", losses.statement)
+        return picture.tensor
+
+    def _read(self, content: bytes) -> Picture:
         with self._decoders:
-            picture = read_image(
+            return read_image(
                 content,
                 self.model.input_shape,
                 max_pixels=self.settings.max_image_pixels,
                 min_side=self.settings.min_image_side,
                 preprocessing=self.model.manifest.preprocessing,
             )
-        losses = self.losses[purpose]
-        if losses.add(picture) and purpose == "query":  # of items, who adds them tells the sum
-            log.warning("the first query that the model was not trained for: %s", losses.statement)
-        return picture.tensor
 
     def _tally(self, purpose: Purpose) -> Losses:
         def count(reason: Reason) -> None:

@@ -93,6 +93,17 @@ class ModelBody(BaseModel):
     warnings: list[str]
 
 
+class InputBody(BaseModel):
+    """What the model sees of an image file, and a sentence for each thing that is lost on the way.
+
+    `pixels`: the exact input tensor of `shape` (C, H, W), row by row: little-endian float32 in base64.
+    """
+
+    shape: tuple[int, int, int]
+    pixels: str
+    losses: list[str]
+
+
 class Health(BaseModel):
     """`ok`, with what was checked."""
 

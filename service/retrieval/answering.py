@@ -95,13 +95,16 @@ class Answering:
                         seconds["certify"] += look.deciding - look.outcome.searching
                         if on_round is not None:
                             on_round(round_body(look, snapshot, self.smoothed.model.input_shape))
+                    rival = None
+                    if query.options.explain:
+                        rival = contest.rival(samples.first(look.samples, question.stop.without_deadline()))
             finally:  # what was drawn is kept also when the client has left
                 kept = time.perf_counter()
                 samples.keep()
                 seconds["sample"] += time.perf_counter() - kept
         cache: CacheResult = "miss" if not there else "resumed" if there < look.samples else "hit"
         seconds["total"] = question.decoding + time.perf_counter() - started
-        response = respond(look.outcome, query.options, snapshot, self.smoothed, cache, seconds)
+        response = respond(look.outcome, rival, query.options, snapshot, self.smoothed, cache, seconds)
         body = response.certificate
         self.metrics.cache.labels(cache).inc()
         self.metrics.certificates.labels(body.status, body.method, body.guarantee).inc()

@@ -92,6 +92,23 @@ class Contest:
             return replace(voted, certificate=nothing)
         return Outcome(self.snapshot.nearest(points.mean(axis=0), self._top_k), None, nothing, 0.0)
 
+    def rival(self, samples: NDArray[np.float32]) -> Neighbors | None:
+        """Who would be the first to break the guarantee by coming nearest: the one that must stay behind.
+
+        Of all items that must, it is the nearest to the mean of `samples` (n, d), or the k-th nearest for
+        guarantee `within`. None: the gallery has too few.
+        """
+        snapshot, mean = self.snapshot, self.snapshot.lift(samples).mean(axis=0)
+        answer, arranged = int(snapshot.nearest(mean, 1).rows[0]), snapshot.clusters.order
+        if self.terms.claim == "label":
+            behind = snapshot.labels[arranged] != snapshot.labels[answer]
+        else:
+            behind = arranged != answer
+        rivals = Rivals(snapshot.exact(np.array([answer])), self.vectors, behind, mean)
+        places, distances = rivals.distances(mean)
+        kth = slice(self.terms.within_k - 1, self.terms.within_k)
+        return Neighbors(arranged[places[kth]], distances[kth], np.inf) if len(places[kth]) else None
+
     def _claims(self, points: Array, answer: int) -> tuple[list[Claim], dict[Claim, Rivals]]:
         """What may be claimed if row `answer` is served, and the rivals of both claims.
 

@@ -33,6 +33,7 @@ ROUTES = {
     ("delete", "/gallery/items/{item_id}"),
     ("get", "/gallery/images/{item_id}"),
     ("get", "/model"),
+    ("post", "/model/input"),
     ("get", "/livez"),
     ("get", "/readyz"),
     ("get", "/metrics"),
