@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import Gallery, GalleryStore, Item, ItemDamaged, ItemMissing, NewItem, image_checksum
-from models import SmoothedModel
 from service.errors import Problem
 from service.gallery.check import shown
 from service.gallery.findings import Findings, Refusal, Source
+from service.gallery.vectors import GalleryVectors
 from service.images import media_type
 
 log = logging.getLogger("retrievalguard")
@@ -51,24 +51,19 @@ class AddReport:
 
 
 class Intake:
-    """Embeds images for one gallery. `decode`: an image file to the input tensor (C, H, W).
-
-    `samples`: Monte Carlo samples behind each gallery vector.
-    """
+    """Embeds images for one gallery, by `vectors`. `decode`: an image file to the input tensor (C, H, W)."""
 
     def __init__(
         self,
         gallery: Gallery,
-        smoothed: SmoothedModel,
+        vectors: GalleryVectors,
         decode: Callable[[bytes], NDArray[np.float32]],
-        samples: int,
     ) -> None:
-        self._gallery, self._smoothed, self._decode, self._samples = gallery, smoothed, decode, samples
+        self._gallery, self._vectors, self._decode = gallery, vectors, decode
 
     def prepare(self, item: Item, content: bytes) -> NewItem:
         """Decode and embed an image file for the gallery; raises the image problems of `service.errors`."""
-        vector = self._smoothed.mean(self._decode(content), self._samples)
-        return NewItem(item, content, media_type(content), vector)
+        return NewItem(item, content, media_type(content), self._vectors.of(self._decode(content)))
 
     def add(
         self,
@@ -134,7 +129,7 @@ class Intake:
             except (ItemDamaged, Problem) as error:
                 log.error("item %r is left out of every answer: %s", id_, error)
             else:
-                vectors[id_] = self._smoothed.mean(image, self._samples)
+                vectors[id_] = self._vectors.of(image)
                 images[id_] = image_checksum(kind.encode(), content)
         if vectors:
             self._gallery.set_vectors(vectors, images)
