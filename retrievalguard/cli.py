@@ -138,10 +138,12 @@ def serve(
 
     if demo and retriever.gallery.store.version() == 0:
         data = DEMOS.get(retriever.model.manifest.name, "digits")
-        log.info("first start: embedding %s for the demo gallery", data)
+        log.info("first start: the demo gallery is filled with %s", data)
         found = images_of(data)
         # All or none: a start that is cut short starts again.
         retriever.intake.add(found, batch=len(found.sources), progress=_adding)
+    if retriever.vectors.statement:
+        log.info("%s", retriever.vectors.statement)
     run(create_app(retriever), settings, sockets)
 
 
@@ -234,6 +236,8 @@ def gallery_add(
     with _retriever(settings) as retriever:
         report = retriever.intake.add(found, replace=replace, prune=prune, prefix=prefix, progress=_adding)
         _tell(report)
+        if retriever.vectors.statement:
+            console.print(retriever.vectors.statement)
         if retriever.losses["gallery"].statement:
             console.print(retriever.losses["gallery"].statement, style="yellow", markup=False)
         console.print(f"the gallery has {len(retriever.gallery.snapshot())} items")
@@ -283,6 +287,25 @@ def gallery_export(
         console.print(streams.readable(f"left out, it is damaged: {id_}"), style="red", markup=False)
     if done.damaged:
         raise typer.Exit(1)
+
+
+@gallery_app.command("vectors")
+def gallery_vectors(
+    file: Annotated[Path, typer.Argument(help="The file to write.", dir_okay=False)],
+) -> None:
+    """Write the gallery's vectors to a file that can ship with the model.
+
+    As gallery.safetensors beside the weights it spares every machine the embedding of these pictures.
+    """
+    preflight.check_output(file, "FILE")
+    settings = _settings()
+
+    from service.gallery.vectors import to_ship
+
+    with _retriever(settings) as retriever:
+        shipped = to_ship(retriever.gallery, retriever.vectors, retriever.decode)
+    shipped.write(file)
+    console.print(f"{file}: {len(shipped):,} vectors of {shipped.samples} samples each", markup=False)
 
 
 @gallery_app.command("import")
@@ -351,6 +374,7 @@ _FAILURES = {
     "retrievalguard.client.refusals": "ClientError",
     "service.errors": "Problem",
     "service.gallery.findings": "ImportFailure",
+    "evaluation.kept": "OtherExperiment",
 }
 
 

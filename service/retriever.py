@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from certify import EmbeddingSpace, Guarantee, Method, Rule, Terms, prepare
 from index import Gallery, Snapshot, StoreFailure
-from models import CHUNK, EmbeddingModel, Purpose, SmoothedModel, Stop, calibrated
+from models import EmbeddingModel, Purpose, ShippedVectors, SmoothedModel, Stop, calibrated, model_folder
 from service.cache.answers import AnswerCache
 from service.cache.redis_store import RedisStore
 from service.cache.samples import SampleCache
@@ -21,6 +21,7 @@ from service.errors import GalleryEmpty, GalleryFailure
 from service.gallery.check import ItemRules
 from service.gallery.intake import Intake
 from service.gallery.items import Items
+from service.gallery.vectors import GalleryVectors
 from service.images import Picture, read_image
 from service.losses import Losses, Reason
 from service.metrics import Metrics
@@ -44,14 +45,6 @@ log = logging.getLogger("retrievalguard")
 # not see: float32 sums in another order were 3e-6 apart at most in the demo network.
 SAMPLE_SLACK = 1e-5
 
-# Samples behind a gallery vector, unless the settings say: of small images, and of larger ones, where a
-# sample takes a millisecond or more and so many have a mean that is near enough. Whole chunks are drawn.
-GALLERY_SAMPLES, FEW_GALLERY_SAMPLES = 1_024, 32
-
-
-def _gallery_samples(chunk: int) -> int:
-    return GALLERY_SAMPLES if chunk == CHUNK else FEW_GALLERY_SAMPLES
-
 
 class Retriever:
     """A smoothed model, a gallery and a cache, tied together. Safe to share between threads."""
@@ -64,6 +57,7 @@ class Retriever:
         metrics: Metrics,
         secret: bytes,
         progress: Callable[[Iterable[str]], Iterable[str]],
+        shipped: ShippedVectors | None = None,
     ) -> None:
         self.settings = settings
         self.model = model
@@ -106,8 +100,8 @@ class Retriever:
             metrics=metrics,
         )
         self._repeats = Repeats(self._answering, AnswerCache(store, secret, count=count))
-        gallery_samples = settings.gallery_samples or _gallery_samples(self.smoothed.chunk)
-        embedding = f"{self.smoothed.digest} sigma {self.sigma!r} samples {gallery_samples}"
+        self.vectors = GalleryVectors(self.smoothed, settings.gallery_samples, shipped)
+        embedding = self.vectors.key
         if model.manifest.preprocessing is not None:
             embedding += f" {model.manifest.preprocessing.model_dump_json()}"
         self.gallery = Gallery(
@@ -115,7 +109,7 @@ class Retriever:
         )
         purposes: tuple[Purpose, ...] = ("query", "gallery")
         self.losses = {purpose: self._tally(purpose) for purpose in purposes}
-        self.intake = Intake(self.gallery, self.smoothed, self._decode_item, gallery_samples)
+        self.intake = Intake(self.gallery, self.vectors, self._decode_item)
         self.items = Items(
             self.gallery,
             self.intake,
@@ -153,7 +147,8 @@ class Retriever:
             )
         model = EmbeddingModel.load(settings.model)
         secret = noise_secret(settings.secret, settings.data_dir)
-        return cls(settings, model, store, Metrics(), secret, progress)
+        shipped = ShippedVectors.read(model_folder(settings.model))
+        return cls(settings, model, store, Metrics(), secret, progress, shipped)
 
     def close(self) -> None:
         """Close gallery and cache, and stop the sampling."""

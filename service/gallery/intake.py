@@ -18,10 +18,10 @@ from index import (
     first_with_image,
     image_checksum,
 )
-from models import SmoothedModel
 from service.errors import ModelFailure, Problem
 from service.gallery.check import shown
 from service.gallery.findings import Findings, Refusal, Source
+from service.gallery.vectors import GalleryVectors
 from service.images import media_type
 
 log = logging.getLogger("retrievalguard")
@@ -60,26 +60,22 @@ class AddReport:
 
 
 class Intake:
-    """Embeds images for one gallery. `decode`: an image file to the input tensor (C, H, W).
-
-    `samples`: Monte Carlo samples behind each gallery vector.
-    """
+    """Embeds images for one gallery, by `vectors`. `decode`: an image file to the input tensor (C, H, W)."""
 
     def __init__(
         self,
         gallery: Gallery,
-        smoothed: SmoothedModel,
+        vectors: GalleryVectors,
         decode: Callable[[bytes], NDArray[np.float32]],
-        samples: int,
     ) -> None:
-        self._gallery, self._smoothed, self._decode, self._samples = gallery, smoothed, decode, samples
+        self._gallery, self._vectors, self._decode = gallery, vectors, decode
 
     def prepare(self, item: Item, content: bytes) -> NewItem:
         """Decode and embed an image file for the gallery.
 
         Raises the image problems of `service.errors`, or `ModelFailure`.
         """
-        vector = self._smoothed.mean(self._decode(content), self._samples)
+        vector = self._vectors.of(self._decode(content))
         if not np.isfinite(vector).all():
             raise ModelFailure("the model returned an embedding that is not finite for this image")
         return NewItem(item, content, media_type(content), vector)
@@ -148,7 +144,7 @@ class Intake:
             except (ItemDamaged, Problem) as error:
                 log.error("item %r is left out of every answer: %s", id_, error)
             else:
-                vectors[id_] = self._smoothed.mean(image, self._samples)
+                vectors[id_] = self._vectors.of(image)
                 images[id_] = image_checksum(kind.encode(), content)
         if vectors:
             self._gallery.set_vectors(vectors, images)

@@ -74,6 +74,18 @@ class ForwardPassBody(BaseModel):
     measured: list[Measured]
 
 
+class GalleryVectorsBody(BaseModel):
+    """Where gallery vectors come from: the mean of so many samples, drawn here.
+
+    Of pictures with the pixels of one of `shipped` they come with the model instead: means of
+    `shipped_samples`. 0: the model ships none, or none that hold for it and its σ.
+    """
+
+    samples: int
+    shipped: int
+    shipped_samples: int
+
+
 class ModelBody(BaseModel):
     """The model that is served; `warnings` tell what images lose on their way to it.
 
@@ -88,6 +100,7 @@ class ModelBody(BaseModel):
     radius_unit: str
     preprocessing: Preprocessing | None
     forward_pass: ForwardPassBody
+    gallery_vectors: GalleryVectorsBody
     defaults: Defaults
     trained_on: Domain
     warnings: list[str]
