@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from retrievalguard import __version__, interrupts, model, preflight, research, streams
+from retrievalguard import __version__, interrupts, model, preflight, research, streams, training
 
 if TYPE_CHECKING:
     from index import GalleryStore
@@ -34,6 +34,7 @@ app = typer.Typer(
 gallery_app = typer.Typer(no_args_is_help=True, help="Add, list and delete gallery items.")
 app.add_typer(gallery_app, name="gallery")
 app.add_typer(model.app, name="model")
+app.add_typer(training.app)
 app.add_typer(research.app)
 console = Console(stderr=True, soft_wrap=True)
 log = logging.getLogger("retrievalguard")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from models.datasets import ImageSet, digits
-from models.manifest import ModelError
+from models.errors import ModelError
 from models.training import CheckpointError, Epoch, Recipe, TrainingDiverged, train
 from models.training.checkpoint import CHECKPOINT
 from tests.models import folders
