@@ -31,6 +31,9 @@ from models.training.recipe import Recipe
 from models.training.run import Run
 from models.training.validation import Judge, Score
 
+# An image for which two threads wait for each other longer than they work.
+SMALL_PIXELS = 16 * 16
+
 
 class TrainingDiverged(ModelError):
     """The loss is no number any more."""
@@ -68,8 +71,8 @@ def train(
     The network is a new one, or that of the model `given`, of which a copy is trained: then `recipe` says so,
     and its dimension is that of the model.
 
-    A seed of its own: the result does not depend on what else used torch's generator; for the convolutional
-    network, neither on the number of cores, as one thread trains it. `command` goes into the manifest, so
+    A seed of its own: the result does not depend on what else used torch's generator; for small images,
+    neither on the number of cores, as one thread trains on them. `command` goes into the manifest, so
     that the weights can be reproduced. `minutes` take the place of the epochs of the recipe. On `cuda`, data,
     noise and augmentation stay on the GPU, and the network computes in bfloat16.
 
@@ -98,7 +101,7 @@ def train(
     numbers = {label: number for number, label in enumerate(names)}
     targets = torch.tensor([numbers[label] for label in data.labels])
     where = _device(device)
-    with _own_state(recipe, where):
+    with _own_state(recipe, shape, where):
         begun = start.new(recipe, pixels(images)) if given is None else start.given(recipe, given)
         network = begun.network.to(where)
         if recipe.backbone == "residual":  # faster, also on a CPU
@@ -125,8 +128,9 @@ def train(
     told: dict[str, Any] = {"images": len(data), "labels": names, "recipe": asdict(recipe)}
     if given is not None:
         told["given"] = {"name": given.manifest.name, "digest": given_digest}
-        if recipe.learns == "denoiser":  # it learns no labels
-            told["labels"] = given.manifest.training.get("labels", [])
+    if given is not None and recipe.learns == "denoiser":  # which learns no labels
+        del told["labels"]
+        told |= {name: value for name, value in given.manifest.training.items() if name == "labels"}
     if minutes is not None:
         told |= {"minutes": minutes, "epochs": run.epochs}
     if judge is not None and judge.best is not None:
@@ -191,13 +195,13 @@ def _device(name: str) -> torch.device:
 
 
 @contextmanager
-def _own_state(recipe: Recipe, device: torch.device) -> Iterator[None]:
-    """Seeded generators, and one thread for the convolutional network; as they were afterwards."""
+def _own_state(recipe: Recipe, shape: tuple[int, int, int], device: torch.device) -> Iterator[None]:
+    """Seeded generators, and one thread for small images of `shape`; as they were afterwards."""
     threads = torch.get_num_threads()
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices), torch.backends.cudnn.flags(enabled=True, benchmark=True):
         torch.manual_seed(recipe.seed)
-        if recipe.backbone == "convolutional":
+        if recipe.backbone == "convolutional" or shape[1] * shape[2] <= SMALL_PIXELS:
             torch.set_num_threads(1)
         try:
             yield
