@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from retrievalguard import __version__, interrupts, keys, model, preflight, research, streams
+from retrievalguard import __version__, interrupts, keys, model, preflight, research, streams, training
 
 if TYPE_CHECKING:
     from index import GalleryStore
@@ -36,6 +36,7 @@ gallery_app = typer.Typer(no_args_is_help=True, help="Add, list and delete galle
 app.add_typer(gallery_app, name="gallery")
 app.add_typer(model.app, name="model")
 app.add_typer(keys.app, name="keys")
+app.add_typer(training.app)
 app.add_typer(research.app)
 console = Console(stderr=True, soft_wrap=True)
 log = logging.getLogger("retrievalguard")

@@ -50,14 +50,14 @@ def check_data_folder(folder: Path) -> None:
         )
 
 
-def check_model(model: str) -> None:
-    """`CheckError` if `model` is neither a model that ships with the project nor a folder that holds one."""
+def check_model(model: str, option: str = "RETRIEVALGUARD_MODEL") -> None:
+    """`CheckError` if `model`, of an `option`, neither ships with the project nor is a folder of one."""
     spec = find_spec("models")  # which does not import it
     shipped = Path(spec.origin if spec and spec.origin else ".").with_name("pretrained")
     if not any((folder / _MANIFEST).is_file() for folder in (shipped / model, Path(model))):
         names = ", ".join(sorted(found.name for found in shipped.iterdir() if found.is_dir()))
         raise CheckError(
-            f"RETRIEVALGUARD_MODEL: {model} is neither a model that ships with the project ({names}) nor a"
+            f"{option}: {model} is neither a model that ships with the project ({names}) nor a"
             f" folder with a {_MANIFEST}, as `retrievalguard train` writes it"
         )
 
