@@ -8,10 +8,11 @@ import faiss
 from index.archive import ArchiveDamaged, Exported, export_gallery, import_gallery
 from index.checksums import image_checksum
 from index.clusters import Clusters
-from index.failures import GalleryError, ItemDamaged, ItemMissing, StoreFailure
+from index.failures import GalleryError, ItemDamaged, ItemGone, ItemMissing, StoreFailure
 from index.files import private_database
 from index.gallery import Gallery
 from index.items import Item, NewItem
+from index.segment import Segment
 from index.snapshot import Neighbors, Snapshot
 from index.store import GalleryStore
 
@@ -27,9 +28,11 @@ __all__ = [
     "GalleryStore",
     "Item",
     "ItemDamaged",
+    "ItemGone",
     "ItemMissing",
     "Neighbors",
     "NewItem",
+    "Segment",
     "Snapshot",
     "StoreFailure",
     "export_gallery",

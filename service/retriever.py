@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certify import EmbeddingSpace, Guarantee, Method, Rule, Terms, prepare
-from index import Gallery, Snapshot, StoreFailure
+from index import Gallery, ItemDamaged, ItemGone, Snapshot, StoreFailure
 from models import CHUNK, EmbeddingModel, Purpose, SmoothedModel, Stop, calibrated
 from service.cache.answers import AnswerCache
 from service.cache.redis_store import RedisStore
@@ -45,6 +45,10 @@ SAMPLE_SLACK = 1e-5
 # Samples behind a gallery vector, unless the settings say: of small images, and of larger ones, where a
 # sample takes a millisecond or more and so many have a mean that is near enough. Whole chunks are drawn.
 GALLERY_SAMPLES, FEW_GALLERY_SAMPLES = 1_024, 32
+
+
+# Versions of the gallery that a query is asked to, if items go while they answer.
+ATTEMPTS = 5
 
 
 def _gallery_samples(chunk: int) -> int:
@@ -252,9 +256,17 @@ class Retriever:
             tensor = self.decode(image) if isinstance(image, bytes) else image
             query = checked(tensor, options, self.settings, self.smoothed)
             decoding = time.perf_counter() - started
-            snapshot = self.snapshot()
-            if not len(snapshot):
-                raise GalleryEmpty(
-                    "the gallery is empty: add images with `retrievalguard gallery add FOLDER`"
-                )
-            return self._repeats.answer(Question(query, snapshot, stop, on_round, started, decoding))
+            for _ in range(ATTEMPTS):
+                snapshot = self.snapshot()
+                if not len(snapshot):
+                    raise GalleryEmpty(
+                        "the gallery is empty: add images with `retrievalguard gallery add FOLDER`"
+                    )
+                try:
+                    return self._repeats.answer(Question(query, snapshot, stop, on_round, started, decoding))
+                except ItemGone:  # the answer was deleted before it was told: its samples are still there
+                    continue
+                except (ItemDamaged, StoreFailure) as error:
+                    log.error("a query failed: %s", error)
+                    raise GalleryFailure from error
+            raise GalleryFailure("the gallery changes too fast for an answer: try again")
