@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certify import EmbeddingSpace, Guarantee, Method, Rule, Terms, prepare
-from index import Gallery, Snapshot, StoreFailure
+from index import Gallery, ItemDamaged, ItemGone, Snapshot, StoreFailure
 from models import EmbeddingModel, Purpose, ShippedVectors, SmoothedModel, Stop, calibrated, model_folder
 from service.cache.answers import AnswerCache
 from service.cache.redis_store import RedisStore
@@ -44,6 +44,9 @@ log = logging.getLogger("retrievalguard")
 # and calibration refuses every pass and batch in which it saw one do so, by a bit. This covers what it did
 # not see: float32 sums in another order were 3e-6 apart at most in the demo network.
 SAMPLE_SLACK = 1e-5
+
+# Versions of the gallery that a query is asked to, if items go while they answer.
+ATTEMPTS = 5
 
 
 class Retriever:
@@ -269,9 +272,19 @@ class Retriever:
             tensor = self.decode(image) if isinstance(image, bytes) else image
             query = checked(tensor, options, self.settings, self.smoothed)
             decoding = time.perf_counter() - started
-            snapshot = self.snapshot()
-            if not len(snapshot):
-                raise GalleryEmpty(
-                    "the gallery is empty: add images with `retrievalguard gallery add FOLDER`"
-                )
-            return self._repeats.answer(Question(query, snapshot, stop, on_round, started, decoding, reserve))
+            for _ in range(ATTEMPTS):
+                snapshot = self.snapshot()
+                if not len(snapshot):
+                    raise GalleryEmpty(
+                        "the gallery is empty: add images with `retrievalguard gallery add FOLDER`"
+                    )
+                try:
+                    return self._repeats.answer(
+                        Question(query, snapshot, stop, on_round, started, decoding, reserve)
+                    )
+                except ItemGone:  # the answer was deleted before it was told: its samples are still there
+                    continue
+                except (ItemDamaged, StoreFailure) as error:
+                    log.error("a query failed: %s", error)
+                    raise GalleryFailure from error
+            raise GalleryFailure("the gallery changes too fast for an answer: try again")

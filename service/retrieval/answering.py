@@ -4,14 +4,13 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from weakref import WeakKeyDictionary
 
-from certify import EmbeddingSpace, Rule, Terms, Vectors
+from certify import EmbeddingSpace, Rule, Terms
 from index import Snapshot
 from models import SmoothedModel, Stop
 from service.metrics import Metrics
 from service.retrieval.answer import CacheResult, RetrieveResponse, RoundBody, respond, round_body
-from service.retrieval.contest import Contest, vectors_of
+from service.retrieval.contest import Arranged, Contest
 from service.retrieval.looks import looks
 from service.retrieval.query import Query
 from service.retrieval.samples import SamplesInUse
@@ -60,16 +59,13 @@ class Answering:
     samples: SamplesInUse
     turns: Turns
     metrics: Metrics
-    _vectors: WeakKeyDictionary[Snapshot, Vectors] = field(default_factory=WeakKeyDictionary)
+    _arranged: Arranged = field(default_factory=Arranged)
 
     def contest(
         self, snapshot: Snapshot, terms: Terms, rule: Rule = "embedding", *, top_k: int = 1
     ) -> Contest:
         """The contest of one query in this gallery."""
-        vectors = self._vectors.get(snapshot)
-        if vectors is None:  # two at once make two that are equal
-            vectors = self._vectors[snapshot] = vectors_of(snapshot)
-        return Contest(snapshot, vectors, self.space, rule, terms, top_k=top_k)
+        return Contest(snapshot, self._arranged.of(snapshot), self.space, rule, terms, top_k=top_k)
 
     def answer(self, question: Question) -> RetrieveResponse:
         """The answer to `question`.
