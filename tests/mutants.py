@@ -12,6 +12,7 @@ import json
 import math
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -661,11 +662,11 @@ def judge(mutant: Mutant) -> dict[str, str | bool]:
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             return {"caught": True, "by": f"no end within {ENDLESS} s"}
+    if run.returncode in (-signal.SIGKILL, -signal.SIGTERM):
+        raise RuntimeError(f"the tests of {mutant.what!r} were killed: run this again")
     failed = re.search(r"^(?:FAILED|ERROR) (\S+)", run.stdout, re.MULTILINE)
-    return {
-        "caught": run.returncode == 1 or bool(failed),
-        "by": failed[1] if failed else run.stdout.strip().splitlines()[-1],
-    }
+    last = (run.stdout.strip().splitlines() or [f"status {run.returncode}"])[-1]
+    return {"caught": run.returncode == 1 or bool(failed), "by": failed[1] if failed else last}
 
 
 def report(results: dict[str, Any]) -> dict[str, Any]:
