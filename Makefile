@@ -72,11 +72,13 @@ evaluate: $(VENV)/.installed-dev  ## the tables of docs/benchmarks.md: certified
 	$(BIN)/python -m evaluation.picture docs/evaluation-emoji.json docs/answer.png
 	$(BIN)/python -m evaluation.perturbation docs/perturbation.png
 
-soundness: $(VENV)/.installed-dev  ## certificates against closed-form truths, 10,000 times each; hours
-	$(BIN)/python -m tests.certify.soundness docs/soundness.json
+# Hours each; both go on where they were stopped. MINUTES=60 stops after about an hour.
+STUDY = $(if $(MINUTES),--minutes $(MINUTES))
+soundness: $(VENV)/.installed-dev  ## certificates against closed-form truths, 10,000 times each
+	$(BIN)/python -m tests.certify.study docs/soundness.json $(STUDY)
 
-mutants: $(VENV)/.installed-dev  ## breaks certify/ line by line: every mutant must be caught by a test
-	$(BIN)/python -m tests.mutants docs/mutants.json
+mutants: $(VENV)/.installed-dev  ## breaks certify/ and the choice of rivals line by line: a test must notice
+	$(BIN)/python -m tests.mutants docs/mutants.json $(STUDY)
 
 EMOJI := models/datasets/emoji_sheets
 emoji: $(VENV)/.installed-dev  ## draws the sheets of emoji again; needs npm, a few minutes

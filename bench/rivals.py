@@ -82,7 +82,8 @@ def compare(
     snapshot = enlarged(retriever, size, far)
     building = time.perf_counter() - started
     bare = Bare(retriever.smoothed, workers=1)
-    ways = {"clusters": vectors_of(snapshot), "all": Vectors.flat(snapshot.vectors[snapshot.clusters.order])}
+    arranged = [part.segment.columns.vectors for part in snapshot.parts]
+    ways = {"clusters": vectors_of(snapshot), "all": Vectors.flat(np.concatenate(arranged))}
     radii: dict[str, list[float]] = {way: [] for way in ways}
     spent: dict[str, list[float]] = {way: [] for way in ways}
     passes = []
@@ -98,7 +99,7 @@ def compare(
         "sigma": retriever.sigma,
         "items": len(snapshot),
         "far": far,
-        "clusters": len(snapshot.clusters.centres),
+        "clusters": len(ways["clusters"].centres),
         "building_s": round(building, 2),
         "bare_ms": round(1000 * statistics.median(passes), 1),
         "certify_ms": {way: round(1000 * statistics.median(each), 1) for way, each in spent.items() if each},

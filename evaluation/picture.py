@@ -40,11 +40,11 @@ def main(report: Path, output: Path) -> None:
     grid = figure.add_gridspec(1, 2, width_ratios=(1.4, 1))
     left, right = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
     panels = left.subplots(1, 3)
-    show(panels[0], image, f"query\n{EXAMPLE}, held out")
+    show(panels[0], image, "query, by a designer\nwhom nobody knew")
     show(
         panels[1],
         neighbor,
-        f"nearest neighbour\n{answer.neighbor.id}, label “{answer.neighbor.label}”",
+        f"nearest neighbour,\nlabel “{answer.neighbor.label}”",
     )
     show(panels[2], moved, f"moved at random by\n‖δ‖₂ = {certificate.radius:.3f}")
     left.suptitle(

@@ -9,7 +9,8 @@ sampling/  from pixels and a key to samples: the queue, the engine, the smoothed
 datasets/  labelled images, one file a data set
 """
 
-from models.manifest import Domain, Manifest, ModelError, Preprocessing
+from models.errors import ModelError
+from models.manifest import Domain, Manifest, Preprocessing
 from models.model import PRETRAINED, EmbeddingModel, model_folder
 from models.noise import CHUNK, KeyedNoise, Purpose, input_digest
 from models.passes.calibration import Calibration, Measured, VariantError, calibrated

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as save_safetensors
 
-from models.manifest import Manifest, ModelError
+from models.errors import ModelError
+from models.manifest import Manifest
 from models.noise import input_digest
 
 # Beside the weights.

@@ -1,8 +1,9 @@
-"""The command line: `retrievalguard serve | retrieve | gallery | model | train | evaluate | attack`.
+"""The command line: `retrievalguard serve | retrieve | gallery | model | keys | train | evaluate | attack`.
 
 What a command needs is imported when it runs: `--help` loads neither torch nor FAISS.
 """
 
+import json
 import logging
 import logging.config
 import os
@@ -16,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from retrievalguard import __version__, interrupts, model, preflight, research, streams
+from retrievalguard import __version__, interrupts, keys, model, preflight, research, streams, training
 
 if TYPE_CHECKING:
     from index import GalleryStore
@@ -34,6 +35,8 @@ app = typer.Typer(
 gallery_app = typer.Typer(no_args_is_help=True, help="Add, list and delete gallery items.")
 app.add_typer(gallery_app, name="gallery")
 app.add_typer(model.app, name="model")
+app.add_typer(keys.app, name="keys")
+app.add_typer(training.app)
 app.add_typer(research.app)
 console = Console(stderr=True, soft_wrap=True)
 log = logging.getLogger("retrievalguard")
@@ -81,6 +84,8 @@ def _retriever(settings: "Settings | None" = None) -> "Iterator[Retriever]":
 
 def _settings() -> "Settings":
     """Those of the environment, checked as far as that takes no torch: a mistake is told at once."""
+    preflight.check_service()
+
     from service.settings import Settings
 
     settings = Settings.from_environment()
@@ -123,6 +128,8 @@ def serve(
     settings = _settings()
     _log_to_stderr(settings)
     sockets = preflight.listening(settings.host, settings.port)
+    if not settings.open_to_all:
+        preflight.check_guarded(sockets, settings.keys)
     retriever = _open(settings)
 
     from models.datasets import DEMOS
@@ -170,27 +177,37 @@ def retrieve(
     max_samples: int | None = None,
     min_gain: float | None = None,
     deadline_ms: int | None = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Tell what limits the radius.")] = False,
+    url: Annotated[str | None, typer.Option(help="Ask the service there, instead of this process.")] = None,
 ) -> None:
-    """Answer one query in-process and print what POST /retrieve would."""
+    """Answer one query and print what POST /retrieve would: in-process, or with --url by that service."""
     content = image.read_bytes()
+    given = {
+        "top_k": top_k,
+        "guarantee": guarantee,
+        "within_k": within_k,
+        "rule": rule,
+        "method": method,
+        "alpha": alpha,
+        "target_radius": target_radius,
+        "max_samples": max_samples,
+        "min_gain": min_gain,
+        "deadline_ms": deadline_ms,
+        "explain": explain,
+    }
+    if url is not None:
+        preflight.check_client()
+
+        from retrievalguard import client
+
+        with client.Client(url, retry=0) as remote:
+            print(json.dumps(remote.retrieve(content, **client.Options(**given)).as_dict(), indent=2))  # type: ignore[typeddict-item]
+        return
     settings = _settings()
 
     from service.retrieval.options import parse_options
 
-    options = parse_options(
-        {
-            "top_k": top_k,
-            "guarantee": guarantee,
-            "within_k": within_k,
-            "rule": rule,
-            "method": method,
-            "alpha": alpha,
-            "target_radius": target_radius,
-            "max_samples": max_samples,
-            "min_gain": min_gain,
-            "deadline_ms": deadline_ms,
-        }
-    )
+    options = parse_options(given)
     with _retriever(settings) as retriever:
         print(retriever.retrieve(content, options).model_dump_json(indent=2))
 
@@ -355,6 +372,7 @@ _FAILURES = {
     "index": "GalleryError",
     "models": "ModelError",
     "models.passes.calibration": "VariantError",
+    "retrievalguard.client.refusals": "ClientError",
     "service.errors": "Problem",
     "service.gallery.findings": "ImportFailure",
     "evaluation.kept": "OtherExperiment",

@@ -1,4 +1,4 @@
-"""The commands of research: train a model, evaluate certificates, attack them.
+"""The commands of research: evaluate certificates, attack them. (`train` is in `retrievalguard.training`.)
 
 They need the extra `research` (pytorch-metric-learning, matplotlib), which serving does not.
 """
@@ -7,19 +7,16 @@ import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
-from rich.progress import Progress, TextColumn, track
+from rich.progress import track
 
 from retrievalguard import interrupts, preflight
 
 if TYPE_CHECKING:
-    from models import training
     from models.datasets import ImageSet, Part
     from service.settings import Settings
 
@@ -27,102 +24,6 @@ app = typer.Typer()
 console = Console(stderr=True, soft_wrap=True)
 
 Thing = TypeVar("Thing")
-
-
-class BackboneChoice(StrEnum):
-    """The networks that can be trained."""
-
-    CONVOLUTIONAL = "convolutional"
-    SMALL = "small"
-
-
-class LossChoice(StrEnum):
-    """What can be minimised."""
-
-    ARCFACE = "arcface"
-    MARGIN = "margin"
-
-
-class DeviceChoice(StrEnum):
-    """Where a training can compute."""
-
-    CPU = "cpu"
-    CUDA = "cuda"
-
-
-@app.command()
-def train(
-    data: Annotated[str, typer.Option(help="The data set: digits or emoji.")],
-    sigma: Annotated[float, typer.Option(help="Standard deviation of the noise, in [0,1] pixels.", min=1e-6)],
-    output: Annotated[Path, typer.Option(help="The folder for weights and manifest.")] = Path("model"),
-    backbone: Annotated[
-        BackboneChoice | None,
-        typer.Option(help="The network; default: convolutional for digits, else small."),
-    ] = None,
-    loss: Annotated[
-        LossChoice, typer.Option(help="ArcFace, or the margin loss of the paper.")
-    ] = LossChoice.ARCFACE,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Default: of the recipe.")] = None,
-    minutes: Annotated[
-        float | None, typer.Option(min=0.05, help="Train for so long, in place of a number of epochs.")
-    ] = None,
-    validate: Annotated[
-        bool,
-        typer.Option("--validate", help="Hold images out, keep the best weights for them, end early."),
-    ] = False,
-    device: Annotated[DeviceChoice, typer.Option(help="Where to compute.")] = DeviceChoice.CPU,
-    name: Annotated[str | None, typer.Option(help="The model's name; default: of the folder.")] = None,
-) -> None:
-    """Train an embedding network; the same command gives the same weights on a CPU, unless --minutes.
-
-    A training that is cut short goes on where it stood when the same command is given again.
-    """
-    preflight.check_output_folder(output, "--output")
-    if epochs is not None and minutes is not None:
-        raise typer.BadParameter("--epochs or --minutes, not both")
-    images = _dataset(data)
-    with _extra():
-        from models import training
-    interrupts.raise_again()
-
-    if backbone is None:
-        backbone = BackboneChoice.CONVOLUTIONAL if data == "digits" else BackboneChoice.SMALL
-    recipe = training.small(sigma) if backbone is BackboneChoice.SMALL else training.Recipe(sigma)
-    if loss is LossChoice.MARGIN:
-        recipe = training.margin_of_the_paper(recipe)
-    if epochs is not None:
-        recipe = replace(recipe, epochs=epochs)
-    command = f"retrievalguard train --data {data} --sigma {sigma!r}"
-    if (backbone is BackboneChoice.SMALL) == (data == "digits"):
-        command += f" --backbone {backbone}"
-    command += f" --loss {loss}" if loss is not LossChoice.ARCFACE else ""
-    command += f" --epochs {epochs}" if epochs is not None else ""
-    command += f" --minutes {minutes!r}" if minutes is not None else ""
-    command += " --validate" if validate else ""
-    command += f" --device {device}" if device is not DeviceChoice.CPU else ""
-    seen, held_out = training.split(images("train")) if validate else (images("train"), None)
-    columns = (*Progress.get_default_columns(), TextColumn("{task.fields[told]}"))
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task("training", total=1.0, told="")
-
-        def show(epoch: "training.Epoch") -> None:
-            told = f"epoch {epoch.number}, loss {epoch.loss:.3f}"
-            if epoch.score is not None:
-                told += f", held out: recall {epoch.score.recall:.3f}, radius {epoch.score.radius:.3f}"
-            bar.update(task, completed=epoch.share, told=told)
-
-        model = training.train(
-            seen,
-            recipe,
-            output,
-            name=name or output.resolve().name,
-            command=command,
-            validation=held_out,
-            minutes=minutes,
-            device=device.value,
-            progress=show,
-        )
-    console.print(f"{output}: {model.manifest.digest()}")
 
 
 @app.command()

@@ -8,8 +8,17 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from index import Gallery, GalleryStore, Item, ItemDamaged, ItemMissing, NewItem, image_checksum
-from service.errors import Problem
+from index import (
+    Gallery,
+    GalleryStore,
+    Item,
+    ItemDamaged,
+    ItemMissing,
+    NewItem,
+    first_with_image,
+    image_checksum,
+)
+from service.errors import ModelFailure, Problem
 from service.gallery.check import shown
 from service.gallery.findings import Findings, Refusal, Source
 from service.gallery.vectors import GalleryVectors
@@ -62,8 +71,14 @@ class Intake:
         self._gallery, self._vectors, self._decode = gallery, vectors, decode
 
     def prepare(self, item: Item, content: bytes) -> NewItem:
-        """Decode and embed an image file for the gallery; raises the image problems of `service.errors`."""
-        return NewItem(item, content, media_type(content), self._vectors.of(self._decode(content)))
+        """Decode and embed an image file for the gallery.
+
+        Raises the image problems of `service.errors`, or `ModelFailure`.
+        """
+        vector = self._vectors.of(self._decode(content))
+        if not np.isfinite(vector).all():
+            raise ModelFailure("the model returned an embedding that is not finite for this image")
+        return NewItem(item, content, media_type(content), vector)
 
     def add(
         self,
@@ -82,7 +97,7 @@ class Intake:
                  anything was refused: what cannot be read is not gone
         """
         counts: dict[Change, int] = {"added": 0, "replaced": 0, "unchanged": 0}
-        refused, prepared, twins = list(findings.refused), list[NewItem](), _Twins(self._gallery.store)
+        refused, prepared, twins = list(findings.refused), list[NewItem](), Twins(self._gallery.store)
         for source in progress(findings.sources):
             try:
                 content = source.read()
@@ -154,22 +169,30 @@ class Intake:
         return len(gone)
 
 
-class _Twins:
-    """Notices equal images under different labels: one of them is wrong, and would be certified."""
+class Twins:
+    """Notices equal images under different labels: one of them is wrong, and would be certified.
+
+    It knows the images of the gallery, and those that it has seen.
+    """
 
     def __init__(self, store: GalleryStore) -> None:
-        self._first = store.labels_of_images()
+        self._store = store
+        self._first = dict[bytes, tuple[str, str]]()
         self._found: list[str] = []
 
     def see(self, item: Item, content: bytes) -> None:
+        """An item that is added, or there already, and its image file."""
         image = image_checksum(media_type(content).encode(), content)
-        id_, label = self._first.get(image, (item.id, item.label))
+        if image not in self._first:
+            self._first[image] = first_with_image(self._store, image) or (item.id, item.label)
+        id_, label = self._first[image]
         if id_ == item.id:  # the first, or in its place
             self._first[image] = (item.id, item.label)
         elif label != item.label:
             self._found.append(f"{shown(id_)} ({shown(label)}) and {shown(item.id)} ({shown(item.label)})")
 
     def warnings(self) -> list[str]:
+        """What was noticed, on one line; nothing if there is nothing."""
         if not self._found:
             return []
         more = f", and {len(self._found) - 5} more" if len(self._found) > 5 else ""

@@ -32,6 +32,11 @@ def operation() -> Json:
     return {"requestBody": {"$ref": "#/components/requestBodies/Query"}, "parameters": parameters}
 
 
+def file() -> Json:
+    """The request body of an operation that takes an image file and nothing else."""
+    return {"required": True, "content": {media: {"schema": BINARY} for media in RAW}}
+
+
 def components(retriever: Retriever) -> dict[str, Json]:
     """The components that `operation` refers to, with the shape and examples that fit the model served."""
     options = _options()

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from service.errors import Problem, Unavailable
+from service.errors import InvalidOption, Problem, Unauthorized, Unavailable
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -58,7 +58,11 @@ def plain_response(status: int, detail: str, headers: dict[str, str] | None = No
 
 def problem_response(problem: Problem) -> JSONResponse:
     """The answer to a request that `problem` ended."""
-    headers = {"Retry-After": str(problem.retry_after)} if isinstance(problem, Unavailable) else None
+    headers = {}
+    if isinstance(problem, Unavailable):
+        headers["Retry-After"] = str(problem.retry_after)
+    if isinstance(problem, Unauthorized):
+        headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(document(problem), problem.status, headers, media_type=MEDIA_TYPE)
 
 
@@ -92,4 +96,6 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _validation_error(request: Request, error: Exception) -> JSONResponse:
-    return plain_response(422, f"the request does not fit the route: {error}")
+    if not isinstance(error, RequestValidationError):
+        raise error
+    return problem_response(InvalidOption(*((str(one["loc"][-1]), one["msg"]) for one in error.errors())))

@@ -80,15 +80,19 @@ class Parsing:
         self._input_shape = input_shape
         self._most_values = prod(input_shape) + OTHER_VALUES
 
-    async def run(self, parse: Callable[[], Parsed], json: bytes = b"") -> Parsed:
-        """What `parse` returns or raises. `json`: the body, if it is JSON.
+    async def run(self, parse: Callable[[], Parsed], json: bytes = b"", most: int | None = None) -> Parsed:
+        """What `parse` returns or raises. `json`: the body, if it is JSON; `most`: values that it may hold.
 
-        Raises `BodyTooLarge` if that may hold more values than a query; this costs a scan, not a parse.
+        Raises `BodyTooLarge` if it may hold more than that, or than a query; this costs a scan, not a parse.
         """
 
         def checked() -> Parsed:
             values = json.count(b",") + json.count(b"[") + json.count(b"{")
-            if values > self._most_values:
+            if most is not None and values > most:
+                raise BodyTooLarge(
+                    f"the JSON body holds about {values} values, at most {most} may be: send fewer at a time"
+                )
+            if most is None and values > self._most_values:
                 raise BodyTooLarge(
                     f"the JSON body holds about {values} values: one query has `pixels` of the shape"
                     f" {self._input_shape}, or an `image`, and options"

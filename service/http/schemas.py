@@ -16,6 +16,32 @@ class ItemBody(BaseModel):
     metadata: dict[str, Any]
 
 
+class ItemsBody(BaseModel):
+    """A page of items. `next`: the `cursor` of the next page; null: there is none."""
+
+    items: list[ItemBody]
+    next: str | None
+
+
+class ChangeBody(BaseModel):
+    """What became of an item, the item as it is now, and the version of the gallery.
+
+    `warnings`: what looks like a mistake, though it was done.
+    """
+
+    outcome: Literal["added", "replaced", "unchanged"]
+    item: ItemBody
+    version: int
+    warnings: list[str]
+
+
+class DeletedBody(BaseModel):
+    """How many items were deleted, and the version of the gallery."""
+
+    deleted: int
+    version: int
+
+
 class GalleryBody(BaseModel):
     """The gallery: its version, how many items are searched, and how many of each label.
 
@@ -78,6 +104,17 @@ class ModelBody(BaseModel):
     defaults: Defaults
     trained_on: Domain
     warnings: list[str]
+
+
+class InputBody(BaseModel):
+    """What the model sees of an image file, and a sentence for each thing that is lost on the way.
+
+    `pixels`: the exact input tensor of `shape` (C, H, W), row by row: little-endian float32 in base64.
+    """
+
+    shape: tuple[int, int, int]
+    pixels: str
+    losses: list[str]
 
 
 class Health(BaseModel):

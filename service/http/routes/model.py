@@ -1,9 +1,15 @@
-"""The model that is served."""
+"""The model that is served, and what it sees."""
 
-from fastapi import APIRouter
+import base64
 
+from anyio import to_thread
+from fastapi import APIRouter, Request
+
+from service.http import forms
+from service.http.body import read_file
 from service.http.dependencies import Service
-from service.http.schemas import Defaults, ForwardPassBody, GalleryVectorsBody, ModelBody
+from service.http.problems import documented
+from service.http.schemas import Defaults, ForwardPassBody, GalleryVectorsBody, InputBody, ModelBody
 from service.retrieval.answer import radius_unit
 from service.retrieval.options import RetrieveOptions
 
@@ -45,3 +51,16 @@ def model(retriever: Service) -> ModelBody:
         trained_on=manifest.trained_on,
         warnings=[f"{purpose}: {told}" for purpose, of in retriever.losses.items() if (told := of.statement)],
     )
+
+
+@router.post(
+    "/model/input",
+    responses=documented(400, 413, 415, 422, 503),
+    openapi_extra={"requestBody": forms.file()},
+)
+async def model_input(request: Request, retriever: Service) -> InputBody:
+    """What the model sees of an image file: its exact input, and what is lost on the way to it."""
+    content = await read_file(request, retriever.settings.max_body_bytes)
+    tensor, losses = await to_thread.run_sync(retriever.seen, content, limiter=request.app.state.queries)
+    pixels = base64.b64encode(tensor.astype("<f4").tobytes()).decode()
+    return InputBody(shape=retriever.model.input_shape, pixels=pixels, losses=losses)

@@ -24,9 +24,16 @@ OPTIONS = RetrieveOptions.model_fields.keys()
 ROUTES = {
     ("post", "/retrieve"),
     ("get", "/gallery"),
+    ("get", "/gallery/items"),
+    ("post", "/gallery/items"),
+    ("delete", "/gallery/items"),
     ("get", "/gallery/items/{item_id}"),
+    ("put", "/gallery/items/{item_id}"),
+    ("patch", "/gallery/items/{item_id}"),
+    ("delete", "/gallery/items/{item_id}"),
     ("get", "/gallery/images/{item_id}"),
     ("get", "/model"),
+    ("post", "/model/input"),
     ("get", "/livez"),
     ("get", "/readyz"),
     ("get", "/metrics"),
@@ -138,7 +145,7 @@ def test_every_answer_tells_of_its_headers(document: Json, demo_server: Server) 
             for status, response in operation["responses"].items():
                 assert "X-Request-Id" in response["headers"]
                 assert ("Retry-After" in response["headers"]) == (status in ("429", "503"))
-    assert document["components"]["headers"].keys() == {"X-Request-Id", "Retry-After"}
+    assert document["components"]["headers"].keys() == {"X-Request-Id", "Retry-After", "ETag", "Location"}
     assert demo_server.client.get("/livez").headers["x-request-id"]
 
 
