@@ -13,7 +13,7 @@ from index.clusters import FEW
 from index.columns import Columns, Serials, names
 from index.contents import Contents, label_digest
 from index.labels import Labels
-from index.segment import Segment, sealed
+from index.segment import Part, Segment, sealed
 
 Numbers = NDArray[np.int64]
 Digests = NDArray[np.uint8]
@@ -68,7 +68,9 @@ class View:
                 segments.append(sealed(len(segments) + 1, columns))
             else:
                 rest.append(columns)
-        return State(Arrangement.of(segments, Columns.joined(rest)), Contents.of(_stacked(digests)))
+        return State(
+            Arrangement.of(list(map(Part, segments)), Columns.joined(rest)), Contents.of(_stacked(digests))
+        )
 
     def next(self, state: State, touched: Sequence[int], fetch: Fetch) -> State:
         """The state after a change that touched the items `touched`, old and new ones.
