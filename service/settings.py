@@ -103,6 +103,7 @@ class Settings(BaseSettings):
 
     gallery_writes: Literal["off", "loopback", "on"] = "off"
     max_changes: Annotated[int, _whole(1, 10_000)] = 64
+    batch_limit: Annotated[int, _whole(1, 10_000)] = 64
     page_limit: Annotated[int, _whole(1, 100_000)] = 1_000
     max_name_length: Annotated[int, _whole(1, 10_000)] = 512
     max_metadata_bytes: Annotated[int, _whole(2, 2**24)] = 65_536

@@ -1,7 +1,8 @@
 """From sources to stored items: decode, embed, add. The one way into the gallery."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,6 +29,8 @@ log = logging.getLogger("retrievalguard")
 
 # Items in one transaction: a crash loses at most these, and a progress bar moves.
 BATCH = 64
+# Items that are decoded, or wait for the network, at a time, for each thread of the network.
+AHEAD = 2
 
 Progress = Callable[[Iterable[Source]], Iterable[Source]]
 Change = Literal["added", "replaced", "unchanged"]
@@ -83,6 +86,19 @@ class Intake:
         if not np.isfinite(vector).all():
             raise ModelFailure("the model returned an embedding that is not finite for this image")
         return NewItem(item, content, media_type(content), vector)
+
+    def prepare_all(self, images: Sequence[tuple[Item, bytes]]) -> list[NewItem | Problem]:
+        """The same for many, several at a time; in the place of one that cannot be, what it raises."""
+        if not images:
+            return []
+        with ThreadPoolExecutor(min(len(images), AHEAD * self._smoothed.engine.workers)) as pool:
+            return list(pool.map(self._prepared, images))
+
+    def _prepared(self, image: tuple[Item, bytes]) -> NewItem | Problem:
+        try:
+            return self.prepare(*image)
+        except Problem as problem:
+            return problem
 
     def add(
         self,

@@ -34,8 +34,8 @@ def _changing(request: Request, retriever: Service) -> Retriever:
         return retriever
     if settings.gallery_writes == "off":
         raise ChangesNotAllowed(
-            "the gallery is not changed over HTTP without a key: make one (`retrievalguard keys create`), or set"
-            f" {SETTING}"
+            "the gallery is not changed over HTTP without a key: make one (`retrievalguard keys create`), or"
+            f" set {SETTING}"
         )
     if settings.gallery_writes == "loopback" and not _on_this_machine(request):
         raise ChangesNotAllowed(

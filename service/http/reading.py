@@ -80,6 +80,11 @@ class Parsing:
         self._input_shape = input_shape
         self._most_values = prod(input_shape) + OTHER_VALUES
 
+    @property
+    def query_values(self) -> int:
+        """How many values a query may hold."""
+        return self._most_values
+
     async def run(self, parse: Callable[[], Parsed], json: bytes = b"", most: int | None = None) -> Parsed:
         """What `parse` returns or raises. `json`: the body, if it is JSON; `most`: values that it may hold.
 

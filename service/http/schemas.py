@@ -6,6 +6,8 @@ from pydantic import BaseModel
 
 from certify import Guarantee, Method, Rule
 from models import Domain, Measured, Preprocessing
+from service.http.problems import ProblemBody
+from service.retrieval.answer import RetrieveResponse
 
 
 class ItemBody(BaseModel):
@@ -33,6 +35,33 @@ class ChangeBody(BaseModel):
     item: ItemBody
     version: int
     warnings: list[str]
+
+
+class ChangeResult(BaseModel):
+    """What became of one item of a batch, or the problem that it met."""
+
+    change: ChangeBody | None = None
+    problem: ProblemBody | None = None
+
+
+class ChangesBody(BaseModel):
+    """What became of a batch of items, in their order, and the version of the gallery."""
+
+    results: list[ChangeResult]
+    version: int
+
+
+class AnswerResult(BaseModel):
+    """The answer to one query of a batch, or the problem that it met."""
+
+    answer: RetrieveResponse | None = None
+    problem: ProblemBody | None = None
+
+
+class AnswersBody(BaseModel):
+    """The results of a batch of queries, in their order."""
+
+    results: list[AnswerResult]
 
 
 class DeletedBody(BaseModel):

@@ -23,6 +23,7 @@ from tests.service.queries import Json, answer, claims, digit, tensor
 OPTIONS = RetrieveOptions.model_fields.keys()
 ROUTES = {
     ("post", "/retrieve"),
+    ("post", "/retrieve/batch"),
     ("get", "/gallery"),
     ("get", "/gallery/items"),
     ("post", "/gallery/items"),
