@@ -45,8 +45,8 @@ class AddReport:
     unchanged: int
     refused: tuple[Refusal, ...]
     skipped: Mapping[str, int]
-    deleted: int
-    warnings: tuple[str, ...]
+    deleted: int = 0
+    warnings: tuple[str, ...] = ()
 
     @property
     def found(self) -> int:
@@ -109,12 +109,14 @@ class Intake:
         prefix: str = "",
         batch: int = BATCH,
         progress: Progress = lambda sources: sources,
+        stored: Callable[[AddReport], None] = lambda so_far: None,
     ) -> AddReport:
         """Store what is new, `batch` items a transaction, and tell what became of every entry.
 
         replace  also what is there under the same id with another image, label or metadata; else refused
         prune    then delete items that the source does not have, those whose id begins with `prefix`; not if
                  anything was refused: what cannot be read is not gone
+        stored   is told after each transaction what became of the entries so far
         """
         counts: dict[Change, int] = {"added": 0, "replaced": 0, "unchanged": 0}
         refused, prepared, twins = list(findings.refused), list[NewItem](), Twins(self._gallery.store)
@@ -135,6 +137,7 @@ class Intake:
             if len(prepared) == batch:
                 self._gallery.add(prepared)
                 prepared = []
+                stored(_so_far(counts, refused, findings))
         if prepared:
             self._gallery.add(prepared)
         warnings = [*findings.warnings, *twins.warnings()]
@@ -187,6 +190,12 @@ class Intake:
         if gone:
             store.delete(gone)
         return len(gone)
+
+
+def _so_far(counts: Mapping[Change, int], refused: Sequence[Refusal], findings: Findings) -> AddReport:
+    return AddReport(
+        counts["added"], counts["replaced"], counts["unchanged"], tuple(refused), findings.skipped
+    )
 
 
 class Twins:

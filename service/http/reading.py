@@ -33,8 +33,10 @@ class Bodies:
         return self._held
 
     @contextmanager
-    def counted(self, receive: Receive) -> Iterator[Receive]:
+    def counted(self, receive: Receive, *, streamed: bool = False) -> Iterator[Receive]:
         """A `receive` for the body of one request, whose bytes count until the end of the block.
+
+        streamed   the route writes them away as they come: each part has its time, and counts until the next
 
         It raises `RequestTimeout` when the body is not there in time, and `Overloaded` when there is no room.
         """
@@ -42,9 +44,12 @@ class Bodies:
         mine, whole = 0, False
 
         async def read() -> Message:
-            nonlocal mine, whole
+            nonlocal deadline, mine, whole
             if whole:  # what comes now is that the client leaves, whenever that is
                 return await receive()
+            if streamed:
+                self._held -= mine
+                mine, deadline = 0, asyncio.get_running_loop().time() + self._seconds
             try:
                 async with asyncio.timeout_at(deadline):
                     message = await receive()

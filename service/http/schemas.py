@@ -6,6 +6,7 @@ from pydantic import BaseModel
 
 from certify import Guarantee, Method, Rule
 from models import Domain, Measured, Preprocessing
+from service.gallery.job_records import Job
 from service.http.problems import ProblemBody
 from service.retrieval.answer import RetrieveResponse
 
@@ -69,6 +70,12 @@ class DeletedBody(BaseModel):
 
     deleted: int
     version: int
+
+
+class JobsBody(BaseModel):
+    """All jobs, the newest first."""
+
+    jobs: list[Job]
 
 
 class GalleryBody(BaseModel):

@@ -11,7 +11,7 @@ from index import Item, StoredItem
 from service.errors import InvalidOption, ItemInvalid, Problem
 from service.gallery.items import Addition, ChangedItem
 from service.http import item_forms
-from service.http.body import once
+from service.http.body import check_options
 from service.http.changing import Changing, condition, tag_header
 from service.http.dependencies import Service
 from service.http.item_body import given, read_item, read_items, read_revision
@@ -44,7 +44,7 @@ def items(
     cursor: Annotated[str | None, Query(description="`next` of the page before.")] = None,
 ) -> ItemsBody:
     """A page of items, in the order of addition. One that is replaced meanwhile goes to the end."""
-    _check_options(request, "label", "limit", "cursor")
+    check_options(request, "label", "limit", "cursor")
     most = retriever.settings.page_limit
     wanted = min(DEFAULT_PAGE, most) if limit is None else limit
     if wanted > most:
@@ -135,7 +135,7 @@ async def delete_items(
     prefix: Annotated[str | None, Query(description="All items whose id begins so.")] = None,
 ) -> DeletedBody:
     """Delete all items with a label, with ids that begin alike, or both, in one change."""
-    _check_options(request, "label", "prefix")
+    check_options(request, "label", "prefix")
     if not label and not prefix:
         raise InvalidOption(("label", "give `label`, `prefix` or both: all items are not deleted at once"))
     version, count = await _work(request, lambda: retriever.items.delete_where(label or None, prefix or None))
@@ -153,16 +153,6 @@ async def delete_item(item_id: str, request: Request, retriever: Changing) -> De
 async def _work(request: Request, work: Callable[[], Result]) -> Result:
     """What `work` returns, on a thread for changes; it is never left half way."""
     return await to_thread.run_sync(work, limiter=request.app.state.changes)
-
-
-def _check_options(request: Request, *known: str) -> None:
-    """Raises `InvalidOption`: one that is passed over could be what would have kept items from deletion."""
-    given = once(request.query_params.multi_items())
-    unknown = [
-        (name, f"unknown option; known ones: {', '.join(known)}") for name in given if name not in known
-    ]
-    if unknown:
-        raise InvalidOption(*unknown[:16])
 
 
 def _check_id(given: str | None, item_id: str) -> None:

@@ -215,7 +215,8 @@ def test_a_batch_is_one_change_and_has_a_result_in_each_place(client: httpx.Clie
 
     batch = [
         item("there", 0), item("new", 2), item("other", 5), item("new", 3), item(None, 4),
-        item("blank", 4, " "), item("bad", 0, image=base64.b64encode(digit(0)[:40]).decode()), {"id": "none"}, 7,
+        item("blank", 4, " "), item("bad", 0, image=base64.b64encode(digit(0)[:40]).decode()),
+        {"id": "none"}, 7,
         item("last", 6, metadata={"n": 1}), item("twin", 6, "4"),
     ]  # fmt: skip
     told = [
