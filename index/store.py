@@ -45,24 +45,31 @@ class GalleryStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = threading.Lock()
+        self._lock, self._reading = threading.Lock(), threading.Lock()
         with told(path):
             private_database(path)
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
+            self._db = self._connected()
             try:
                 self._db.text_factory = bytes
                 upgrade(self._db)
                 self._db.execute("PRAGMA journal_mode=WAL")
                 self._db.execute("PRAGMA synchronous=FULL")
                 self._db.execute("PRAGMA foreign_keys=ON")
+                # One of its own: who reads waits neither for a change to be synced, nor for a long one.
+                self._reader = self._connected()
+                self._reader.text_factory = bytes
             except BaseException:
                 self._db.close()
                 raise
 
+    def _connected(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.path, check_same_thread=False, isolation_level=None, timeout=30)
+
     def close(self) -> None:
         """Close the file; what was returned from is durable already."""
-        with self._lock:
-            self._db.close()
+        with self._lock, self._reading:
+            self._reader.close()
+            self._db.close()  # the last one: it leaves no write-ahead log behind
 
     @contextmanager
     def transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
@@ -79,9 +86,9 @@ class GalleryStore:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """The file, outside a transaction; texts come as bytes."""
-        with self._lock, told(self.path):
-            yield self._db
+        """The file as it is now, outside a transaction; texts come as bytes."""
+        with self._reading, told(self.path):
+            yield self._reader
 
     def version(self) -> int:
         """The number of changes made so far; 0 for a gallery that was never written."""

@@ -1,7 +1,8 @@
 """From sources to stored items: decode, embed, add. The one way into the gallery."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,6 +29,8 @@ log = logging.getLogger("retrievalguard")
 
 # Items in one transaction: a crash loses at most these, and a progress bar moves.
 BATCH = 64
+# Items that are decoded, or wait for the network, at a time, for each thread of the network.
+AHEAD = 2
 
 Progress = Callable[[Iterable[Source]], Iterable[Source]]
 Change = Literal["added", "replaced", "unchanged"]
@@ -42,8 +45,8 @@ class AddReport:
     unchanged: int
     refused: tuple[Refusal, ...]
     skipped: Mapping[str, int]
-    deleted: int
-    warnings: tuple[str, ...]
+    deleted: int = 0
+    warnings: tuple[str, ...] = ()
 
     @property
     def found(self) -> int:
@@ -80,6 +83,19 @@ class Intake:
             raise ModelFailure("the model returned an embedding that is not finite for this image")
         return NewItem(item, content, media_type(content), vector)
 
+    def prepare_all(self, images: Sequence[tuple[Item, bytes]]) -> list[NewItem | Problem]:
+        """The same for many, several at a time; in the place of one that cannot be, what it raises."""
+        if not images:
+            return []
+        with ThreadPoolExecutor(min(len(images), AHEAD * self._smoothed.engine.workers)) as pool:
+            return list(pool.map(self._prepared, images))
+
+    def _prepared(self, image: tuple[Item, bytes]) -> NewItem | Problem:
+        try:
+            return self.prepare(*image)
+        except Problem as problem:
+            return problem
+
     def add(
         self,
         findings: Findings,
@@ -89,12 +105,14 @@ class Intake:
         prefix: str = "",
         batch: int = BATCH,
         progress: Progress = lambda sources: sources,
+        stored: Callable[[AddReport], None] = lambda so_far: None,
     ) -> AddReport:
         """Store what is new, `batch` items a transaction, and tell what became of every entry.
 
         replace  also what is there under the same id with another image, label or metadata; else refused
         prune    then delete items that the source does not have, those whose id begins with `prefix`; not if
                  anything was refused: what cannot be read is not gone
+        stored   is told after each transaction what became of the entries so far
         """
         counts: dict[Change, int] = {"added": 0, "replaced": 0, "unchanged": 0}
         refused, prepared, twins = list(findings.refused), list[NewItem](), Twins(self._gallery.store)
@@ -115,6 +133,7 @@ class Intake:
             if len(prepared) == batch:
                 self._gallery.add(prepared)
                 prepared = []
+                stored(_so_far(counts, refused, findings))
         if prepared:
             self._gallery.add(prepared)
         warnings = [*findings.warnings, *twins.warnings()]
@@ -167,6 +186,12 @@ class Intake:
         if gone:
             store.delete(gone)
         return len(gone)
+
+
+def _so_far(counts: Mapping[Change, int], refused: Sequence[Refusal], findings: Findings) -> AddReport:
+    return AddReport(
+        counts["added"], counts["replaced"], counts["unchanged"], tuple(refused), findings.skipped
+    )
 
 
 class Twins:
