@@ -87,7 +87,7 @@ class Intake:
         """The same for many, several at a time; in the place of one that cannot be, what it raises."""
         if not images:
             return []
-        with ThreadPoolExecutor(min(len(images), AHEAD * self._smoothed.engine.workers)) as pool:
+        with ThreadPoolExecutor(min(len(images), AHEAD * self._vectors.workers)) as pool:
             return list(pool.map(self._prepared, images))
 
     def _prepared(self, image: tuple[Item, bytes]) -> NewItem | Problem:

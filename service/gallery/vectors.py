@@ -39,6 +39,11 @@ class GalleryVectors:
         self._taken = self._made = 0
 
     @property
+    def workers(self) -> int:
+        """How many vectors are made at a time."""
+        return self._smoothed.engine.workers
+
+    @property
     def key(self) -> str:
         """Names the embedding: pictures of equal pixels have equal vectors under it."""
         key = f"{self._smoothed.digest} sigma {self._smoothed.sigma!r} samples {self.samples}"
