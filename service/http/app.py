@@ -19,6 +19,7 @@ from service.http.probes import Latest
 from service.http.reading import Bodies, Parsing
 from service.http.root import RootPath
 from service.http.routes import gallery, images, items, model, page, retrieve, status
+from service.http.version import Version
 from service.retriever import Retriever
 
 
@@ -57,6 +58,7 @@ def create_app(retriever: Retriever) -> FastAPI:
     app.add_middleware(Hosts, allowed=allowed_hosts(settings))
     app.add_middleware(Head)
     app.add_middleware(Observe, metrics=retriever.metrics)
+    app.add_middleware(Version)
     if settings.root_path:
         app.add_middleware(RootPath, root=settings.root_path)
     if settings.cors_origins:
