@@ -1,4 +1,4 @@
-"""The command line: `retrievalguard serve | retrieve | gallery | model | train | evaluate | attack`.
+"""The command line: `retrievalguard serve | retrieve | gallery | model | keys | train | evaluate | attack`.
 
 What a command needs is imported when it runs: `--help` loads neither torch nor FAISS.
 """
@@ -17,7 +17,17 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from retrievalguard import __version__, interrupts, model, preflight, research, streams
+from retrievalguard import (
+    __version__,
+    interrupts,
+    jobs,
+    keys,
+    model,
+    preflight,
+    research,
+    streams,
+    training,
+)
 
 if TYPE_CHECKING:
     from index import GalleryStore
@@ -34,7 +44,10 @@ app = typer.Typer(
 )
 gallery_app = typer.Typer(no_args_is_help=True, help="Add, list and delete gallery items.")
 app.add_typer(gallery_app, name="gallery")
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(model.app, name="model")
+app.add_typer(keys.app, name="keys")
+app.add_typer(training.app)
 app.add_typer(research.app)
 console = Console(stderr=True, soft_wrap=True)
 log = logging.getLogger("retrievalguard")
@@ -126,6 +139,8 @@ def serve(
     settings = _settings()
     _log_to_stderr(settings)
     sockets = preflight.listening(settings.host, settings.port)
+    if not settings.open_to_all:
+        preflight.check_guarded(sockets, settings.keys)
     retriever = _open(settings)
 
     from models.datasets import DEMOS
@@ -135,10 +150,12 @@ def serve(
 
     if demo and retriever.gallery.store.version() == 0:
         data = DEMOS.get(retriever.model.manifest.name, "digits")
-        log.info("first start: embedding %s for the demo gallery", data)
+        log.info("first start: the demo gallery is filled with %s", data)
         found = images_of(data)
         # All or none: a start that is cut short starts again.
         retriever.intake.add(found, batch=len(found.sources), progress=_adding)
+    if retriever.vectors.statement:
+        log.info("%s", retriever.vectors.statement)
     run(create_app(retriever), settings, sockets)
 
 
@@ -231,6 +248,8 @@ def gallery_add(
     with _retriever(settings) as retriever:
         report = retriever.intake.add(found, replace=replace, prune=prune, prefix=prefix, progress=_adding)
         _tell(report)
+        if retriever.vectors.statement:
+            console.print(retriever.vectors.statement)
         if retriever.losses["gallery"].statement:
             console.print(retriever.losses["gallery"].statement, style="yellow", markup=False)
         console.print(f"the gallery has {len(retriever.gallery.snapshot())} items")
@@ -280,6 +299,25 @@ def gallery_export(
         console.print(streams.readable(f"left out, it is damaged: {id_}"), style="red", markup=False)
     if done.damaged:
         raise typer.Exit(1)
+
+
+@gallery_app.command("vectors")
+def gallery_vectors(
+    file: Annotated[Path, typer.Argument(help="The file to write.", dir_okay=False)],
+) -> None:
+    """Write the gallery's vectors to a file that can ship with the model.
+
+    As gallery.safetensors beside the weights it spares every machine the embedding of these pictures.
+    """
+    preflight.check_output(file, "FILE")
+    settings = _settings()
+
+    from service.gallery.vectors import to_ship
+
+    with _retriever(settings) as retriever:
+        shipped = to_ship(retriever.gallery, retriever.vectors, retriever.decode)
+    shipped.write(file)
+    console.print(f"{file}: {len(shipped):,} vectors of {shipped.samples} samples each", markup=False)
 
 
 @gallery_app.command("import")
@@ -348,6 +386,7 @@ _FAILURES = {
     "retrievalguard.client.refusals": "ClientError",
     "service.errors": "Problem",
     "service.gallery.findings": "ImportFailure",
+    "evaluation.kept": "OtherExperiment",
 }
 
 

@@ -3,8 +3,11 @@
 Problem                     the root: status, stable type, title, and a detail that says what to do next
 ├── MalformedBody           400  the body is not what its media type says
 ├── HostNotAllowed          400  the Host header names a host that is not served here
-├── ChangesNotAllowed       403  the gallery is not to be changed over HTTP, or not by this client
+├── ChangesNotAllowed       403  the gallery is not to be changed without a key, or not by this client
+├── Unauthorized            401  no key, or none that is known
+├── Forbidden               403  a key that was not made for this
 ├── ItemNotFound            404  no gallery item with this id
+├── JobNotFound             404  no job with this id
 ├── RequestTimeout          408  the body was not there in time
 ├── GalleryEmpty            409  a query, and nothing to compare it with
 ├── ItemExists              409  another item has this id
@@ -22,6 +25,7 @@ Problem                     the root: status, stable type, title, and a detail t
 ├── InvalidOption           422  an option is unknown, given twice, or out of range
 ├── ModelFailure            500  the network returned something that is not a finite vector
 └── Unavailable                  not now; Retry-After says when to come back
+    ├── RateLimited         429  a key has used what it may use in a minute
     ├── Overloaded          503  too many requests, bytes, queries or samples are under way already
     ├── GalleryFailure      503  the gallery file cannot be read, or an item in it is damaged
     ├── ShuttingDown        503  the service ends
@@ -56,6 +60,18 @@ class HostNotAllowed(Problem):
     status, slug, title = 400, "host-not-allowed", "Host not allowed"
 
 
+class Unauthorized(Problem):
+    """A key is needed here, and none was sent, or one that is not known, or no longer."""
+
+    status, slug, title = 401, "unauthorized", "A key is needed"
+
+
+class Forbidden(Problem):
+    """The key was not made for this; `scope` is what it lacks."""
+
+    status, slug, title = 403, "forbidden", "Not allowed"
+
+
 class RequestTimeout(Problem):
     """The body was not there within `RETRIEVALGUARD_BODY_TIMEOUT_SECONDS`."""
 
@@ -63,7 +79,7 @@ class RequestTimeout(Problem):
 
 
 class ChangesNotAllowed(Problem):
-    """The gallery is not to be changed over HTTP (`RETRIEVALGUARD_GALLERY_WRITES`), or not by this client."""
+    """The gallery is not to be changed without a key, or not by this client (`service.http.changing`)."""
 
     status, slug, title = 403, "changes-not-allowed", "Changes are not allowed"
 
@@ -72,6 +88,12 @@ class ItemNotFound(Problem):
     """No gallery item with this id."""
 
     status, slug, title = 404, "item-not-found", "Item not found"
+
+
+class JobNotFound(Problem):
+    """No job with this id, or one that was forgotten."""
+
+    status, slug, title = 404, "job-not-found", "Job not found"
 
 
 class GalleryEmpty(Problem):
@@ -179,6 +201,12 @@ class Unavailable(Problem):
     def __init__(self, detail: str, retry_after: int) -> None:
         super().__init__(detail)
         self.retry_after = retry_after
+
+
+class RateLimited(Unavailable):
+    """A key has used the requests or the samples that it may use in a minute."""
+
+    status, slug, title = 429, "rate-limited", "Too much in a minute"
 
 
 class Overloaded(Unavailable):

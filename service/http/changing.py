@@ -1,7 +1,8 @@
 """Who may change the gallery over HTTP, and on which condition of its headers.
 
-There is no authentication yet. Told apart are a client on this machine and one that comes through a proxy,
-and a program, or a web page of this service, and a web page of somebody else, for which a browser asks.
+A key with the scope for it is enough (`service.http.access`). Without one, told apart are a client on this
+machine and one that comes through a proxy, and a program, or a web page of this service, and a web page of
+somebody else, for which a browser asks.
 """
 
 import re
@@ -29,9 +30,12 @@ _TAG = re.compile(r'(W/)?"([^"]*)"')
 def _changing(request: Request, retriever: Service) -> Retriever:
     """The retriever, for who may change its gallery. Raises `ChangesNotAllowed`, before the body is read."""
     settings = retriever.settings
+    if getattr(request.state, "key", None) is not None:
+        return retriever
     if settings.gallery_writes == "off":
         raise ChangesNotAllowed(
-            f"the gallery is not changed over HTTP here: use `retrievalguard gallery`, or set {SETTING}"
+            "the gallery is not changed over HTTP without a key: make one (`retrievalguard keys create`), or"
+            f" set {SETTING}"
         )
     if settings.gallery_writes == "loopback" and not _on_this_machine(request):
         raise ChangesNotAllowed(

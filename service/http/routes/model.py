@@ -9,7 +9,7 @@ from service.http import forms
 from service.http.body import read_file
 from service.http.dependencies import Service
 from service.http.problems import documented
-from service.http.schemas import Defaults, ForwardPassBody, InputBody, ModelBody
+from service.http.schemas import Defaults, ForwardPassBody, GalleryVectorsBody, InputBody, ModelBody
 from service.retrieval.answer import radius_unit
 from service.retrieval.options import RetrieveOptions
 
@@ -20,7 +20,7 @@ router = APIRouter()
 def model(retriever: Service) -> ModelBody:
     """The model that is served, and what a query without options gets."""
     manifest, settings, options = retriever.model.manifest, retriever.settings, RetrieveOptions()
-    calibration = retriever.smoothed.calibration
+    calibration, shipped = retriever.smoothed.calibration, retriever.vectors.shipped
     return ModelBody(
         name=manifest.name,
         digest=retriever.smoothed.digest,
@@ -34,6 +34,11 @@ def model(retriever: Service) -> ModelBody:
             batch=calibration.batch * retriever.smoothed.chunk,
             reason=calibration.reason,
             measured=list(calibration.measured),
+        ),
+        gallery_vectors=GalleryVectorsBody(
+            samples=retriever.vectors.samples,
+            shipped=len(shipped) if shipped else 0,
+            shipped_samples=shipped.samples if shipped else 0,
         ),
         defaults=Defaults(
             alpha=settings.alpha,

@@ -1,6 +1,6 @@
 """What the Python client costs over raw httpx: the same repeated queries, turn by turn.
 
-    python -m bench.client       figures to bench/results/client.json
+    python -m tests.retrievalguard.client.overhead docs/client.json
 
 Answers are cached, so that as much as can be of what is measured is the client; a new query costs the service
 tens of milliseconds besides.
@@ -8,12 +8,13 @@ tens of milliseconds besides.
 
 import json
 import statistics
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import httpx
 
-from bench.results import save
 from bench.server import demo_server
 from models.datasets import digits
 from retrievalguard.client import Client
@@ -31,8 +32,8 @@ def seconds(ask: Callable[[bytes], object], images: list[bytes]) -> float:
     return (time.perf_counter() - started) / len(images)
 
 
-def main() -> None:
-    """Measure and save."""
+def main(path: Path) -> None:
+    """Measure, and write the figures to `path`."""
     images = [png(pixels) for pixels in digits("query").pixels[:QUERIES]]
     with demo_server() as url, Client(url) as client, httpx.Client(base_url=url, timeout=60) as raw:
 
@@ -53,9 +54,9 @@ def main() -> None:
         "new_query_ms": round(1000 * new, 3),
         "overhead_of_a_new_query": round((ours - hand) / new, 4),
     }
-    save("client", report)
+    path.write_text(json.dumps(report, indent=2) + "\n")
     print(json.dumps(report))
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]))
