@@ -35,7 +35,7 @@ class Client:
 
     def __init__(self, url: str, *, key: str | None = None, timeout: float = 60, retry: float = 30) -> None:
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-        self._http = httpx.Client(base_url=url, timeout=timeout, headers=headers)
+        self._http = httpx.Client(base_url=f"{url.rstrip('/')}/v1", timeout=timeout, headers=headers)
         self._retry = retry
 
     def close(self) -> None:
