@@ -110,7 +110,7 @@ def served(folder: Path) -> dict[str, float | str]:
         pixels = np.rint(255 * picture.transpose(1, 2, 0)).astype(np.uint8)
         Image.fromarray(pixels).save(gallery / f"label-{number % 5}" / f"{number}.png")
     started = time.perf_counter()
-    serve = [EXECUTABLE, "serve"]
+    serve: list[str | Path] = [EXECUTABLE, "serve"]
     with launched(serve, environment, folder / "log", START_SECONDS) as (process, url):
         start, processor = time.perf_counter() - started, _processor_seconds(process.pid)
         started = time.perf_counter()

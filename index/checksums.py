@@ -5,9 +5,13 @@ checked when it was stored (`index.items.write`), so reading need not check it a
 """
 
 import hashlib
+import json
 import struct
+from typing import Any
 
 from index.items import Texts
+
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
 def image_checksum(media_type: bytes, image: bytes) -> bytes:
@@ -23,6 +27,11 @@ def item_checksum(texts: Texts, image: bytes) -> bytes:
 def vector_checksum(id_: bytes, image: bytes, model: bytes, vector: bytes) -> bytes:
     """Of a vector by `model` of the image whose checksum is `image`: no other item's will do."""
     return _checksum(b"vector 1", id_, image, model, vector)
+
+
+def content_digest(id_: bytes, label: bytes, metadata: dict[str, Any], vector: bytes) -> bytes:
+    """Of all that an answer may depend on, or tell, of an item: `vector` is float32, before blending."""
+    return _checksum(b"content 1", id_, label, _canonical(metadata).encode() if metadata else b"{}", vector)
 
 
 def _checksum(kind: bytes, *fields: bytes) -> bytes:

@@ -21,6 +21,20 @@ class ItemMissing(GalleryError):
         super().__init__(f"the gallery has no item {id_!r}")
 
 
+class ItemChanged(GalleryError):
+    """The item is not the one that the change was meant for; nothing was changed."""
+
+    def __init__(self, id_: str) -> None:
+        super().__init__(f"item {id_!r} was changed meanwhile: look at it again")
+
+
+class ItemGone(GalleryError):
+    """An item of a snapshot was deleted before its id and metadata were asked for: the next one lacks it."""
+
+    def __init__(self) -> None:
+        super().__init__("the gallery changed while it was read: try again")
+
+
 class ItemDamaged(GalleryError):
     """What is stored of an item is not what was stored."""
 

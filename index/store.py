@@ -1,6 +1,5 @@
 """The durable gallery: one SQLite file with images, labels, metadata and, for each model, vectors."""
 
-import logging
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,16 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index.failures import GalleryError, ItemDamaged, ItemMissing, told
+from index.entries import Stored, damaged, read_stored, tell, unembedded
+from index.failures import GalleryError, ItemDamaged, ItemGone, ItemMissing, told
 from index.files import private_database
+from index.history import advance, newest
 from index.items import Item, NewItem, read
-from index.rows import legible, put_item, put_vector, stored_image, stored_texts, stored_vector
+from index.rows import delete_item, legible, put_item, put_vector, stored_image, stored_texts
 from index.schema import upgrade
-
-log = logging.getLogger("retrievalguard")
-
-# Ids that one line of the log names; it counts the others.
-NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -49,24 +45,31 @@ class GalleryStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = threading.Lock()
+        self._lock, self._reading = threading.Lock(), threading.Lock()
         with told(path):
             private_database(path)
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
+            self._db = self._connected()
             try:
                 self._db.text_factory = bytes
                 upgrade(self._db)
                 self._db.execute("PRAGMA journal_mode=WAL")
                 self._db.execute("PRAGMA synchronous=FULL")
                 self._db.execute("PRAGMA foreign_keys=ON")
+                # One of its own: who reads waits neither for a change to be synced, nor for a long one.
+                self._reader = self._connected()
+                self._reader.text_factory = bytes
             except BaseException:
                 self._db.close()
                 raise
 
+    def _connected(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.path, check_same_thread=False, isolation_level=None, timeout=30)
+
     def close(self) -> None:
         """Close the file; what was returned from is durable already."""
-        with self._lock:
-            self._db.close()
+        with self._lock, self._reading:
+            self._reader.close()
+            self._db.close()  # the last one: it leaves no write-ahead log behind
 
     @contextmanager
     def transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
@@ -83,9 +86,9 @@ class GalleryStore:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """The file, outside a transaction; texts come as bytes."""
-        with self._lock, told(self.path):
-            yield self._db
+        """The file as it is now, outside a transaction; texts come as bytes."""
+        with self._reading, told(self.path):
+            yield self._reader
 
     def version(self) -> int:
         """The number of changes made so far; 0 for a gallery that was never written."""
@@ -98,21 +101,25 @@ class GalleryStore:
         An id that is there already is replaced. Returns when the file is synced. Raises `GalleryError` on
         a vector that is not finite, or an item that could not be sent back to a client.
         """
-        for new in items:
-            _check_finite(new.item.id, new.vector)
+        vectors = [checked_vector(new) for new in items]
         with self.transaction() as db:
-            for new in items:
-                row, image = put_item(db, new.item, new.image, new.media_type)
-                put_vector(db, row, new.item.id, image, model, _to_bytes(new.vector))
-            return self._bump(db)
+            rows = list[int]()
+            for new, vector in zip(items, vectors, strict=True):
+                row, image, gone = put_item(db, new.item, new.image, new.media_type)
+                put_vector(db, row, new.item.id, image, model, vector)
+                rows += [row, *gone]
+            return advance(db, rows)
 
     def delete(self, ids: Sequence[str]) -> int:
         """Delete items, all or none, and return the new version; `ItemMissing` if one is not there."""
         with self.transaction() as db:
+            rows = list[int]()
             for id_ in ids:
-                if db.execute("DELETE FROM items WHERE id = ?", (_text(id_),)).rowcount == 0:
+                gone = delete_item(db, sent_text(id_))
+                if not gone:
                     raise ItemMissing(id_)
-            return self._bump(db)
+                rows += gone
+            return advance(db, rows)
 
     def set_vectors(
         self,
@@ -128,15 +135,13 @@ class GalleryStore:
         for id_, vector in vectors.items():
             _check_finite(id_, vector)
         with self.transaction() as db:
+            rows = list[int]()
             for id_, vector in vectors.items():
-                row, image = db.execute(_SELECT_IMAGE_CHECKSUM, (_text(id_),)).fetchone() or (0, None)
+                row, image = db.execute(_SELECT_IMAGE_CHECKSUM, (sent_text(id_),)).fetchone() or (0, None)
                 if image is not None and (images is None or images[id_] == image):
                     put_vector(db, row, id_, image, model, _to_bytes(vector))
-            return self._bump(db)
-
-    @staticmethod
-    def _bump(db: sqlite3.Connection) -> int:
-        return int(db.execute("UPDATE gallery SET version = version + 1 RETURNING version").fetchone()[0])
+                    rows.append(row)
+            return advance(db, rows)
 
     def item(self, id_: str) -> Item:
         """One item. Raises `ItemMissing`, or `ItemDamaged`: it is not what was stored."""
@@ -149,14 +154,6 @@ class GalleryStore:
         """All ids, in the order in which they were added."""
         with self.reading() as db:
             return [legible(row[0]) for row in db.execute("SELECT id FROM items ORDER BY row")]
-
-    def labels_of_images(self) -> dict[bytes, tuple[str, str]]:
-        """For the `image_checksum` of each image, the id and the label of the first item that has it."""
-        with self.reading() as db:
-            rows = db.execute(
-                "SELECT checksums.image, id, label FROM items JOIN checksums USING (row) ORDER BY row DESC"
-            )
-            return {image: (legible(id_), legible(label)) for image, id_, label in rows}
 
     def image(self, id_: str) -> tuple[bytes, str]:
         """The image file of an item as it was added, and its media type.
@@ -171,7 +168,7 @@ class GalleryStore:
 
     def _one(self, query: str, id_: str) -> tuple[Any, ...]:
         with self.reading() as db:
-            row: tuple[Any, ...] | None = db.execute(query, (_text(id_),)).fetchone()
+            row: tuple[Any, ...] | None = db.execute(query, (sent_text(id_),)).fetchone()
         if row is None:
             raise ItemMissing(id_)
         return row
@@ -192,37 +189,31 @@ class GalleryStore:
         Items and vectors that are not what was stored are left out, named, and logged; so are vectors that
         are not of `dimension` numbers (None: any) or not finite. Images are not read: `image` checks them.
         """
+        items, vectors, left_out = [], [], list[Stored]()
         with self.transaction("BEGIN") as db:
-            version = int(db.execute("SELECT version FROM gallery").fetchone()[0])
-            rows = db.execute(_SELECT_ALL, (model,)).fetchall()
-        items, vectors = [], []
-        damaged, unembedded, bad_vectors = [], [], []
-        name = model.encode()
-        for id_, label, metadata, image, checksum, content, vector_checksum in rows:
-            texts = stored_texts(id_, label, metadata, image, checksum)
-            if texts is None:
-                damaged.append(legible(id_))
-                continue
-            item = read(texts)
-            vector = None if content is None else stored_vector(id_, image, name, content, vector_checksum)
-            if vector is not None and dimension in (None, len(vector)):
-                items.append(item)
-                vectors.append(vector)
-                continue
-            unembedded.append(item.id)
-            if content is not None:
-                bad_vectors.append(item.id)
-        self._tell("items", damaged, "delete them and add them again, or restore an export")
-        self._tell("vectors of items", bad_vectors, "the next start embeds them anew")
-        return Loaded(version, items, vectors, (*damaged, *bad_vectors), tuple(unembedded))
+            version = newest(db).number
+            for stored in read_stored(db, model, dimension):
+                if stored.texts is None or stored.vector is None:
+                    left_out.append(stored)
+                else:
+                    items.append(read(stored.texts))
+                    vectors.append(stored.vector)
+        tell(self.path, left_out)
+        return Loaded(version, items, vectors, damaged(left_out), unembedded(left_out))
 
-    def _tell(self, what: str, ids: Sequence[str], way_out: str) -> None:
-        if ids:
-            named = ", ".join(map(repr, ids[:NAMED])) + (", ..." if len(ids) > NAMED else "")
-            log.error(
-                "%s: %d %s were changed or damaged in the file and are left out of every answer: %s. To mend"
-                " that: %s", self.path, len(ids), what, named, way_out,
-            )  # fmt: skip
+    def texts(self, rows: Sequence[int]) -> list[Item]:
+        """The items in `rows` of the file. Raises `ItemGone`, or `ItemDamaged`: it is not what was stored."""
+        found = list[Item]()
+        with self.reading() as db:
+            for row in rows:
+                fields = db.execute(_SELECT_TEXTS, (int(row),)).fetchone()
+                if fields is None:
+                    raise ItemGone
+                texts = stored_texts(*fields)
+                if texts is None:
+                    raise ItemDamaged(legible(fields[0]))
+                found.append(read(texts))
+        return found
 
 
 _SELECT_ITEM = (
@@ -233,20 +224,25 @@ _SELECT_IMAGE = (
     "SELECT items.image, media_type, checksums.image FROM items LEFT JOIN checksums USING (row) WHERE id = ?"
 )
 _SELECT_IMAGE_CHECKSUM = "SELECT row, checksums.image FROM items JOIN checksums USING (row) WHERE id = ?"
-_SELECT_ALL = (
-    "SELECT id, label, metadata, checksums.image, checksums.item, vector, vectors.checksum"
-    " FROM items LEFT JOIN checksums USING (row)"
-    " LEFT JOIN vectors ON vectors.row = items.row AND model = ? ORDER BY items.row"
+_SELECT_TEXTS = (
+    "SELECT id, label, metadata, checksums.image, checksums.item"
+    " FROM items LEFT JOIN checksums USING (row) WHERE items.row = ?"
 )
 
 
-def _text(id_: str) -> str:
-    """`id_`; `ItemMissing` if it is no Unicode, as no id of an item is."""
+def sent_text(id_: str) -> str:
+    """`id_`, as a client sent it; `ItemMissing` if it is no Unicode, as no id of an item is."""
     try:
         id_.encode()
     except UnicodeEncodeError as error:
         raise ItemMissing(id_) from error
     return id_
+
+
+def checked_vector(new: NewItem) -> bytes:
+    """The vector of `new` as it is stored; `GalleryError` if it is not finite."""
+    _check_finite(new.item.id, new.vector)
+    return _to_bytes(new.vector)
 
 
 def _to_bytes(vector: NDArray[np.float32]) -> bytes:

@@ -30,6 +30,11 @@ from models.networks.transformers import encoder_embedding
 PRETRAINED = Path(__file__).parent / "pretrained"
 
 
+def model_folder(model: str | Path) -> Path:
+    """The folder of a model that ships with the project, by name, or else the path `model` itself."""
+    return PRETRAINED / model if (PRETRAINED / model / MANIFEST).is_file() else Path(model)
+
+
 def build_network(
     architecture: Architecture, input_shape: tuple[int, int, int], normalization: Normalization
 ) -> EmbeddingNetwork:
@@ -98,7 +103,7 @@ class EmbeddingModel:
         weights are not the bytes that the manifest names, not finite, or not safetensors: pickles are never
         read.
         """
-        folder = PRETRAINED / model if (PRETRAINED / model / MANIFEST).is_file() else Path(model)
+        folder = model_folder(model)
         manifest = Manifest.read(folder)
         path = folder / manifest.weights.file
         try:

@@ -177,7 +177,8 @@ def test_behind_a_proxy_all_is_below_its_path_whether_it_sends_that_or_not(app: 
     for path in ("/model", f"/gallery/items/{ITEM}", "/livez", "/metrics", "/openapi.json"):
         assert asked(app, "GET", sent + path).status_code == 200
     assert asked(app, "GET", f"{sent}/livez", headers={"host": "10.0.0.7"}).status_code == 200
-    assert asked(app, "GET", f"{sent}/").headers["location"] == f"{ROOT}/docs"
+    assert "page/app.js" in asked(app, "GET", f"{sent}/").text
+    assert asked(app, "GET", f"{sent}/page/app.js").status_code == 200
     page = asked(app, "GET", f"{sent}/docs").text
     assert f"{ROOT}/openapi.json" in page
     assert f'"{ROOT}/static-offline-docs/swagger-ui-bundle.js"' in page
@@ -185,10 +186,9 @@ def test_behind_a_proxy_all_is_below_its_path_whether_it_sends_that_or_not(app: 
     assert asked(app, "GET", f"{sent}/openapi.json").json()["servers"] == [{"url": ROOT}]
 
 
-def test_without_a_proxy_the_root_leads_to_the_documentation(demo_server: Server) -> None:
-    response = demo_server.client.get("/", follow_redirects=True)
-    assert response.status_code == 200
-    assert response.url.path == "/docs"
+@pytest.mark.parametrize("app", [{"root_path": ROOT}], indirect=True)
+def test_behind_a_proxy_the_page_is_below_its_path_as_its_files_are(app: FastAPI) -> None:
+    assert asked(app, "GET", ROOT).headers["location"] == f"http://127.0.0.1{ROOT}/"
 
 
 @pytest.mark.parametrize("path", ["guard", "/guard/", "/", "/a//b", "https://a.example", "/a b"])
