@@ -1,7 +1,7 @@
 """The client for programs that do other things meanwhile: `blocking`, with `await`."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
 from typing import Any, Self, TypeVar, Unpack
 
