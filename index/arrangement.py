@@ -35,15 +35,17 @@ class Arrangement:
     places: Places
 
     @classmethod
-    def of(cls, segments: Sequence[Segment], rest: Columns) -> "Arrangement":
-        """All items of `segments`, and `rest` in the open one."""
+    def of(cls, parts: Sequence[Part], rest: Columns) -> "Arrangement":
+        """The items of sealed `parts`, and `rest` in the open segment."""
         last = opened(rest)
-        serials = np.concatenate([each.columns.serials for each in (*segments, last)])
-        places = np.concatenate(
-            [(each.number << SHIFT) + np.arange(len(each), dtype=np.int64) for each in (*segments, last)]
-        )
-        order = np.argsort(serials)
-        return cls(tuple(map(Part, segments)), last, serials[order], places[order])
+        serials, places = list[Serials](), list[Places]()
+        for part in (*parts, Part(last)):
+            there = np.flatnonzero(part.within(np.ones(len(part.segment), np.bool_)))
+            serials.append(part.segment.columns.serials[there])
+            places.append((part.segment.number << SHIFT) + there)
+        together = np.concatenate(serials)
+        order = np.argsort(together)
+        return cls(tuple(parts), last, together[order], np.concatenate(places)[order])
 
     def __len__(self) -> int:
         return len(self.serials)

@@ -17,7 +17,17 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from retrievalguard import __version__, interrupts, keys, model, preflight, research, streams, training
+from retrievalguard import (
+    __version__,
+    interrupts,
+    jobs,
+    keys,
+    model,
+    preflight,
+    research,
+    streams,
+    training,
+)
 
 if TYPE_CHECKING:
     from index import GalleryStore
@@ -34,6 +44,7 @@ app = typer.Typer(
 )
 gallery_app = typer.Typer(no_args_is_help=True, help="Add, list and delete gallery items.")
 app.add_typer(gallery_app, name="gallery")
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(model.app, name="model")
 app.add_typer(keys.app, name="keys")
 app.add_typer(training.app)

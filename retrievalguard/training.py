@@ -253,7 +253,9 @@ def _read(
     def progress(found: "Iterable[Source]") -> "Iterable[Source]":
         return track(list(found), "reading", console=console, disable=not console.is_terminal)
 
-    about = DATASETS[data]("train").about if _is_named(data) else f"images of {Path(data).stem}"[:200]
+    about = (
+        DATASETS[data]("train").about if _is_named(data) else f"images of {Path(data).resolve().stem}"[:200]
+    )
     images, refused = training_set(findings, shape, preprocessing, _limits(), about=about, progress=progress)
     _tell(refused)
     if not len(images):

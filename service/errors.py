@@ -7,6 +7,7 @@ Problem                     the root: status, stable type, title, and a detail t
 ├── Unauthorized            401  no key, or none that is known
 ├── Forbidden               403  a key that was not made for this
 ├── ItemNotFound            404  no gallery item with this id
+├── JobNotFound             404  no job with this id
 ├── RequestTimeout          408  the body was not there in time
 ├── GalleryEmpty            409  a query, and nothing to compare it with
 ├── ItemExists              409  another item has this id
@@ -87,6 +88,12 @@ class ItemNotFound(Problem):
     """No gallery item with this id."""
 
     status, slug, title = 404, "item-not-found", "Item not found"
+
+
+class JobNotFound(Problem):
+    """No job with this id, or one that was forgotten."""
+
+    status, slug, title = 404, "job-not-found", "Job not found"
 
 
 class GalleryEmpty(Problem):

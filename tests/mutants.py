@@ -12,6 +12,7 @@ import json
 import math
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -560,27 +561,33 @@ MUTANTS = [
     # the choice of rivals
     Mutant(
         "service/retrieval/contest.py",
-        "items of some labels are no rivals",
-        "snapshot.labels[arranged] != label",
-        "snapshot.labels[arranged] > label",
-    ),
-    Mutant(
-        "service/retrieval/contest.py",
-        "rivals of the label by rows of another order",
-        "snapshot.labels[arranged] != label",
-        "snapshot.labels != label",
-    ),
-    Mutant(
-        "service/retrieval/contest.py",
         "items of the same label are no rivals of the item",
-        "arranged != chosen[0], centre",
-        "snapshot.labels[arranged] != label, centre",
+        "snapshot.all_but(int(chosen[0])), centre",
+        "snapshot.of_others(label), centre",
     ),
     Mutant(
-        "service/retrieval/contest.py",
-        "rivals of the item by rows of another order",
-        "arranged != chosen[0], centre",
-        "np.arange(len(arranged)) != chosen[0], centre",
+        "index/snapshot.py",
+        "items of some labels are no rivals",
+        "part.segment.columns.labels != label",
+        "part.segment.columns.labels > label",
+    ),
+    Mutant(
+        "index/snapshot.py",
+        "an item is taken for the one of another number",
+        "part.segment.columns.serials != serial",
+        "part.segment.columns.serials != row",
+    ),
+    Mutant(
+        "index/snapshot.py",
+        "what is near is near from wherever one looks",
+        "unseen = known.outside - moved - TIE * (1 + moved)",
+        "unseen = known.outside",
+    ),
+    Mutant(
+        "certify/crowd.py",
+        "clusters begin where they did in their part",
+        "part.starts[:-1] + begin for",
+        "part.starts[:-1] for",
     ),
     Mutant(
         "service/retrieval/contest.py",
@@ -603,7 +610,7 @@ MUTANTS = [
     Mutant(
         "service/retrieval/contest.py",
         "a label that was not chosen is claimed",
-        "if self.snapshot.labels[answer] == self.snapshot.labels[chosen]:",
+        "if self.snapshot.label(answer) == self.snapshot.label(chosen):",
         "if True:",
     ),
     Mutant(
@@ -661,11 +668,11 @@ def judge(mutant: Mutant) -> dict[str, str | bool]:
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             return {"caught": True, "by": f"no end within {ENDLESS} s"}
+    if run.returncode in (-signal.SIGKILL, -signal.SIGTERM):
+        raise RuntimeError(f"the tests of {mutant.what!r} were killed: run this again")
     failed = re.search(r"^(?:FAILED|ERROR) (\S+)", run.stdout, re.MULTILINE)
-    return {
-        "caught": run.returncode == 1 or bool(failed),
-        "by": failed[1] if failed else run.stdout.strip().splitlines()[-1],
-    }
+    last = (run.stdout.strip().splitlines() or [f"status {run.returncode}"])[-1]
+    return {"caught": run.returncode == 1 or bool(failed), "by": failed[1] if failed else last}
 
 
 def report(results: dict[str, Any]) -> dict[str, Any]:

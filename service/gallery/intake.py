@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal, TypeVar
@@ -47,8 +47,8 @@ class AddReport:
     unchanged: int
     refused: tuple[Refusal, ...]
     skipped: Mapping[str, int]
-    deleted: int
-    warnings: tuple[str, ...]
+    deleted: int = 0
+    warnings: tuple[str, ...] = ()
 
     @property
     def found(self) -> int:
@@ -85,6 +85,19 @@ class Intake:
             raise ModelFailure("the model returned an embedding that is not finite for this image")
         return NewItem(item, content, media_type(content), vector)
 
+    def prepare_all(self, images: Sequence[tuple[Item, bytes]]) -> list[NewItem | Problem]:
+        """The same for many, several at a time; in the place of one that cannot be, what it raises."""
+        if not images:
+            return []
+        with ThreadPoolExecutor(min(len(images), self._vectors.at_a_time)) as pool:
+            return list(pool.map(self._prepared, images))
+
+    def _prepared(self, image: tuple[Item, bytes]) -> NewItem | Problem:
+        try:
+            return self.prepare(*image)
+        except Problem as problem:
+            return problem
+
     def add(
         self,
         findings: Findings,
@@ -94,12 +107,14 @@ class Intake:
         prefix: str = "",
         batch: int = BATCH,
         progress: Progress = lambda sources: sources,
+        stored: Callable[[AddReport], None] = lambda so_far: None,
     ) -> AddReport:
         """Store what is new, `batch` items a transaction, and tell what became of every entry.
 
         replace  also what is there under the same id with another image, label or metadata; else refused
         prune    then delete items that the source does not have, those whose id begins with `prefix`; not if
                  anything was refused: what cannot be read is not gone
+        stored   is told after each transaction what became of the entries so far
         """
         counts: dict[Change, int] = {"added": 0, "replaced": 0, "unchanged": 0}
         refused, prepared, twins = list(findings.refused), list[NewItem](), Twins(self._gallery.store)
@@ -126,6 +141,7 @@ class Intake:
             if len(prepared) == batch:
                 self._gallery.add(prepared)
                 prepared = []
+                stored(_so_far(counts, refused, findings))
         if prepared:
             self._gallery.add(prepared)
         warnings = [*findings.warnings, *twins.warnings()]
@@ -179,6 +195,12 @@ class Intake:
         if gone:
             store.delete(gone)
         return len(gone)
+
+
+def _so_far(counts: Mapping[Change, int], refused: Sequence[Refusal], findings: Findings) -> AddReport:
+    return AddReport(
+        counts["added"], counts["replaced"], counts["unchanged"], tuple(refused), findings.skipped
+    )
 
 
 class Twins:

@@ -6,6 +6,9 @@ from pydantic import BaseModel
 
 from certify import Guarantee, Method, Rule
 from models import Domain, Measured, Preprocessing
+from service.gallery.job_records import Job
+from service.http.problems import ProblemBody
+from service.retrieval.answer import RetrieveResponse
 
 
 class ItemBody(BaseModel):
@@ -35,11 +38,44 @@ class ChangeBody(BaseModel):
     warnings: list[str]
 
 
+class ChangeResult(BaseModel):
+    """What became of one item of a batch, or the problem that it met."""
+
+    change: ChangeBody | None = None
+    problem: ProblemBody | None = None
+
+
+class ChangesBody(BaseModel):
+    """What became of a batch of items, in their order, and the version of the gallery."""
+
+    results: list[ChangeResult]
+    version: int
+
+
+class AnswerResult(BaseModel):
+    """The answer to one query of a batch, or the problem that it met."""
+
+    answer: RetrieveResponse | None = None
+    problem: ProblemBody | None = None
+
+
+class AnswersBody(BaseModel):
+    """The results of a batch of queries, in their order."""
+
+    results: list[AnswerResult]
+
+
 class DeletedBody(BaseModel):
     """How many items were deleted, and the version of the gallery."""
 
     deleted: int
     version: int
+
+
+class JobsBody(BaseModel):
+    """All jobs, the newest first."""
+
+    jobs: list[Job]
 
 
 class GalleryBody(BaseModel):

@@ -205,6 +205,41 @@ def test_equal_images_of_two_labels_are_told(client: httpx.Client) -> None:
     assert warning == "equal images have different labels: 'one' ('3') and 'two' ('5')"
 
 
+def test_a_batch_is_one_change_and_has_a_result_in_each_place(client: httpx.Client) -> None:
+    add(client, "there", "3")
+    add(client, "other", "3", row=1)
+    version = client.get("/gallery").json()["version"]
+
+    def item(id_: str | None, row: int, label: str = "3", **more: Any) -> Json:
+        return {"image": base64.b64encode(digit(row)).decode(), "id": id_, "label": label} | more
+
+    batch = [
+        item("there", 0), item("new", 2), item("other", 5), item("new", 3), item(None, 4),
+        item("blank", 4, " "), item("bad", 0, image=base64.b64encode(digit(0)[:40]).decode()),
+        {"id": "none"}, 7,
+        item("last", 6, metadata={"n": 1}), item("twin", 6, "4"),
+    ]  # fmt: skip
+    told = [
+        "unchanged", "added", "item-exists", "item-exists", "item-invalid", "item-invalid", "image-damaged",
+        "malformed-body", "malformed-body", "added", "added",
+    ]  # fmt: skip
+    response = client.post("/gallery/items", json={"items": batch})
+    assert response.status_code == 200, response.text
+    found = [
+        one["change"]["outcome"] if one["change"] else one["problem"]["type"].rpartition(":")[2]
+        for one in response.json()["results"]
+    ]
+    assert found == told
+    assert response.json()["version"] == version + 1
+    assert "equal images" in response.json()["results"][-1]["change"]["warnings"][0]
+    assert ids(client) == ["there", "other", "new", "last", "twin"]
+    assert answer(client, digit(2))["gallery"] == {"version": version + 1, "size": 5}
+    again = client.post("/gallery/items", json=batch).json()
+    assert [one["change"]["outcome"] for one in again["results"] if one["change"]] == ["unchanged"] * 4
+    assert again["version"] == version + 1
+    assert problem(client.post("/gallery/items", json=[item("x", 0)] * 65)) == (413, "body-too-large")
+
+
 IMAGE = base64.b64encode(digit(0)).decode()
 ITEM = {"image": IMAGE, "id": "one", "label": "3"}
 JSON = {"headers": {"content-type": "application/json"}}
@@ -222,9 +257,10 @@ BAD: list[tuple[Json, int, str]] = [
     ({"json": ITEM, "params": {"label": "4"}}, 422, "invalid-option"),
     ({"json": ITEM | {"image": "x!"}}, 400, "malformed-body"),
     ({"json": ITEM | {"image": ""}}, 400, "malformed-body"),
-    ({"json": [[ITEM]]}, 400, "malformed-body"),
+    ({"json": []}, 400, "malformed-body"),
+    ({"json": {"items": 1}}, 400, "malformed-body"),
     ({"json": {"id": "one", "label": "3"}}, 400, "malformed-body"),
-    ({"json": ITEM | {"metadata": {"n": [0] * 2_000}}}, 413, "body-too-large"),
+    ({"json": ITEM | {"metadata": {"n": [0] * 70_000}}}, 413, "body-too-large"),
     ({"json": ITEM | {"image": base64.b64encode(b"GIF89a").decode()}}, 415, "not-an-image"),
     ({"content": digit(0), "params": {"id": "one", "label": "3", "metadata": "{"}}, 422, "item-invalid"),
     ({"content": digit(0), "params": {"id": "one", "label": "3", "metadata": "[]"}}, 422, "item-invalid"),

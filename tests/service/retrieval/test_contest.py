@@ -122,7 +122,7 @@ def test_whatever_is_not_of_the_label_or_not_the_item_is_a_rival(size: int) -> N
     others = {"label": places[names != 3], "item": np.delete(places, middle, axis=0)}
     mates = places[names == 3]
     for claim in CLAIMS:
-        rivals = field[claim].vectors.rows[field[claim].behind]
+        rivals = field[claim].vectors.rows[np.flatnonzero(field[claim].behind)]
         assert sorted(map(tuple, rivals)) == sorted(map(tuple, others[claim]))
     assert {tuple(winner) for winner in field["label"].winners} <= set(map(tuple, mates))
     assert [tuple(winner) for winner in field["item"].winners] == [tuple(places[middle])]
