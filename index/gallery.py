@@ -42,6 +42,10 @@ class Gallery:
         """Close the file."""
         self.store.close()
 
+    def beside(self, path: Path) -> "Gallery":
+        """The gallery in another file, seen through the same model."""
+        return Gallery(path, self._model, self._dimension, self._label_weight)
+
     def _load(self) -> Snapshot:
         loaded = self.store.load(self._model, self._dimension)
         self.damaged, self._unembedded = loaded.damaged, loaded.unembedded

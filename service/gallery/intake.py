@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -76,6 +77,11 @@ class Intake:
         samples: int,
     ) -> None:
         self._gallery, self._smoothed, self._decode, self._samples = gallery, smoothed, decode, samples
+
+    def beside(self, path: Path) -> tuple[Gallery, "Intake"]:
+        """The gallery in another file, and what embeds for it by the same model."""
+        gallery = self._gallery.beside(path)
+        return gallery, Intake(gallery, self._smoothed, self._decode, self._samples)
 
     def prepare(self, item: Item, content: bytes) -> NewItem:
         """Decode and embed an image file for the gallery.
