@@ -30,7 +30,7 @@ from models.encoders import import_encoder
 from models.passes.pictures import pictures
 from service.process import own_process
 
-SIDE, PICTURES, SAMPLES, ROUNDS = 224, 20, 64, 3
+SIDE, PICTURES, SAMPLES, ROUNDS = 224, 10, 32, 3
 PREPROCESSOR = {
     "do_resize": True,
     "size": {"shortest_edge": 256},
@@ -78,6 +78,7 @@ def served(folder: Path) -> dict[str, float | str]:
             "PORT": 0,
             "DATA_DIR": folder / "data",
             "MODEL": folder / "model",
+            "GALLERY_SAMPLES": 8,
         }.items()
     }
     gallery = folder / "pictures"
@@ -132,9 +133,9 @@ def rates(model: EmbeddingModel, record: Path) -> dict[str, float | str]:
     bare, plain = Bare(smoothed), Bare(eager)
     found: dict[str, list[float]] = {"engine": [], "bare": [], "eager": []}
     for _ in range(ROUNDS):
-        found["engine"].append(engine(smoothed, 4, 8 * SAMPLES))
-        found["bare"].append(bare.rate(8 * SAMPLES))
-        found["eager"].append(plain.rate(2 * SAMPLES))
+        found["engine"].append(engine(smoothed, 4, 4 * SAMPLES))
+        found["bare"].append(bare.rate(4 * SAMPLES))
+        found["eager"].append(plain.rate(SAMPLES))
     smoothed.close()
     eager.close()
     medians = {name: float(np.median(values)) for name, values in found.items()}

@@ -10,6 +10,7 @@ the rest by itself. A mixture of supermartingales is one, and has reached 1/α o
 its share (docs/certificate.md §7).
 """
 
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +23,7 @@ from certify.pairs import Pairs, best_pairs, pairs
 from certify.points import UP
 from certify.selection import best_winners
 from certify.space import UNIT, EmbeddingSpace
+from certify.stacked import Stacked
 
 Array = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -39,12 +41,14 @@ class Vectors:
     starts   (C + 1,)
     centres  (C, d) float32
     radii    (C,) no member is farther from its centre
+    parts    what was `joined`, if it was: rows and centres are where they were
     """
 
-    rows: Singles
+    rows: Singles | Stacked
     starts: Rows
-    centres: Singles
+    centres: Singles | Stacked
     radii: Array
+    parts: tuple["Vectors", ...] = ()
 
     @classmethod
     def flat(cls, vectors: NDArray[np.floating]) -> "Vectors":
@@ -52,15 +56,39 @@ class Vectors:
         singles = np.ascontiguousarray(vectors, np.float32)
         return cls(singles, np.zeros(1, np.int64), singles[:0], np.zeros(0))
 
+    @classmethod
+    def single(cls, vectors: Singles) -> "Vectors":
+        """Vectors (N, d) that stand for themselves, each a cluster of its own, beside others in clusters."""
+        return cls(vectors, np.arange(len(vectors) + 1), vectors, np.zeros(len(vectors)))
+
+    @classmethod
+    def joined(cls, parts: Sequence["Vectors"]) -> "Vectors":
+        """All vectors of `parts`, which have clusters; nothing that is as long as they are is copied."""
+        begins = np.cumsum([0, *(len(part.rows) for part in parts)])
+        starts = [part.starts[:-1] + begin for part, begin in zip(parts, begins, strict=False)]
+        return cls(
+            Stacked([_array(part.rows) for part in parts]),
+            np.concatenate([*starts, begins[-1:]]),
+            Stacked([_array(part.centres) for part in parts]),
+            np.concatenate([part.radii for part in parts]),
+            tuple(parts),
+        )
+
     @cached_property
     def halves(self) -> Array:
         """||b||²/2 (N,)."""
-        found: Array = np.einsum("nd,nd->n", self.rows, self.rows, dtype=np.float64) / 2
+        if self.parts:
+            return np.concatenate([part.halves for part in self.parts])
+        rows = _array(self.rows)
+        found: Array = np.einsum("nd,nd->n", rows, rows, dtype=np.float64) / 2
         return found
 
     @cached_property
     def ends(self) -> tuple[Array, Array]:
         """The smallest and the largest ||b||²/2 in each cluster (C,)."""
+        if self.parts:
+            lowest, highest = zip(*(part.ends for part in self.parts), strict=True)
+            return np.concatenate(lowest), np.concatenate(highest)
         return np.minimum.reduceat(self.halves, self.starts[:-1]), np.maximum.reduceat(
             self.halves, self.starts[:-1]
         )
@@ -70,6 +98,12 @@ class Vectors:
         sizes = self.starts[clusters + 1] - self.starts[clusters]
         before = np.cumsum(sizes) - sizes
         return np.repeat(self.starts[clusters] - before, sizes) + np.arange(sizes.sum())
+
+
+def _array(rows: Singles | Stacked) -> Singles:
+    if isinstance(rows, Stacked):
+        raise TypeError("vectors that were joined are not joined again")
+    return rows
 
 
 class Crowd:

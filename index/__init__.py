@@ -24,11 +24,12 @@ from index.changes import (
 )
 from index.checksums import image_checksum
 from index.clusters import Clusters
-from index.failures import GalleryError, ItemChanged, ItemDamaged, ItemMissing, StoreFailure
+from index.failures import GalleryError, ItemChanged, ItemDamaged, ItemGone, ItemMissing, StoreFailure
 from index.files import private_database
 from index.gallery import Gallery
 from index.items import Item, NewItem
 from index.restoring import prepared, replace_all
+from index.segment import Segment
 from index.snapshot import Neighbors, Snapshot
 from index.store import GalleryStore
 
@@ -46,10 +47,12 @@ __all__ = [
     "Item",
     "ItemChanged",
     "ItemDamaged",
+    "ItemGone",
     "ItemMissing",
     "Neighbors",
     "NewItem",
     "Outcome",
+    "Segment",
     "Snapshot",
     "StoreFailure",
     "StoredItem",

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from index.failures import GalleryError, told
+from index.history import begin_anew
 from index.rows import DamagedItem, WholeItem, put_whole, whole_items
 from index.schema import STEPS, parts, parts_of, upgrade
 from index.store import GalleryStore
@@ -169,7 +170,7 @@ def _fill(store: GalleryStore, items: Iterator[WholeItem], source: sqlite3.Conne
         count = 0
         for count, whole in enumerate(items, start=1):  # noqa: B007 (it is returned)
             put_whole(db, whole)
-        db.execute("UPDATE gallery SET version = 1 + max(version, ?)", (_version(source),))
+        begin_anew(db, 1 + max(_version(db), _version(source)))
         return count
 
 

@@ -16,17 +16,22 @@ def blend(vectors: NDArray[np.float32], labels: NDArray[np.int64], weight: float
     term, and the last one the constant, which is not negative as the square is convex.
 
     Among items of one label the order stays as it is; an item far from its label-mates no longer speaks for
-    its label alone. Rounded to float32, these vectors are the gallery: fixed numbers.
+    its label alone. Rounded to float32, these vectors are the gallery: fixed numbers. Those of a label depend
+    on its own rows and their order alone, to the last bit, whatever else is blended with them.
     """
     exact = vectors.astype(np.float64)
     squares = np.einsum("nd,nd->n", exact, exact)
-    counts = np.maximum(np.bincount(labels, minlength=1), 1)
-    sums = np.zeros((len(counts), exact.shape[1]))
-    np.add.at(sums, labels, exact)
-    means = (sums / counts[:, None])[labels]
-    mean_squares = (np.bincount(labels, squares, len(counts)) / counts)[labels]
-    blended: Array = (1 - weight) * exact + weight * means
-    rest = (1 - weight) * squares + weight * mean_squares - np.einsum("nd,nd->n", blended, blended)
+    order = np.argsort(labels, kind="stable")
+    begins = np.flatnonzero(np.diff(labels[order], prepend=-1))
+    counts = np.diff(begins, append=len(order))
+    blended: Array = (1 - weight) * exact
+    rest = (1 - weight) * squares
+    if len(order):
+        means = np.add.reduceat(exact[order], begins) / counts[:, None]
+        mean_squares = np.add.reduceat(squares[order], begins) / counts
+        blended[order] += np.repeat(weight * means, counts, axis=0)
+        rest[order] += np.repeat(weight * mean_squares, counts)
+    rest -= np.einsum("nd,nd->n", blended, blended)
     return np.concatenate([blended, np.sqrt(np.maximum(rest, 0.0))[:, None]], axis=1).astype(np.float32)
 
 

@@ -9,8 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from index import rows as stored_rows
 from index.checksums import image_checksum, item_checksum
 from index.failures import ItemChanged, ItemDamaged, ItemMissing
+from index.history import advance, newest
 from index.items import Item, NewItem, read, write
 from index.rows import legible, put_item, put_vector, revise_item, stored_image, stored_texts
 from index.store import GalleryStore, checked_vector, sent_text
@@ -68,6 +70,7 @@ def put_items(
     """
     wanted = [(new, tag_of(new.item, new.image, new.media_type), checked_vector(new)) for new in items]
     outcomes = list[Outcome]()
+    rows = list[int]()
     with store.transaction() as db:
         for new, tag, vector in wanted:
             there = _tag(db, new.item.id)
@@ -76,11 +79,11 @@ def put_items(
             elif there == tag:
                 outcomes.append("unchanged")
             else:
-                row, image = put_item(db, new.item, new.image, new.media_type)
+                row, image, gone = put_item(db, new.item, new.image, new.media_type)
                 put_vector(db, row, new.item.id, image, model, vector)
+                rows += [row, *gone]
                 outcomes.append("added" if there is None else "replaced")
-        changed = any(outcome in ("added", "replaced") for outcome in outcomes)
-        return _version(store, db, changed), outcomes
+        return _version(db, rows), outcomes
 
 
 def revise(
@@ -91,7 +94,7 @@ def revise(
     metadata: dict[str, Any] | None = None,
     condition: Condition = always,
 ) -> tuple[int, StoredItem]:
-    """Give an item another label, other metadata, or both; image, vectors and place in the order stay.
+    """Give an item another label, other metadata, or both; image and vectors stay. It goes to the end.
 
     Returns the version of the gallery, and the item. Raises `ItemMissing`, `ItemDamaged`, `ItemChanged` if
     the `condition` does not hold, or `GalleryError` if the item could not be sent back to a client.
@@ -104,9 +107,8 @@ def revise(
         tag = item_checksum(write(item), image).hex()
         if not condition(there.tag, tag):
             raise ItemChanged(id_)
-        if tag != there.tag:
-            revise_item(db, row, item, image)
-        return _version(store, db, tag != there.tag), StoredItem(item, tag)
+        rows = [] if tag == there.tag else [row, revise_item(db, row, item, image)]
+        return _version(db, rows), StoredItem(item, tag)
 
 
 def delete_item(store: GalleryStore, id_: str, condition: Condition = always) -> int:
@@ -120,8 +122,7 @@ def delete_item(store: GalleryStore, id_: str, condition: Condition = always) ->
             raise ItemMissing(id_)
         if not condition(there, there):
             raise ItemChanged(id_)
-        db.execute("DELETE FROM items WHERE id = ?", (id_,))
-        return _version(store, db, True)
+        return _version(db, stored_rows.delete_item(db, id_))
 
 
 def delete_where(
@@ -130,8 +131,8 @@ def delete_where(
     """Delete all items with this label, with ids of this prefix, or both: the version, and how many."""
     with store.transaction() as db:
         where, values = _matching(label, prefix)
-        count = db.execute(f"DELETE FROM items WHERE {where}", values).rowcount  # noqa: S608
-        return _version(store, db, count > 0), count
+        gone = db.execute(f"DELETE FROM items WHERE {where} RETURNING row", values).fetchall()  # noqa: S608
+        return _version(db, [row for (row,) in gone]), len(gone)
 
 
 def list_items(
@@ -139,7 +140,7 @@ def list_items(
 ) -> tuple[list[StoredItem], int | None]:
     """Up to `most` items in the order of addition, and where the next page begins (None: there is none).
 
-    `after`: where this page begins. An item that is replaced goes to the end. What is damaged is left out.
+    `after`: where this page begins. An item that is changed goes to the end. What is damaged is left out.
     """
     where, values = _matching(label, prefix)
     with store.reading() as db:
@@ -210,5 +211,5 @@ def _tag(db: sqlite3.Connection, id_: str) -> str | None:
     return DAMAGED if found is None or image is None else found.tag
 
 
-def _version(store: GalleryStore, db: sqlite3.Connection, changed: bool) -> int:
-    return store.raise_version(db) if changed else store.version_in(db)
+def _version(db: sqlite3.Connection, touched: Sequence[int]) -> int:
+    return advance(db, touched) if touched else newest(db).number

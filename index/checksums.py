@@ -5,9 +5,13 @@ checked when it was stored (`index.items.write`), so reading need not check it a
 """
 
 import hashlib
+import json
 import struct
+from typing import Any
 
 from index.items import Texts
+
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
 def image_checksum(media_type: bytes, image: bytes) -> bytes:
@@ -25,8 +29,11 @@ def vector_checksum(id_: bytes, image: bytes, model: bytes, vector: bytes) -> by
     return _checksum(b"vector 1", id_, image, model, vector)
 
 
+def content_digest(id_: bytes, label: bytes, metadata: dict[str, Any], vector: bytes) -> bytes:
+    """Of all that an answer may depend on, or tell, of an item: `vector` is float32, before blending."""
+    return _checksum(b"content 1", id_, label, _canonical(metadata).encode() if metadata else b"{}", vector)
+
+
 def _checksum(kind: bytes, *fields: bytes) -> bytes:
-    content = hashlib.sha256(kind + struct.pack(f">{len(fields)}Q", *map(len, fields)))
-    for one in fields:
-        content.update(one)
-    return content.digest()
+    lengths = struct.pack(f">{len(fields)}Q", *map(len, fields))
+    return hashlib.sha256(b"".join((kind, lengths, *fields))).digest()

@@ -28,6 +28,13 @@ class ItemChanged(GalleryError):
         super().__init__(f"item {id_!r} was changed meanwhile: look at it again")
 
 
+class ItemGone(GalleryError):
+    """An item of a snapshot was deleted before its id and metadata were asked for: the next one lacks it."""
+
+    def __init__(self) -> None:
+        super().__init__("the gallery changed while it was read: try again")
+
+
 class ItemDamaged(GalleryError):
     """What is stored of an item is not what was stored."""
 

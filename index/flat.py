@@ -4,6 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+Singles = NDArray[np.float32]
+
+# Points from which on FAISS multiplies matrices, which knows no selection.
+MANY = 20
 
 
 @contextmanager
@@ -15,3 +22,28 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         faiss.omp_set_num_threads(threads)
+
+
+def search(
+    vectors: Singles, points: Singles, count: int, alive: NDArray[np.bool_] | None = None
+) -> tuple[Singles, NDArray[np.int64]]:
+    """Squared distances and places (n, count) of the `vectors` (N, d) nearest to each of `points` (n, d).
+
+    They are searched where they are: FAISS keeps no copy. `alive` (N,): which of them, None for all; at least
+    `count`.
+    """
+    if alive is not None and len(points) >= MANY:
+        places = np.flatnonzero(alive)
+        squares, found = search(vectors[places], points, count)
+        return squares, places[found]
+    points = np.ascontiguousarray(points, np.float32)
+    squares = np.empty((len(points), count), np.float32)
+    found = np.empty((len(points), count), np.int64)
+    bits = None if alive is None else np.packbits(alive, bitorder="little")
+    selection = None if bits is None else faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
+    with one_thread():
+        faiss.knn_L2sqr(
+            faiss.swig_ptr(points), faiss.swig_ptr(vectors), vectors.shape[1], len(points), len(vectors),
+            count, faiss.swig_ptr(squares), faiss.swig_ptr(found), None, selection,
+        )  # fmt: skip
+    return squares, found

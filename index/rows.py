@@ -36,10 +36,14 @@ class DamagedItem:
     id: str
 
 
-def put_item(db: sqlite3.Connection, item: Item, image: bytes, media_type: str) -> tuple[int, bytes]:
-    """Store an item, in place of one with its id, without a vector: its row, and the checksum of its image.
+def put_item(
+    db: sqlite3.Connection, item: Item, image: bytes, media_type: str
+) -> tuple[int, bytes, list[int]]:
+    """Store an item, in place of one with its id, without a vector.
 
-    Raises `GalleryError` if it could not be sent back to a client.
+    Returns its row, the checksum of its image, and the row of the one that was there, if any. A row is never
+    changed nor used again: it stands for one id, label and metadata. Raises `GalleryError` if the item could
+    not be sent back to a client.
     """
     texts = write(item)
     if media_type not in MEDIA_TYPES:
@@ -47,25 +51,40 @@ def put_item(db: sqlite3.Connection, item: Item, image: bytes, media_type: str) 
             f"item {item.id!r} is {media_type!r}, none of {', '.join(MEDIA_TYPES)}: it was not stored"
         )
     checksum = image_checksum(media_type.encode(), image)
-    db.execute("DELETE FROM items WHERE id = ?", (item.id,))
+    gone = delete_item(db, item.id)
     row = db.execute(
         "INSERT INTO items (id, label, metadata, image, media_type) VALUES (?, ?, ?, ?, ?)",
         (item.id, item.label, texts.metadata.decode(), image, media_type),
     ).lastrowid
     db.execute("INSERT INTO checksums VALUES (?, ?, ?)", (row, checksum, item_checksum(texts, checksum)))
-    return int(row or 0), checksum
+    return int(row or 0), checksum, gone
 
 
-def revise_item(db: sqlite3.Connection, row: int, item: Item, image: bytes) -> None:
+def delete_item(db: sqlite3.Connection, id_: str) -> list[int]:
+    """Delete the item with this id, if there is one, and return its row."""
+    return [row for (row,) in db.execute("DELETE FROM items WHERE id = ? RETURNING row", (id_,))]
+
+
+def revise_item(db: sqlite3.Connection, row: int, item: Item, image: bytes) -> int:
     """Give the item in `row`, whose image has the checksum `image`, the label and metadata of `item`.
 
-    Raises `GalleryError` if it could not be sent back to a client.
+    Returns its new row; image and vectors go with it. Raises `GalleryError` if the item could not be sent
+    back to a client.
     """
     texts = write(item)
-    db.execute(
-        "UPDATE items SET label = ?, metadata = ? WHERE row = ?", (item.label, texts.metadata.decode(), row)
+    content, media_type = db.execute("SELECT image, media_type FROM items WHERE row = ?", (row,)).fetchone()
+    vectors = db.execute("SELECT model, vector, checksum FROM vectors WHERE row = ?", (row,)).fetchall()
+    delete_item(db, item.id)
+    new = db.execute(
+        "INSERT INTO items (id, label, metadata, image, media_type) VALUES (?, ?, ?, ?, ?)",
+        (item.id, item.label, texts.metadata.decode(), content, media_type.decode()),
+    ).lastrowid
+    db.execute("INSERT INTO checksums VALUES (?, ?, ?)", (new, image, item_checksum(texts, image)))
+    db.executemany(
+        "INSERT INTO vectors VALUES (?, ?, ?, ?)",
+        ((new, model.decode(), vector, checksum) for model, vector, checksum in vectors),
     )
-    db.execute("UPDATE checksums SET item = ? WHERE row = ?", (item_checksum(texts, image), row))
+    return int(new or 0)
 
 
 def put_vector(db: sqlite3.Connection, row: int, id_: str, image: bytes, model: str, vector: bytes) -> None:
@@ -76,7 +95,7 @@ def put_vector(db: sqlite3.Connection, row: int, id_: str, image: bytes, model: 
 
 def put_whole(db: sqlite3.Connection, whole: WholeItem) -> None:
     """Store an item with its vectors, as it was read."""
-    row, image = put_item(db, whole.item, whole.image, whole.media_type)
+    row, image, _ = put_item(db, whole.item, whole.image, whole.media_type)
     for model, vector in whole.vectors.items():
         put_vector(db, row, whole.item.id, image, model, vector)
 

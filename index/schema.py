@@ -128,8 +128,21 @@ def _look_ups(db: sqlite3.Connection) -> None:
     db.execute("CREATE INDEX checksums_by_image ON checksums (image)")
 
 
+def _history(db: sqlite3.Connection) -> None:
+    """Which rows each of the last changes touched, so that who knows an older version need not read all.
+
+    The random name of a version tells it from one of the same number in a file that went another way.
+    """
+    db.execute("CREATE TABLE versions (version INTEGER PRIMARY KEY, name BLOB NOT NULL)")
+    db.execute(
+        "CREATE TABLE changes (version INTEGER NOT NULL, row INTEGER NOT NULL, PRIMARY KEY (version, row))"
+        " WITHOUT ROWID"
+    )
+    db.execute("INSERT INTO versions SELECT version, randomblob(16) FROM gallery")
+
+
 # Never change one that was released: add another.
-STEPS: tuple[Step, ...] = (_first, _checksums, _look_ups)
+STEPS: tuple[Step, ...] = (_first, _checksums, _look_ups, _history)
 
 
 def _text(field: str | bytes) -> str:

@@ -5,22 +5,27 @@ rounding taken into account: a missed rival would void a certificate.
 """
 
 import hashlib
-import json
 import struct
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Self, overload
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from index.blending import blend, lift
-from index.clusters import clustered
-from index.flat import one_thread
+from index.arrangement import Arrangement
+from index.blending import lift
+from index.checksums import content_digest
+from index.columns import keys
+from index.growth import LOT, Entry, State, View, lots
 from index.items import Item
+from index.labels import Labels
+from index.segment import Part
 
 Array = NDArray[np.float64]
+Rows = NDArray[np.int64]
 
 # FAISS returns this many more than asked for, so that float32 ties at the border are settled in float64.
 MARGIN = 16
@@ -28,39 +33,63 @@ MARGIN = 16
 CANDIDATES = 16
 VOTES = 1024
 TIE = 1e-9
-# Items that are written out at a time for the digest.
-BATCH = 256
+# Vectors that are compared at a time, and items that are read at a time.
+BATCH, READ = 8192, 256
 
 
 @dataclass(frozen=True)
 class Neighbors:
-    """The items nearest to a point: rows (k,) and distances (k,), nearest first, equal ones by row.
+    """The items nearest to a point: rows (k,) and distances (k,), nearest first, equal ones by their keys.
 
     `outside`: every item of the search that is not listed is at least this far; infinity if none is left.
     """
 
-    rows: NDArray[np.int64]
+    rows: Rows
     distances: Array
     outside: float
 
 
 @dataclass(frozen=True)
 class Votes:
-    """The nearest item of each of n points (n,), and its label's code (n,); -1 where it is in doubt.
+    """The nearest item of each of n points (n,), and its label's number (n,); -1 where it is in doubt.
 
     The label may be certain where the item is not.
     """
 
-    rows: NDArray[np.int64]
-    labels: NDArray[np.int64]
+    rows: Rows
+    labels: Rows
+
+
+class Items(Sequence[Item]):
+    """The items of a snapshot by row. They are read where they are stored, when they are asked for."""
+
+    def __init__(self, serials: Rows, read: Callable[[Rows], Sequence[Item]]) -> None:
+        self._serials, self._read = serials, read
+
+    def __len__(self) -> int:
+        return len(self._serials)
+
+    @overload
+    def __getitem__(self, row: int) -> Item: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[Item]: ...
+    def __getitem__(self, row: int | slice) -> Item | list[Item]:
+        """One item. Raises `ItemGone` if it was deleted meanwhile, `ItemDamaged`, or `StoreFailure`."""
+        if isinstance(row, slice):
+            return list(self._read(self._serials[row]))
+        return self._read(self._serials[row : row + 1] if row >= 0 else self._serials[[row]])[0]
+
+    def __iter__(self) -> Iterator[Item]:
+        for start in range(0, len(self), READ):
+            yield from self._read(self._serials[start : start + READ])
 
 
 class Snapshot:
     """Items and vectors (N, d) of one gallery version. Reads only, so threads may share it.
 
-    `clusters` hold the vectors once more, those that are near each other together.
+    `labels` (N,) are numbers: `label_names[number]` is a label, which may have no items any more.
 
-    With a `label_weight` above 0 the `vectors` are blended (`index.blending`), one number longer than
+    With a `label_weight` above 0 the vectors are blended (`index.blending`), one number longer than
     embeddings; points to search for, and samples, are embeddings that went through `lift`.
     """
 
@@ -72,50 +101,115 @@ class Snapshot:
         dimension: int,
         label_weight: float = 0.0,
     ) -> None:
-        self.version = version
-        self.items = tuple(items)
-        self.label_names = sorted({item.label for item in items})
-        codes = {name: code for code, name in enumerate(self.label_names)}
-        self.labels = np.array([codes[item.label] for item in items], dtype=np.int64)
-        plain = np.stack(vectors) if vectors else np.zeros((0, dimension), np.float32)
-        self._label_weight = label_weight
-        self._blended = label_weight > 0
-        self.vectors = np.ascontiguousarray(
-            blend(plain, self.labels, label_weight) if self._blended else plain
-        )
-        self._index = faiss.IndexFlatL2(self.vectors.shape[1])
-        self._index.add(self.vectors)
-        self.clusters = clustered(self.vectors)
+        of_label = defaultdict[str, list[int]](list)
+        for row, item in enumerate(items):
+            of_label[item.label].append(row)
+        view = View(dimension, label_weight, Labels(sorted(of_label)))
+        rows = [of_label[name] for name in view.labels.names]
+
+        def entries() -> Iterator[list[Entry]]:
+            for lot in lots(list(map(len, rows)), LOT):
+                yield [entry_of(row, items[row], vectors[row]) for of in rows[lot] for row in of]
+
+        known = tuple(items)
+        state = view.first(entries(), len(items))
+        self._fill(version, view, state, lambda serials: [known[serial] for serial in serials])
+
+    @classmethod
+    def of(cls, version: int, view: View, state: State, read: Callable[[Rows], Sequence[Item]]) -> Self:
+        """The snapshot of a `state`; `read` finds items by their serials."""
+        snapshot = cls.__new__(cls)
+        snapshot._fill(version, view, state, read)
+        return snapshot
+
+    def _fill(self, version: int, view: View, state: State, read: Callable[[Rows], Sequence[Item]]) -> None:
+        self.version, self.state, self._view, self._read = version, state, view, read
+        self._blended = view.label_weight > 0
+        self.label_names = view.labels.names
+        self.items = Items(self._arrangement.serials, read)
+
+    def at(self, version: int) -> "Snapshot":
+        """The same content as another version of the gallery."""
+        return Snapshot.of(version, self._view, self.state, self._read)
 
     def __len__(self) -> int:
-        return len(self.items)
+        return len(self._arrangement)
+
+    @property
+    def _arrangement(self) -> Arrangement:
+        return self.state.arrangement
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Where the items are: as certificates see them, part after part."""
+        return self._arrangement.all
+
+    @property
+    def labels(self) -> Rows:
+        """The number of the label of each item (N,)."""
+        return self._arrangement.labels(np.arange(len(self)))
+
+    @property
+    def vectors(self) -> NDArray[np.float32]:
+        """The vectors (N, d) in the order of rows: a copy."""
+        return self._arrangement.vectors(np.arange(len(self)))
+
+    def label(self, row: int) -> int:
+        """The number of the label of an item."""
+        return int(self._arrangement.labels(np.array([row]))[0])
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of all that decides an answer: the galleries of two replicas may differ in one version.
+        """sha256 of all that decides an answer but `layout`: galleries of one version may differ.
 
-        Equal content gives an equal digest, whatever its version. It takes about 1 s for 1M x 128, once.
+        Equal content gives an equal digest, whatever its version, its order, and what it was before.
         """
-        content = hashlib.sha256(b"retrievalguard gallery 1\0")
-        content.update(struct.pack(">QQd", *self.vectors.shape, self._label_weight))
-        content.update(self.vectors.astype("<f4", copy=False).data)
-        write = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
-        for start in range(0, len(self), BATCH):
-            batch = [(item.id, item.label, item.metadata) for item in self.items[start : start + BATCH]]
-            content.update(write(batch).encode() + b"\n")
+        content = hashlib.sha256(b"retrievalguard gallery 2\0")
+        content.update(struct.pack(">QQd", len(self), self._view.searched, self._view.label_weight))
+        content.update(self.state.contents.root)
+        return "sha256:" + content.hexdigest()
+
+    @cached_property
+    def layout(self) -> str:
+        """sha256 of how items are put into clusters, by which bets are chosen; it may change by itself."""
+        content = hashlib.sha256(b"layout 1\0")
+        for part in self._arrangement.parts:
+            content.update(part.layout)
         return "sha256:" + content.hexdigest()
 
     @cached_property
     def _largest_norm(self) -> float:
-        return float(np.sqrt(np.einsum("nd,nd->n", self.vectors, self.vectors).max(initial=0.0)))
+        return max((part.segment.largest_norm for part in self.parts), default=0.0)
+
+    def of_others(self, label: int) -> NDArray[np.bool_]:
+        """Which of the vectors of `parts`, part after part, are items with another label."""
+        return self._mask(lambda part: part.segment.columns.labels != label)
+
+    def all_but(self, row: int) -> NDArray[np.bool_]:
+        """Which of the vectors of `parts`, part after part, are items, but not that of `row`."""
+        serial = self._arrangement.serials[row]
+        return self._mask(lambda part: part.segment.columns.serials != serial)
+
+    def rows_at(self, positions: Rows) -> Rows:
+        """The rows (k,) of the items at `positions` (k,) among the vectors of `parts`, part after part."""
+        serials = np.concatenate([part.segment.columns.serials for part in self.parts])
+        return self._arrangement.rows(serials[positions])
+
+    def _mask(self, wanted: Callable[[Part], NDArray[np.bool_]]) -> NDArray[np.bool_]:
+        return np.concatenate([part.within(wanted(part)) for part in self.parts])
 
     def lift(self, samples: NDArray[np.floating]) -> Array:
-        """Embeddings (n, d) as points among `vectors`, in float64."""
+        """Embeddings (n, d) as points among the vectors, in float64."""
         return lift(samples) if self._blended else samples.astype(np.float64)
 
-    def exact(self, rows: NDArray[np.int64]) -> Array:
-        """The vectors (k, d) of `rows`, in float64: fixed numbers, the gallery itself."""
-        return self.vectors[rows].astype(np.float64)
+    def exact(self, rows: Rows) -> Array:
+        """The vectors (..., d) of `rows` (...,), in float64: fixed numbers, the gallery itself."""
+        found = self._arrangement.vectors(rows.reshape(-1)).astype(np.float64)
+        return found.reshape(*rows.shape, found.shape[1])
+
+    def keys(self, rows: Rows) -> NDArray[np.uint64]:
+        """Numbers (k,) by which items are put in order that are equally near: of their content alone."""
+        return keys(self._arrangement.digests(rows))
 
     def nearest(self, point: Array, count: int) -> Neighbors:
         """The `count` items nearest to `point` (d,), or all if there are fewer."""
@@ -123,18 +217,30 @@ class Snapshot:
         proposed = count + MARGIN
         if proposed >= len(self):
             return self._rank(point, everything, count, np.inf)
-        query = point.astype(np.float32)[None, :]
-        with one_thread():
-            squares, rows = self._index.search(query, proposed)
+        squares, rows = self._search(point[None, :], proposed)
         unseen = float(self._unseen(point[None, :], squares[:, -1])[0])
-        found = self._rank(point, rows[0].astype(np.int64), count, unseen)
+        found = self._rank(point, rows[0], count, unseen)
         if count and found.distances[-1] > unseen:  # more ties than the margin holds: look at everything
             return self._rank(point, everything, count, np.inf)
         return found
 
+    def near(self, known: Neighbors, centre: Array, point: Array, count: int) -> Neighbors:
+        """As `nearest`; if `point` is close to `centre`, the items `known` to be nearest to that decide."""
+        moved = float(np.linalg.norm(point - centre))
+        unseen = known.outside - moved - TIE * (1 + moved)
+        found = self._rank(point, known.rows, count, unseen)
+        if len(found.rows) == min(count, len(self)) and (not count or found.distances[-1] < unseen):
+            return found
+        return self.nearest(point, count)
+
     def nearest_of_label(self, point: Array, count: int, label: int) -> Neighbors:
-        """The `count` items nearest to `point` (d,) whose label is `label` (a code of `labels`)."""
-        return self._rank(point, np.flatnonzero(self.labels == label), count, np.inf)
+        """The `count` items nearest to `point` (d,) whose label has the number `label`."""
+        arrangement = self._arrangement
+        serials = [
+            segment.columns.serials[places] for segment, places in arrangement.of_labels(np.array([label]))
+        ]
+        rows = np.sort(arrangement.rows(np.concatenate(serials))) if serials else np.zeros(0, np.int64)
+        return self._rank(point, rows, count, np.inf)
 
     def votes(self, points: Array, slack: float = 0.0) -> Votes:
         """The item nearest to each of `points` (n, d), each of which may be off by `slack`.
@@ -146,12 +252,11 @@ class Snapshot:
 
     def _vote(self, points: Array, slack: float) -> Votes:
         proposed = min(CANDIDATES, len(self))
-        with one_thread():
-            squares, rows = self._index.search(points.astype(np.float32), proposed)
+        squares, rows = self._search(points, proposed)
         vectors = self.exact(rows)
         distances = np.linalg.norm(vectors - points[:, None, :], axis=2)
         nearest = np.lexsort((rows, distances), axis=1)[:, :1]
-        best = np.take_along_axis(rows, nearest, 1)[:, 0].astype(np.int64)
+        best = np.take_along_axis(rows, nearest, 1)[:, 0]
         first = np.take_along_axis(distances, nearest, 1)
         apart = np.linalg.norm(vectors - self.exact(best)[:, None, :], axis=2)
         # The distance of the point from the plane half-way between both items.
@@ -161,11 +266,26 @@ class Snapshot:
             hidden = unseen**2 - first[:, 0] ** 2 <= 2 * (unseen + first[:, 0]) * slack + TIE
         else:
             hidden = np.zeros(len(points), np.bool_)
-        other = self.labels[rows] != self.labels[best][:, None]
+        labels = self._arrangement.labels(rows.reshape(-1)).reshape(rows.shape)
+        of_best = np.take_along_axis(labels, nearest, 1)
         return Votes(
             np.where(((rows != best[:, None]) & close).any(axis=1) | hidden, -1, best),
-            np.where((other & close).any(axis=1) | hidden, -1, self.labels[best]),
+            np.where(((labels != of_best) & close).any(axis=1) | hidden, -1, of_best[:, 0]),
         )
+
+    def _search(self, points: Array, count: int) -> tuple[NDArray[np.float32], Rows]:
+        """Squared distances, rising, and rows (n, count) of what FAISS finds nearest to `points` (n, d)."""
+        singles = points.astype(np.float32)
+        squares, serials = list[NDArray[np.float32]](), list[Rows]()
+        for part in self.parts:
+            found, places = part.search(singles, count)
+            squares.append(found)
+            serials.append(part.segment.columns.serials[places])
+        # No part has more than `count` of the nearest.
+        together, of = np.concatenate(squares, axis=1), np.concatenate(serials, axis=1)
+        order = np.argsort(together, axis=1, kind="stable")[:, :count]
+        rows = self._arrangement.rows(np.take_along_axis(of, order, 1))
+        return np.take_along_axis(together, order, 1), rows
 
     def _unseen(self, points: Array, squares: NDArray[np.float32]) -> Array:
         """What FAISS did not return is at least this far (n,); `squares` (n,): the farthest it returned.
@@ -177,10 +297,21 @@ class Snapshot:
         unseen: Array = np.sqrt(np.maximum(squares.astype(np.float64) - slack, 0.0))
         return unseen
 
-    def _rank(self, point: Array, rows: NDArray[np.int64], count: int, unseen: float) -> Neighbors:
+    def _rank(self, point: Array, rows: Rows, count: int, unseen: float) -> Neighbors:
         """Order `rows` by float64 distance; `unseen` bounds the distance of all that are not in `rows`."""
-        distances = np.linalg.norm(self.exact(rows) - point, axis=1)
-        order = np.lexsort((rows, distances))
+        distances = np.empty(len(rows))
+        for start in range(0, len(rows), BATCH):
+            some = slice(start, start + BATCH)
+            distances[some] = np.linalg.norm(self.exact(rows[some]) - point, axis=1)
+        order = np.lexsort((self.keys(rows), distances))
         kept, rest = order[:count], order[count:]
         outside = min(unseen, float(distances[rest[0]])) if len(rest) else unseen
         return Neighbors(rows[kept], distances[kept], outside)
+
+
+def entry_of(serial: int, item: Item, vector: NDArray[np.float32]) -> Entry:
+    """What is searched of an item."""
+    content = content_digest(
+        item.id.encode(), item.label.encode(), item.metadata, vector.astype("<f4", copy=False).tobytes()
+    )
+    return Entry(serial, item.label, content, vector)

@@ -1,6 +1,5 @@
 """The durable gallery: one SQLite file with images, labels, metadata and, for each model, vectors."""
 
-import logging
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,16 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index.failures import GalleryError, ItemDamaged, ItemMissing, told
+from index.entries import Stored, damaged, read_stored, tell, unembedded
+from index.failures import GalleryError, ItemDamaged, ItemGone, ItemMissing, told
 from index.files import private_database
+from index.history import advance, newest
 from index.items import Item, NewItem, read
-from index.rows import legible, put_item, put_vector, stored_image, stored_texts, stored_vector
+from index.rows import delete_item, legible, put_item, put_vector, stored_image, stored_texts
 from index.schema import upgrade
-
-log = logging.getLogger("retrievalguard")
-
-# Ids that one line of the log names; it counts the others.
-NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -52,22 +48,17 @@ class GalleryStore:
         self._lock, self._reading = threading.Lock(), threading.Lock()
         with told(path):
             private_database(path)
-            self._db = self._connected()
+            self._db = _connected(path)
             try:
-                self._db.text_factory = bytes
                 upgrade(self._db)
                 self._db.execute("PRAGMA journal_mode=WAL")
                 self._db.execute("PRAGMA synchronous=FULL")
                 self._db.execute("PRAGMA foreign_keys=ON")
                 # One of its own: who reads waits neither for a change to be synced, nor for a long one.
-                self._reader = self._connected()
-                self._reader.text_factory = bytes
+                self._reader = _connected(path)
             except BaseException:
                 self._db.close()
                 raise
-
-    def _connected(self) -> sqlite3.Connection:
-        return sqlite3.connect(self.path, check_same_thread=False, isolation_level=None, timeout=30)
 
     def close(self) -> None:
         """Close the file; what was returned from is durable already."""
@@ -94,15 +85,20 @@ class GalleryStore:
         with self._reading, told(self.path):
             yield self._reader
 
+    @contextmanager
+    def view(self) -> Iterator[sqlite3.Connection]:
+        """One consistent view of the file, beside what is written meanwhile; texts come as bytes."""
+        with self._reading, told(self.path):
+            self._reader.execute("BEGIN")
+            try:
+                yield self._reader
+            finally:
+                self._reader.execute("ROLLBACK")
+
     def version(self) -> int:
         """The number of changes made so far; 0 for a gallery that was never written."""
-        with self.reading() as db:
-            return self.version_in(db)
-
-    @staticmethod
-    def version_in(db: sqlite3.Connection) -> int:
-        """The version, as a transaction sees it."""
-        return int(db.execute("SELECT version FROM gallery").fetchone()[0])
+        with self.view() as db:
+            return int(db.execute("SELECT version FROM gallery").fetchone()[0])
 
     def add(self, items: Sequence[NewItem], model: str) -> int:
         """Store `items` with their vectors by `model`, all or none, and return the new version.
@@ -112,18 +108,23 @@ class GalleryStore:
         """
         vectors = [checked_vector(new) for new in items]
         with self.transaction() as db:
+            rows = list[int]()
             for new, vector in zip(items, vectors, strict=True):
-                row, image = put_item(db, new.item, new.image, new.media_type)
+                row, image, gone = put_item(db, new.item, new.image, new.media_type)
                 put_vector(db, row, new.item.id, image, model, vector)
-            return self.raise_version(db)
+                rows += [row, *gone]
+            return advance(db, rows)
 
     def delete(self, ids: Sequence[str]) -> int:
         """Delete items, all or none, and return the new version; `ItemMissing` if one is not there."""
         with self.transaction() as db:
+            rows = list[int]()
             for id_ in ids:
-                if db.execute("DELETE FROM items WHERE id = ?", (sent_text(id_),)).rowcount == 0:
+                gone = delete_item(db, sent_text(id_))
+                if not gone:
                     raise ItemMissing(id_)
-            return self.raise_version(db)
+                rows += gone
+            return advance(db, rows)
 
     def set_vectors(
         self,
@@ -139,16 +140,13 @@ class GalleryStore:
         for id_, vector in vectors.items():
             _check_finite(id_, vector)
         with self.transaction() as db:
+            rows = list[int]()
             for id_, vector in vectors.items():
                 row, image = db.execute(_SELECT_IMAGE_CHECKSUM, (sent_text(id_),)).fetchone() or (0, None)
                 if image is not None and (images is None or images[id_] == image):
                     put_vector(db, row, id_, image, model, _to_bytes(vector))
-            return self.raise_version(db)
-
-    @staticmethod
-    def raise_version(db: sqlite3.Connection) -> int:
-        """One more change, in the transaction that makes it: the new version."""
-        return int(db.execute("UPDATE gallery SET version = version + 1 RETURNING version").fetchone()[0])
+                    rows.append(row)
+            return advance(db, rows)
 
     def item(self, id_: str) -> Item:
         """One item. Raises `ItemMissing`, or `ItemDamaged`: it is not what was stored."""
@@ -196,37 +194,31 @@ class GalleryStore:
         Items and vectors that are not what was stored are left out, named, and logged; so are vectors that
         are not of `dimension` numbers (None: any) or not finite. Images are not read: `image` checks them.
         """
-        with self.transaction("BEGIN") as db:
-            version = self.version_in(db)
-            rows = db.execute(_SELECT_ALL, (model,)).fetchall()
-        items, vectors = [], []
-        damaged, unembedded, bad_vectors = [], [], []
-        name = model.encode()
-        for id_, label, metadata, image, checksum, content, vector_checksum in rows:
-            texts = stored_texts(id_, label, metadata, image, checksum)
-            if texts is None:
-                damaged.append(legible(id_))
-                continue
-            item = read(texts)
-            vector = None if content is None else stored_vector(id_, image, name, content, vector_checksum)
-            if vector is not None and dimension in (None, len(vector)):
-                items.append(item)
-                vectors.append(vector)
-                continue
-            unembedded.append(item.id)
-            if content is not None:
-                bad_vectors.append(item.id)
-        self._tell("items", damaged, "delete them and add them again, or restore an export")
-        self._tell("vectors of items", bad_vectors, "the next start embeds them anew")
-        return Loaded(version, items, vectors, (*damaged, *bad_vectors), tuple(unembedded))
+        items, vectors, left_out = [], [], list[Stored]()
+        with self.view() as db:
+            version = newest(db).number
+            for stored in read_stored(db, model, dimension):
+                if stored.texts is None or stored.vector is None:
+                    left_out.append(stored)
+                else:
+                    items.append(read(stored.texts))
+                    vectors.append(stored.vector)
+        tell(self.path, left_out)
+        return Loaded(version, items, vectors, damaged(left_out), unembedded(left_out))
 
-    def _tell(self, what: str, ids: Sequence[str], way_out: str) -> None:
-        if ids:
-            named = ", ".join(map(repr, ids[:NAMED])) + (", ..." if len(ids) > NAMED else "")
-            log.error(
-                "%s: %d %s were changed or damaged in the file and are left out of every answer: %s. To mend"
-                " that: %s", self.path, len(ids), what, named, way_out,
-            )  # fmt: skip
+    def texts(self, rows: Sequence[int]) -> list[Item]:
+        """The items in `rows` of the file. Raises `ItemGone`, or `ItemDamaged`: it is not what was stored."""
+        found = list[Item]()
+        with self.view() as db:
+            for row in rows:
+                fields = db.execute(_SELECT_TEXTS, (int(row),)).fetchone()
+                if fields is None:
+                    raise ItemGone
+                texts = stored_texts(*fields)
+                if texts is None:
+                    raise ItemDamaged(legible(fields[0]))
+                found.append(read(texts))
+        return found
 
 
 _SELECT_ITEM = (
@@ -237,11 +229,16 @@ _SELECT_IMAGE = (
     "SELECT items.image, media_type, checksums.image FROM items LEFT JOIN checksums USING (row) WHERE id = ?"
 )
 _SELECT_IMAGE_CHECKSUM = "SELECT row, checksums.image FROM items JOIN checksums USING (row) WHERE id = ?"
-_SELECT_ALL = (
-    "SELECT id, label, metadata, checksums.image, checksums.item, vector, vectors.checksum"
-    " FROM items LEFT JOIN checksums USING (row)"
-    " LEFT JOIN vectors ON vectors.row = items.row AND model = ? ORDER BY items.row"
+_SELECT_TEXTS = (
+    "SELECT id, label, metadata, checksums.image, checksums.item"
+    " FROM items LEFT JOIN checksums USING (row) WHERE items.row = ?"
 )
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
+    db.text_factory = bytes
+    return db
 
 
 def sent_text(id_: str) -> str:

@@ -3,6 +3,7 @@
 What a command needs is imported when it runs: `--help` loads neither torch nor FAISS.
 """
 
+import json
 import logging
 import logging.config
 import os
@@ -16,7 +17,17 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from retrievalguard import __version__, interrupts, jobs, keys, model, preflight, research, streams
+from retrievalguard import (
+    __version__,
+    interrupts,
+    jobs,
+    keys,
+    model,
+    preflight,
+    research,
+    streams,
+    training,
+)
 
 if TYPE_CHECKING:
     from index import GalleryStore
@@ -36,6 +47,7 @@ app.add_typer(gallery_app, name="gallery")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(model.app, name="model")
 app.add_typer(keys.app, name="keys")
+app.add_typer(training.app)
 app.add_typer(research.app)
 console = Console(stderr=True, soft_wrap=True)
 log = logging.getLogger("retrievalguard")
@@ -83,6 +95,8 @@ def _retriever(settings: "Settings | None" = None) -> "Iterator[Retriever]":
 
 def _settings() -> "Settings":
     """Those of the environment, checked as far as that takes no torch: a mistake is told at once."""
+    preflight.check_service()
+
     from service.settings import Settings
 
     settings = Settings.from_environment()
@@ -136,10 +150,12 @@ def serve(
 
     if demo and retriever.gallery.store.version() == 0:
         data = DEMOS.get(retriever.model.manifest.name, "digits")
-        log.info("first start: embedding %s for the demo gallery", data)
+        log.info("first start: the demo gallery is filled with %s", data)
         found = images_of(data)
         # All or none: a start that is cut short starts again.
         retriever.intake.add(found, batch=len(found.sources), progress=_adding)
+    if retriever.vectors.statement:
+        log.info("%s", retriever.vectors.statement)
     run(create_app(retriever), settings, sockets)
 
 
@@ -172,27 +188,37 @@ def retrieve(
     max_samples: int | None = None,
     min_gain: float | None = None,
     deadline_ms: int | None = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Tell what limits the radius.")] = False,
+    url: Annotated[str | None, typer.Option(help="Ask the service there, instead of this process.")] = None,
 ) -> None:
-    """Answer one query in-process and print what POST /retrieve would."""
+    """Answer one query and print what POST /retrieve would: in-process, or with --url by that service."""
     content = image.read_bytes()
+    given = {
+        "top_k": top_k,
+        "guarantee": guarantee,
+        "within_k": within_k,
+        "rule": rule,
+        "method": method,
+        "alpha": alpha,
+        "target_radius": target_radius,
+        "max_samples": max_samples,
+        "min_gain": min_gain,
+        "deadline_ms": deadline_ms,
+        "explain": explain,
+    }
+    if url is not None:
+        preflight.check_client()
+
+        from retrievalguard import client
+
+        with client.Client(url, retry=0) as remote:
+            print(json.dumps(remote.retrieve(content, **client.Options(**given)).as_dict(), indent=2))  # type: ignore[typeddict-item]
+        return
     settings = _settings()
 
     from service.retrieval.options import parse_options
 
-    options = parse_options(
-        {
-            "top_k": top_k,
-            "guarantee": guarantee,
-            "within_k": within_k,
-            "rule": rule,
-            "method": method,
-            "alpha": alpha,
-            "target_radius": target_radius,
-            "max_samples": max_samples,
-            "min_gain": min_gain,
-            "deadline_ms": deadline_ms,
-        }
-    )
+    options = parse_options(given)
     with _retriever(settings) as retriever:
         print(retriever.retrieve(content, options).model_dump_json(indent=2))
 
@@ -222,6 +248,8 @@ def gallery_add(
     with _retriever(settings) as retriever:
         report = retriever.intake.add(found, replace=replace, prune=prune, prefix=prefix, progress=_adding)
         _tell(report)
+        if retriever.vectors.statement:
+            console.print(retriever.vectors.statement)
         if retriever.losses["gallery"].statement:
             console.print(retriever.losses["gallery"].statement, style="yellow", markup=False)
         console.print(f"the gallery has {len(retriever.gallery.snapshot())} items")
@@ -274,6 +302,25 @@ def gallery_export(
         console.print(streams.readable(f"left out, it is damaged: {id_}"), style="red", markup=False)
     if done.damaged:
         raise typer.Exit(1)
+
+
+@gallery_app.command("vectors")
+def gallery_vectors(
+    file: Annotated[Path, typer.Argument(help="The file to write.", dir_okay=False)],
+) -> None:
+    """Write the gallery's vectors to a file that can ship with the model.
+
+    As gallery.safetensors beside the weights it spares every machine the embedding of these pictures.
+    """
+    preflight.check_output(file, "FILE")
+    settings = _settings()
+
+    from service.gallery.vectors import to_ship
+
+    with _retriever(settings) as retriever:
+        shipped = to_ship(retriever.gallery, retriever.vectors, retriever.decode)
+    shipped.write(file)
+    console.print(f"{file}: {len(shipped):,} vectors of {shipped.samples} samples each", markup=False)
 
 
 @gallery_app.command("import")
@@ -400,8 +447,10 @@ _FAILURES = {
     "index": "GalleryError",
     "models": "ModelError",
     "models.passes.calibration": "VariantError",
+    "retrievalguard.client.refusals": "ClientError",
     "service.errors": "Problem",
     "service.gallery.findings": "ImportFailure",
+    "evaluation.kept": "OtherExperiment",
 }
 
 

@@ -18,6 +18,22 @@ class CheckError(Exception):
     """The command cannot succeed; the message names what is in the way, and the way out."""
 
 
+def check_service() -> None:
+    """`CheckError` if only the client is installed."""
+    missing = [name for name in ("torch", "faiss", "fastapi") if find_spec(name) is None]
+    if missing:
+        raise CheckError(
+            f"this installation lacks {', '.join(missing)}: it can ask a service (retrieve --url), and be one"
+            " only after pip install 'retrievalguard[cpu]', or [gpu]"
+        )
+
+
+def check_client() -> None:
+    """`CheckError` if the client is not installed."""
+    if find_spec("httpx") is None:
+        raise CheckError("asking a service needs the extra `client`: pip install 'retrievalguard[client]'")
+
+
 def check_data_folder(folder: Path) -> None:
     """Make the data folder if it is not there; `CheckError` if nothing can be written into it."""
     try:
@@ -34,14 +50,14 @@ def check_data_folder(folder: Path) -> None:
         )
 
 
-def check_model(model: str) -> None:
-    """`CheckError` if `model` is neither a model that ships with the project nor a folder that holds one."""
+def check_model(model: str, option: str = "RETRIEVALGUARD_MODEL") -> None:
+    """`CheckError` if `model`, of an `option`, neither ships with the project nor is a folder of one."""
     spec = find_spec("models")  # which does not import it
     shipped = Path(spec.origin if spec and spec.origin else ".").with_name("pretrained")
     if not any((folder / _MANIFEST).is_file() for folder in (shipped / model, Path(model))):
         names = ", ".join(sorted(found.name for found in shipped.iterdir() if found.is_dir()))
         raise CheckError(
-            f"RETRIEVALGUARD_MODEL: {model} is neither a model that ships with the project ({names}) nor a"
+            f"{option}: {model} is neither a model that ships with the project ({names}) nor a"
             f" folder with a {_MANIFEST}, as `retrievalguard train` writes it"
         )
 

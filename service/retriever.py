@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certify import EmbeddingSpace, Guarantee, Method, Rule, Terms, prepare
-from index import Gallery, Snapshot, StoreFailure
-from models import CHUNK, EmbeddingModel, Purpose, SmoothedModel, Stop, calibrated
+from index import Gallery, ItemDamaged, ItemGone, Snapshot, StoreFailure
+from models import EmbeddingModel, Purpose, ShippedVectors, SmoothedModel, Stop, calibrated, model_folder
 from service.cache.answers import AnswerCache
 from service.cache.redis_store import RedisStore
 from service.cache.samples import SampleCache
@@ -24,7 +24,8 @@ from service.gallery.items import Items
 from service.gallery.jobs import JobLimits, Jobs
 from service.gallery.snapshots import Snapshots
 from service.gallery.unpacking import UnpackLimits
-from service.images import read_image
+from service.gallery.vectors import GalleryVectors
+from service.images import Picture, read_image
 from service.losses import Losses, Reason
 from service.metrics import Metrics
 from service.retrieval.answer import RetrieveResponse
@@ -47,13 +48,8 @@ log = logging.getLogger("retrievalguard")
 # not see: float32 sums in another order were 3e-6 apart at most in the demo network.
 SAMPLE_SLACK = 1e-5
 
-# Samples behind a gallery vector, unless the settings say: of small images, and of larger ones, where a
-# sample takes a millisecond or more and so many have a mean that is near enough. Whole chunks are drawn.
-GALLERY_SAMPLES, FEW_GALLERY_SAMPLES = 1_024, 32
-
-
-def _gallery_samples(chunk: int) -> int:
-    return GALLERY_SAMPLES if chunk == CHUNK else FEW_GALLERY_SAMPLES
+# Versions of the gallery that a query is asked to, if items go while they answer.
+ATTEMPTS = 5
 
 
 class Retriever:
@@ -67,6 +63,7 @@ class Retriever:
         metrics: Metrics,
         secret: bytes,
         progress: Callable[[Iterable[str]], Iterable[str]],
+        shipped: ShippedVectors | None = None,
     ) -> None:
         self.settings = settings
         self.model = model
@@ -109,8 +106,8 @@ class Retriever:
             metrics=metrics,
         )
         self._repeats = Repeats(self._answering, AnswerCache(store, secret, count=count))
-        gallery_samples = settings.gallery_samples or _gallery_samples(self.smoothed.chunk)
-        embedding = f"{self.smoothed.digest} sigma {self.sigma!r} samples {gallery_samples}"
+        self.vectors = GalleryVectors(self.smoothed, settings.gallery_samples, shipped)
+        embedding = self.vectors.key
         if model.manifest.preprocessing is not None:
             embedding += f" {model.manifest.preprocessing.model_dump_json()}"
         self.gallery = Gallery(
@@ -118,7 +115,7 @@ class Retriever:
         )
         purposes: tuple[Purpose, ...] = ("query", "gallery")
         self.losses = {purpose: self._tally(purpose) for purpose in purposes}
-        self.intake = Intake(self.gallery, self.smoothed, self._decode_item, gallery_samples)
+        self.intake = Intake(self.gallery, self.vectors, self._decode_item)
         rules = ItemRules(settings.max_name_length, settings.max_metadata_bytes)
         self.items = Items(self.gallery, self.intake, rules, settings.max_changes)
         self.snapshots = Snapshots(
@@ -165,7 +162,8 @@ class Retriever:
             )
         model = EmbeddingModel.load(settings.model)
         secret = noise_secret(settings.secret, settings.data_dir)
-        return cls(settings, model, store, Metrics(), secret, progress)
+        shipped = ShippedVectors.read(model_folder(settings.model))
+        return cls(settings, model, store, Metrics(), secret, progress, shipped)
 
     def close(self) -> None:
         """Close gallery and cache, and stop jobs and sampling."""
@@ -190,22 +188,33 @@ class Retriever:
         """The input tensor (C, H, W) of an image file; raises the image problems of `service.errors`."""
         return self._decode(content, "query")
 
+    def seen(self, content: bytes) -> tuple[NDArray[np.float32], list[str]]:
+        """What the model sees of an image file, and what that loses; counted as no query.
+
+        The input tensor (C, H, W), and a sentence for each loss. Raises what `decode` does.
+        """
+        picture = self._read(content)
+        return picture.tensor, self.losses["query"].of(picture)
+
     def _decode_item(self, content: bytes) -> NDArray[np.float32]:
         return self._decode(content, "gallery")
 
     def _decode(self, content: bytes, purpose: Purpose) -> NDArray[np.float32]:
+        picture = self._read(content)
+        losses = self.losses[purpose]
+        if losses.add(picture) and purpose == "query":  # of items, who adds them tells the sum
+            log.warning("the first query that the model was not trained for: %s", losses.statement)
+        return picture.tensor
+
+    def _read(self, content: bytes) -> Picture:
         with self._decoders:
-            picture = read_image(
+            return read_image(
                 content,
                 self.model.input_shape,
                 max_pixels=self.settings.max_image_pixels,
                 min_side=self.settings.min_image_side,
                 preprocessing=self.model.manifest.preprocessing,
             )
-        losses = self.losses[purpose]
-        if losses.add(picture) and purpose == "query":  # of items, who adds them tells the sum
-            log.warning("the first query that the model was not trained for: %s", losses.statement)
-        return picture.tensor
 
     def _tally(self, purpose: Purpose) -> Losses:
         def count(reason: Reason) -> None:
@@ -276,9 +285,19 @@ class Retriever:
             tensor = self.decode(image) if isinstance(image, bytes) else image
             query = checked(tensor, options, self.settings, self.smoothed)
             decoding = time.perf_counter() - started
-            snapshot = self.snapshot()
-            if not len(snapshot):
-                raise GalleryEmpty(
-                    "the gallery is empty: add images with `retrievalguard gallery add FOLDER`"
-                )
-            return self._repeats.answer(Question(query, snapshot, stop, on_round, started, decoding, reserve))
+            for _ in range(ATTEMPTS):
+                snapshot = self.snapshot()
+                if not len(snapshot):
+                    raise GalleryEmpty(
+                        "the gallery is empty: add images with `retrievalguard gallery add FOLDER`"
+                    )
+                try:
+                    return self._repeats.answer(
+                        Question(query, snapshot, stop, on_round, started, decoding, reserve)
+                    )
+                except ItemGone:  # the answer was deleted before it was told: its samples are still there
+                    continue
+                except (ItemDamaged, StoreFailure) as error:
+                    log.error("a query failed: %s", error)
+                    raise GalleryFailure from error
+            raise GalleryFailure("the gallery changes too fast for an answer: try again")

@@ -20,10 +20,10 @@ from index import (
     first_with_image,
     image_checksum,
 )
-from models import SmoothedModel
 from service.errors import ModelFailure, Problem
 from service.gallery.check import shown
 from service.gallery.findings import Findings, Refusal, Source
+from service.gallery.vectors import GalleryVectors
 from service.images import media_type
 
 log = logging.getLogger("retrievalguard")
@@ -64,31 +64,27 @@ class AddReport:
 
 
 class Intake:
-    """Embeds images for one gallery. `decode`: an image file to the input tensor (C, H, W).
-
-    `samples`: Monte Carlo samples behind each gallery vector.
-    """
+    """Embeds images for one gallery, by `vectors`. `decode`: an image file to the input tensor (C, H, W)."""
 
     def __init__(
         self,
         gallery: Gallery,
-        smoothed: SmoothedModel,
+        vectors: GalleryVectors,
         decode: Callable[[bytes], NDArray[np.float32]],
-        samples: int,
     ) -> None:
-        self._gallery, self._smoothed, self._decode, self._samples = gallery, smoothed, decode, samples
+        self._gallery, self._vectors, self._decode = gallery, vectors, decode
 
     def beside(self, path: Path) -> tuple[Gallery, "Intake"]:
         """The gallery in another file, and what embeds for it by the same model."""
         gallery = self._gallery.beside(path)
-        return gallery, Intake(gallery, self._smoothed, self._decode, self._samples)
+        return gallery, Intake(gallery, self._vectors, self._decode)
 
     def prepare(self, item: Item, content: bytes) -> NewItem:
         """Decode and embed an image file for the gallery.
 
         Raises the image problems of `service.errors`, or `ModelFailure`.
         """
-        vector = self._smoothed.mean(self._decode(content), self._samples)
+        vector = self._vectors.of(self._decode(content))
         if not np.isfinite(vector).all():
             raise ModelFailure("the model returned an embedding that is not finite for this image")
         return NewItem(item, content, media_type(content), vector)
@@ -97,7 +93,7 @@ class Intake:
         """The same for many, several at a time; in the place of one that cannot be, what it raises."""
         if not images:
             return []
-        with ThreadPoolExecutor(min(len(images), AHEAD * self._smoothed.engine.workers)) as pool:
+        with ThreadPoolExecutor(min(len(images), AHEAD * self._vectors.workers)) as pool:
             return list(pool.map(self._prepared, images))
 
     def _prepared(self, image: tuple[Item, bytes]) -> NewItem | Problem:
@@ -173,7 +169,7 @@ class Intake:
             except (ItemDamaged, Problem) as error:
                 log.error("item %r is left out of every answer: %s", id_, error)
             else:
-                vectors[id_] = self._smoothed.mean(image, self._samples)
+                vectors[id_] = self._vectors.of(image)
                 images[id_] = image_checksum(kind.encode(), content)
         if vectors:
             self._gallery.set_vectors(vectors, images)

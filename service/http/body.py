@@ -55,6 +55,23 @@ async def read_body(request: Request, max_bytes: int) -> tuple[str, bytes]:
     return content_type, await _read(request, max_bytes)
 
 
+async def read_file(request: Request, max_bytes: int) -> bytes:
+    """Read an image file that is the whole body; raises what `read_body` raises."""
+    content_type, body = await read_body(request, max_bytes)
+    if not _is_raw(content_type, body):
+        raise UnsupportedMediaType(
+            f"cannot read {content_type[:64]}: send the file itself, as image/png, image/jpeg, image/webp or"
+            " application/octet-stream"
+        )
+    return not_empty(body)
+
+
+def _is_raw(content_type: str, body: bytes) -> bool:
+    """Whether a body of this type, which is no JSON and no form, is read as an image file."""
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind in _RAW or kind.startswith("image/") or looks_like_an_image(body)
+
+
 def _content_type(request: Request) -> str:
     if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
         raise UnsupportedMediaType("compressed bodies are not read: send the image as it is")
@@ -121,7 +138,7 @@ def form(content_type: str, body: bytes, convert: Callable[[str, str], Any]) -> 
     image, given = body, Pairs()
     if kind == "multipart/form-data":
         image, given = _multipart(content_type, body, convert)
-    elif not (kind in _RAW or kind.startswith("image/") or looks_like_an_image(body)):
+    elif not _is_raw(content_type, body):
         raise UnsupportedMediaType(
             f"cannot read {kind[:64]}: send the file as image/png, image/jpeg, image/webp or"
             " application/octet-stream, multipart/form-data with a part `image`, or application/json with"

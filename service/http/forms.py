@@ -32,6 +32,11 @@ def operation() -> Json:
     return {"requestBody": {"$ref": "#/components/requestBodies/Query"}, "parameters": parameters}
 
 
+def file() -> Json:
+    """The request body of an operation that takes an image file and nothing else."""
+    return {"required": True, "content": {media: {"schema": BINARY} for media in RAW}}
+
+
 def batch_operation() -> Json:
     """What an operation that takes a batch of queries adds to its description."""
     return operation() | {"requestBody": {"$ref": "#/components/requestBodies/Queries"}}

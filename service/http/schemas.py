@@ -141,6 +141,18 @@ class ForwardPassBody(BaseModel):
     measured: list[Measured]
 
 
+class GalleryVectorsBody(BaseModel):
+    """Where gallery vectors come from: the mean of so many samples, drawn here.
+
+    Of pictures with the pixels of one of `shipped` they come with the model instead: means of
+    `shipped_samples`. 0: the model ships none, or none that hold for it and its σ.
+    """
+
+    samples: int
+    shipped: int
+    shipped_samples: int
+
+
 class ModelBody(BaseModel):
     """The model that is served; `warnings` tell what images lose on their way to it.
 
@@ -155,9 +167,21 @@ class ModelBody(BaseModel):
     radius_unit: str
     preprocessing: Preprocessing | None
     forward_pass: ForwardPassBody
+    gallery_vectors: GalleryVectorsBody
     defaults: Defaults
     trained_on: Domain
     warnings: list[str]
+
+
+class InputBody(BaseModel):
+    """What the model sees of an image file, and a sentence for each thing that is lost on the way.
+
+    `pixels`: the exact input tensor of `shape` (C, H, W), row by row: little-endian float32 in base64.
+    """
+
+    shape: tuple[int, int, int]
+    pixels: str
+    losses: list[str]
 
 
 class Health(BaseModel):

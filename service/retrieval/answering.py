@@ -4,14 +4,13 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from weakref import WeakKeyDictionary
 
-from certify import EmbeddingSpace, Rule, Terms, Vectors
+from certify import EmbeddingSpace, Rule, Terms
 from index import Snapshot
 from models import SmoothedModel, Stop
 from service.metrics import Metrics
 from service.retrieval.answer import CacheResult, RetrieveResponse, RoundBody, respond, round_body
-from service.retrieval.contest import Contest, vectors_of
+from service.retrieval.contest import Arranged, Contest
 from service.retrieval.looks import looks
 from service.retrieval.query import Query
 from service.retrieval.samples import SamplesInUse
@@ -60,16 +59,13 @@ class Answering:
     samples: SamplesInUse
     turns: Turns
     metrics: Metrics
-    _vectors: WeakKeyDictionary[Snapshot, Vectors] = field(default_factory=WeakKeyDictionary)
+    _arranged: Arranged = field(default_factory=Arranged)
 
     def contest(
         self, snapshot: Snapshot, terms: Terms, rule: Rule = "embedding", *, top_k: int = 1
     ) -> Contest:
         """The contest of one query in this gallery."""
-        vectors = self._vectors.get(snapshot)
-        if vectors is None:  # two at once make two that are equal
-            vectors = self._vectors[snapshot] = vectors_of(snapshot)
-        return Contest(snapshot, vectors, self.space, rule, terms, top_k=top_k)
+        return Contest(snapshot, self._arranged.of(snapshot), self.space, rule, terms, top_k=top_k)
 
     def answer(self, question: Question) -> RetrieveResponse:
         """The answer to `question`.
@@ -95,13 +91,16 @@ class Answering:
                         seconds["certify"] += look.deciding - look.outcome.searching
                         if on_round is not None:
                             on_round(round_body(look, snapshot, self.smoothed.model.input_shape))
+                    rival = None
+                    if query.options.explain:
+                        rival = contest.rival(samples.first(look.samples, question.stop.without_deadline()))
             finally:  # what was drawn is kept also when the client has left
                 kept = time.perf_counter()
                 samples.keep()
                 seconds["sample"] += time.perf_counter() - kept
         cache: CacheResult = "miss" if not there else "resumed" if there < look.samples else "hit"
         seconds["total"] = question.decoding + time.perf_counter() - started
-        response = respond(look.outcome, query.options, snapshot, self.smoothed, cache, seconds)
+        response = respond(look.outcome, rival, query.options, snapshot, self.smoothed, cache, seconds)
         body = response.certificate
         self.metrics.cache.labels(cache).inc()
         self.metrics.certificates.labels(body.status, body.method, body.guarantee).inc()

@@ -1,7 +1,11 @@
 """Who is nearest and who are the rivals: where samples meet the gallery."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +24,16 @@ from certify import (
     selection_size,
     void,
 )
-from index import Neighbors, Snapshot
+from index import Neighbors, Segment, Snapshot
 
 Array = NDArray[np.float64]
+Rows = NDArray[np.int64]
 
 # Same-label items that may stand against a rival. The nearest are not the best: an item on the far side of
 # its label, away from a rival, stays ahead of that rival longest.
 WINNERS = 256
+# Items around the selection that are kept in mind: the answer of every look is one of the nearest of them.
+AROUND = 128
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,7 @@ class Contest:
         self.snapshot, self.vectors, self.space = snapshot, vectors, space
         self.rule, self.terms, self._top_k = rule, terms, top_k
         self._chosen: tuple[int, dict[Claim, Rivals]] | None = None
+        self._around: tuple[Array, Neighbors] | None = None
         self._certifier: Certifier | None = None
 
     def outcome(self, samples: NDArray[np.float32]) -> Outcome:
@@ -69,7 +77,7 @@ class Contest:
         points = self.snapshot.lift(samples)
         if self.rule == "vote":
             return _by_vote(self.snapshot, points, self.space, self.terms, self._top_k)
-        neighbors = self.snapshot.nearest(points.mean(axis=0), self._top_k)
+        neighbors = self._nearest(points)
         claims, field = self._claims(points, int(neighbors.rows[0]))
         searching = time.perf_counter() - started
         if self.terms.anytime:
@@ -92,6 +100,34 @@ class Contest:
             return replace(voted, certificate=nothing)
         return Outcome(self.snapshot.nearest(points.mean(axis=0), self._top_k), None, nothing, 0.0)
 
+    def rival(self, samples: NDArray[np.float32]) -> Neighbors | None:
+        """Who would be the first to break the guarantee by coming nearest: the one that must stay behind.
+
+        Of all items that must, it is the nearest to the mean of `samples` (n, d), or the k-th nearest for
+        guarantee `within`. None: the gallery has too few.
+        """
+        snapshot, mean = self.snapshot, self.snapshot.lift(samples).mean(axis=0)
+        answer = int(snapshot.nearest(mean, 1).rows[0])
+        if self.terms.claim == "label":
+            behind = snapshot.of_others(snapshot.label(answer))
+        else:
+            behind = snapshot.all_but(answer)
+        rivals = Rivals(snapshot.exact(np.array([answer])), self.vectors, behind, mean)
+        places, distances = rivals.distances(mean)
+        kth = slice(self.terms.within_k - 1, self.terms.within_k)
+        return Neighbors(snapshot.rows_at(places[kth]), distances[kth], np.inf) if len(places[kth]) else None
+
+    def _nearest(self, points: Array) -> Neighbors:
+        """Who is nearest to the mean of `points`: mostly one of those around that of the selection.
+
+        So the gallery is searched once for all looks.
+        """
+        if self._around is None:
+            centre = points[: selection_size(len(points))].mean(axis=0)
+            self._around = centre, self.snapshot.nearest(centre, max(self._top_k, AROUND))
+        centre, around = self._around
+        return self.snapshot.near(around, centre, points.mean(axis=0), self._top_k)
+
     def _claims(self, points: Array, answer: int) -> tuple[list[Claim], dict[Claim, Rivals]]:
         """What may be claimed if row `answer` is served, and the rivals of both claims.
 
@@ -102,7 +138,7 @@ class Contest:
             self._chosen = self.choose(points[: selection_size(len(points))])
         chosen, field = self._chosen
         claims: list[Claim] = []
-        if self.snapshot.labels[answer] == self.snapshot.labels[chosen]:
+        if self.snapshot.label(answer) == self.snapshot.label(chosen):
             claims.append("label")
         if answer == chosen:
             claims.append("item")
@@ -111,22 +147,53 @@ class Contest:
     def choose(self, selection: Array) -> tuple[int, dict[Claim, Rivals]]:
         """The row that the selection samples (k, d) choose, and the rivals of each claim."""
         snapshot, centre = self.snapshot, selection.mean(axis=0)
-        chosen = snapshot.nearest(centre, 1).rows
-        label = int(snapshot.labels[chosen[0]])
+        if self._around is not None and np.array_equal(self._around[0], centre):
+            chosen = self._around[1].rows[:1]
+        else:
+            chosen = snapshot.nearest(centre, 1).rows
+        label = snapshot.label(int(chosen[0]))
         winners = snapshot.nearest_of_label(centre, WINNERS, label).rows
-        arranged = snapshot.clusters.order
         return int(chosen[0]), {
-            "label": Rivals(
-                snapshot.exact(winners), self.vectors, snapshot.labels[arranged] != label, centre
-            ),
-            "item": Rivals(snapshot.exact(chosen), self.vectors, arranged != chosen[0], centre),
+            "label": Rivals(snapshot.exact(winners), self.vectors, snapshot.of_others(label), centre),
+            "item": Rivals(snapshot.exact(chosen), self.vectors, snapshot.all_but(int(chosen[0])), centre),
         }
+
+
+class Arranged:
+    """The vectors of snapshots as certificates need them: of each segment once, however many share it."""
+
+    def __init__(self) -> None:
+        self._segments = WeakKeyDictionary[Segment, Vectors]()
+        self._snapshots = WeakKeyDictionary[Snapshot, Vectors]()
+
+    def of(self, snapshot: Snapshot) -> Vectors:
+        """The vectors of `snapshot`."""
+        found = self._snapshots.get(snapshot)
+        if found is None:  # two at once make two that are equal
+            found = self._snapshots[snapshot] = self._joined(snapshot)
+        return found
+
+    def _joined(self, snapshot: Snapshot) -> Vectors:
+        segments = [part.segment for part in snapshot.parts]
+        if len(segments) == 1 and not len(segments[0].centres):
+            return Vectors.flat(segments[0].columns.vectors)
+        return Vectors.joined([self._of(segment) for segment in segments])
+
+    def _of(self, segment: Segment) -> Vectors:
+        found = self._segments.get(segment)
+        if found is None:
+            vectors = segment.columns.vectors
+            found = self._segments[segment] = (
+                Vectors(vectors, segment.starts, segment.centres, segment.radii)
+                if len(segment.centres)
+                else Vectors.single(vectors)
+            )
+        return found
 
 
 def vectors_of(snapshot: Snapshot) -> Vectors:
     """The vectors of `snapshot` as certificates need them."""
-    clusters = snapshot.clusters
-    return Vectors(clusters.vectors, clusters.starts, clusters.centres, clusters.radii)
+    return Arranged().of(snapshot)
 
 
 def _by_vote(snapshot: Snapshot, points: Array, space: EmbeddingSpace, terms: Terms, top_k: int) -> Outcome:
@@ -134,19 +201,47 @@ def _by_vote(snapshot: Snapshot, points: Array, space: EmbeddingSpace, terms: Te
     started = time.perf_counter()
     votes = snapshot.votes(points, space.slack)
     searching = time.perf_counter() - started
+    mean = points.mean(axis=0)
     of_items = np.bincount(votes.rows[votes.rows >= 0], minlength=len(snapshot))
     eligible = np.ones(len(snapshot), np.bool_)
     if terms.guarantee == "label":
-        of_labels = np.bincount(votes.labels[votes.labels >= 0], minlength=len(snapshot.label_names))
-        eligible = snapshot.labels == of_labels.argmax()
-    # Items of the winning label first, then by votes, then by row.
-    order = np.lexsort((np.arange(len(snapshot)), -of_items, ~eligible))[:top_k]
+        eligible = snapshot.labels == _elected(snapshot, votes.labels, mean)
+    # Items of the winning label first, then by votes, then as equally near ones.
+    order = np.lexsort((snapshot.keys(np.arange(len(snapshot))), -of_items, ~eligible))[:top_k]
     answer = int(order[0])
-    cast: dict[Claim, NDArray[np.int64]] = {"item": votes.rows}
+    cast: dict[Claim, NDArray[np.int64]] = {}
+    answers: dict[Claim, int] = {}
+    cast["item"], answers["item"] = _numbered(votes.rows, answer, snapshot.keys)
+    label = snapshot.label(answer)
     if terms.guarantee == "label":
-        cast["label"] = votes.labels
-    answers: dict[Claim, int] = {"item": answer, "label": int(snapshot.labels[answer])}
-    distances = np.linalg.norm(snapshot.exact(order) - points.mean(axis=0), axis=1)
+        cast["label"], answers["label"] = _numbered(votes.labels, label, partial(_names, snapshot))
+    distances = np.linalg.norm(snapshot.exact(order) - mean, axis=1)
     certificate = certify_votes(cast, answers, terms)
     counts = tuple(int(count) for count in of_items[order])
     return Outcome(Neighbors(order, distances, np.inf), counts, certificate, searching)
+
+
+def _elected(snapshot: Snapshot, votes: Rows, mean: Array) -> int:
+    """The label of most votes, of equal ones the first by name; without any, that of the nearest item."""
+    labels, counts = np.unique(votes[votes >= 0], return_counts=True)
+    if not len(labels):
+        return snapshot.label(int(snapshot.nearest(mean, 1).rows[0]))
+    best = labels[counts == counts.max()]
+    return int(best[np.argmin(_names(snapshot, best))])
+
+
+def _names(snapshot: Snapshot, labels: Rows) -> NDArray[np.object_]:
+    return np.array([snapshot.label_names[label] for label in labels], object)
+
+
+def _numbered(votes: Rows, answer: int, keys: Callable[[Rows], NDArray[Any]]) -> tuple[Rows, int]:
+    """Votes and answer by numbers in the order of `keys`: of as many votes the smallest number wins.
+
+    So which of them wins depends on the content of the gallery alone, not on its history.
+    """
+    known = np.unique(np.append(votes, answer))
+    known = known[known >= 0]
+    ranks = np.empty(len(known), np.int64)
+    ranks[np.argsort(keys(known), kind="stable")] = np.arange(len(known))
+    places = np.searchsorted(known, np.maximum(votes, known[0]))
+    return np.where(votes >= 0, ranks[places], -1), int(ranks[np.searchsorted(known, answer)])

@@ -33,19 +33,21 @@ CODE = code_digest(certify, index, models, service, libraries=LIBRARIES)
 
 
 def answer_key(
-    *, model_digest: str, sigma: float, input_digest: bytes, gallery_digest: str, terms: bytes
+    *, model_digest: str, sigma: float, input_digest: bytes, gallery_digest: str, layout: str, terms: bytes
 ) -> bytes:
     """The digest of all that an answer depends on; `terms`: options and limits, as the caller writes them.
 
-    The gallery's digest rather than its version: replicas may have other galleries of the same version.
+    The gallery's digest rather than its version: replicas may have other galleries of the same version. And
+    its layout: bets depend on how it is put into clusters, and two layouts are two askings.
     """
     fields = length_prefixed(
-        b"retrievalguard answer 2",
+        b"retrievalguard answer 3",
         CODE,
         model_digest.encode(),
         struct.pack(">d", sigma),
         input_digest,
         gallery_digest.encode(),
+        layout.encode(),
         terms,
     )
     return hashlib.sha256(fields).digest()
@@ -86,6 +88,7 @@ class Repeats:
             sigma=answering.smoothed.sigma,
             input_digest=input_digest(query.image),
             gallery_digest=question.snapshot.digest,
+            layout=question.snapshot.layout,
             terms=terms.encode(),
         )
 

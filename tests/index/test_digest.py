@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from index import Gallery, Item, Snapshot
-from index.snapshot import BATCH
 from tests.index.items import MODEL, new, process
 
 ITEMS = [
@@ -51,7 +50,6 @@ OTHERS: dict[str, Callable[[], str]] = {
     "the label weight": lambda: digest(weight=0.25),
     "no label weight": lambda: digest(weight=0),
     "an item less": lambda: digest(ITEMS[:2], VECTORS[:2]),
-    "the order": lambda: digest(ITEMS[::-1], VECTORS[::-1]),
     "a letter that moves from id to label": lambda: digest(with_first(id="ac", label="at")),
     "an id that reads like the rest of an item": lambda: digest(with_first(id='a","cat",{}],["b')),
     "nothing at all": lambda: digest([], np.zeros((0, 3))),
@@ -75,15 +73,16 @@ def test_the_weight_counts_where_it_changes_no_vector() -> None:
 def test_equal_content_has_an_equal_digest_whatever_its_version() -> None:
     reordered = with_first(metadata={"tags": ["x", {"y": 1}], "path": "a.png"})
     assert digest(reordered, VECTORS.copy(), version=8) == digest()
+    assert digest(ITEMS[::-1], VECTORS[::-1]) == digest()
     assert digest().startswith("sha256:")
 
 
 def test_every_item_of_a_large_gallery_counts() -> None:
-    count = 2 * BATCH + 1
+    count = 3000
     vectors = np.zeros((count, 3), np.float32)
     items = [Item(f"item-{row}", "a") for row in range(count)]
     plain = digest(items, vectors)
-    for row in (0, BATCH - 1, BATCH, count - 1):
+    for row in (0, 1234, count - 1):
         changed = list(items)
         changed[row] = replace(items[row], metadata={"changed": True})
         assert digest(changed, vectors) != plain

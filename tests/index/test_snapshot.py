@@ -57,7 +57,7 @@ def check(
     assert len(set(found.rows.tolist())) == len(found.rows)
     assert set(found.rows.tolist()) <= set(rows.tolist())
     assert np.abs(found.distances - true[found.rows]).max(initial=0) <= tolerance
-    pairs = list(zip(found.distances.tolist(), found.rows.tolist(), strict=True))
+    pairs = list(zip(found.distances.tolist(), snapshot.keys(found.rows).tolist(), strict=True))
     assert pairs == sorted(pairs)
     left = np.setdiff1d(rows, found.rows)
     if len(left):
@@ -65,8 +65,8 @@ def check(
         if len(pairs):
             assert true[left].min() >= pairs[-1][0] - tolerance, "a nearer item was missed"
             assert found.outside >= pairs[-1][0]
-            ties = left[(snapshot.vectors[left] == snapshot.vectors[pairs[-1][1]]).all(axis=1)]
-            assert (ties > pairs[-1][1]).all(), "of equal items the first rows come first"
+            ties = left[(snapshot.vectors[left] == snapshot.vectors[found.rows[-1]]).all(axis=1)]
+            assert (snapshot.keys(ties) > pairs[-1][1]).all(), "of equal items the smallest keys come first"
     else:
         assert found.outside == np.inf
     assert (found.outside == np.inf) == (len(left) == 0)
@@ -99,7 +99,7 @@ def test_searches_on_a_grid_are_those_of_brute_force(
         for label in range(len(snapshot.label_names)) if search != "nearest" else [0]:
             found = check(snapshot, search, point, count, label)
             rows = eligible(snapshot, search, label)
-            expected = rows[np.lexsort((rows, squares[rows]))]
+            expected = rows[np.lexsort((snapshot.keys(rows), squares[rows]))]
             assert found.rows.tolist() == expected[:count].tolist()
             assert found.distances.tolist() == np.sqrt(squares[expected[:count]]).tolist()
             if len(expected) > count:
@@ -182,6 +182,7 @@ def test_more_equal_items_than_the_margin_holds_are_answered_exactly(search: Sea
             found = check(snapshot, search, point.astype(np.float64), count, label)
             rows = eligible(snapshot, search, label)
             near = np.setdiff1d(rows, far)
+            near = near[np.argsort(snapshot.keys(near))]
             assert found.rows[: len(near)].tolist() == near[:count].tolist()
             if count < len(near):
                 assert found.outside == found.distances[0]

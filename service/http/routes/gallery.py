@@ -14,6 +14,6 @@ def gallery(retriever: Service) -> GalleryBody:
     """Size, version and labels of the gallery."""
     snapshot = retriever.snapshot()
     counts = np.bincount(snapshot.labels, minlength=len(snapshot.label_names))
-    labels = {str(name): int(count) for name, count in zip(snapshot.label_names, counts, strict=True)}
-    damaged = len(retriever.gallery.damaged)
+    found = ((snapshot.label_names[number], int(counts[number])) for number in np.flatnonzero(counts))
+    labels, damaged = dict(sorted(found)), len(retriever.gallery.damaged)
     return GalleryBody(version=snapshot.version, size=len(snapshot), damaged=damaged, labels=labels)

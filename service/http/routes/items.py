@@ -43,7 +43,7 @@ def items(
     limit: Annotated[int | None, Query(ge=1, description="How many at a time; default 100.")] = None,
     cursor: Annotated[str | None, Query(description="`next` of the page before.")] = None,
 ) -> ItemsBody:
-    """A page of items, in the order of addition. One that is replaced meanwhile goes to the end."""
+    """A page of items, in the order of addition. One that is replaced or revised goes to the end."""
     check_options(request, "label", "limit", "cursor")
     most = retriever.settings.page_limit
     wanted = min(DEFAULT_PAGE, most) if limit is None else limit

@@ -22,6 +22,7 @@ QUESTION: dict[str, Any] = {
     "sigma": 0.25,
     "input_digest": b"i",
     "gallery_digest": "sha256:g",
+    "layout": "sha256:l",
     "terms": b"t",
 }
 KEY = answer_key(**QUESTION)
@@ -75,7 +76,8 @@ def test_an_answer_comes_back_byte_for_byte_and_the_last_one_counts(store: Seen)
     "change",
     [
         {"model_digest": "sha256:n"}, {"sigma": 0.5}, {"input_digest": b"j"}, {"gallery_digest": "sha256:h"},
-        {"terms": b"u"}, {"gallery_digest": "sha256:", "terms": b"gt"}, {"input_digest": b"isha256:"},
+        {"terms": b"u"}, {"layout": "sha256:m"}, {"layout": "sha256:", "terms": b"lt"},
+        {"input_digest": b"isha256:"},
     ],
 )  # fmt: skip
 def test_another_question_is_not_answered(store: Seen, change: dict[str, Any]) -> None:

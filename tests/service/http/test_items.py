@@ -110,7 +110,7 @@ def test_a_revision_changes_label_and_metadata_and_costs_no_samples(client: http
         "id": "one", "label": "a three", "metadata": {"n": 1},
     }  # fmt: skip
     assert client.patch("/gallery/items/one", json={"metadata": {"n": 1}}).json()["outcome"] == "unchanged"
-    assert ids(client) == ["one", "two"]
+    assert ids(client) == ["two", "one"]
     assert problem(client.patch("/gallery/items/three", json={"label": "x"})) == (404, "item-not-found")
 
 

@@ -43,6 +43,7 @@ ROUTES = {
     ("get", "/gallery/jobs/{job_id}"),
     ("delete", "/gallery/jobs/{job_id}"),
     ("get", "/model"),
+    ("post", "/model/input"),
     ("get", "/livez"),
     ("get", "/readyz"),
     ("get", "/metrics"),

@@ -85,13 +85,14 @@ def test_in_a_gallery_of_clusters_the_radius_is_about_that_of_all_rivals(
     places = (0.9 * places / np.linalg.norm(places, axis=1, keepdims=True)).astype(np.float32)
     items = [Item(str(row), f"label {row // 10}") for row in range(3000)]
     snapshot = Snapshot(1, items, list(places), 8, weight)
-    assert len(snapshot.clusters.centres) > 100
+    arranged = np.concatenate([part.segment.columns.vectors for part in snapshot.parts])
+    assert len(vectors_of(snapshot).centres) > 100
     noisy = places[5] + 0.25 * rng.standard_normal((2000, 8))
     samples = (0.99 * noisy / np.linalg.norm(noisy, axis=1, keepdims=True)).astype(np.float32)
     space = EmbeddingSpace.normalized(8, padded=weight > 0)
     radii = []
     for vectors, comparisons in (
-        (Vectors.flat(snapshot.vectors[snapshot.clusters.order]), 10**9),
+        (Vectors.flat(arranged), 10**9),
         (vectors_of(snapshot), 10**9),
         (vectors_of(snapshot), 0),
     ):
@@ -102,6 +103,29 @@ def test_in_a_gallery_of_clusters_the_radius_is_about_that_of_all_rivals(
     assert radii[0] > 0
     assert 0.95 * radii[0] <= radii[1] <= 1.1 * radii[0]
     assert radii[2] <= radii[1]
+
+
+@pytest.mark.parametrize("size", [30, 3000])
+def test_whatever_is_not_of_the_label_or_not_the_item_is_a_rival(size: int) -> None:
+    """In whatever order the gallery keeps its vectors: those of 3,000 items are in clusters."""
+    rng = np.random.default_rng(2)
+    places = rng.standard_normal((size, 4)).astype(np.float32)
+    names = rng.permutation(np.arange(size) % 6)
+    items = [Item(str(row), f"label {name}") for row, name in enumerate(names)]
+    snapshot = Snapshot(1, items, list(places), 4)
+    middle = int(np.flatnonzero(names == 3)[0])
+    contest = Contest(
+        snapshot, vectors_of(snapshot), EmbeddingSpace(), "embedding", Terms(SIGMA, 0.01), top_k=1
+    )
+    chosen, field = contest.choose(np.repeat(places[[middle]].astype(np.float64), 128, axis=0))
+    assert chosen == middle
+    others = {"label": places[names != 3], "item": np.delete(places, middle, axis=0)}
+    mates = places[names == 3]
+    for claim in CLAIMS:
+        rivals = field[claim].vectors.rows[np.flatnonzero(field[claim].behind)]
+        assert sorted(map(tuple, rivals)) == sorted(map(tuple, others[claim]))
+    assert {tuple(winner) for winner in field["label"].winners} <= set(map(tuple, mates))
+    assert [tuple(winner) for winner in field["item"].winners] == [tuple(places[middle])]
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5])
@@ -163,10 +187,12 @@ def test_the_label_of_most_votes_need_not_be_that_of_the_item_of_most_votes() ->
     assert by_item.certificate.label_radius == by_item.certificate.item_radius > 0
 
 
-def test_a_vote_of_equals_goes_to_the_first_in_the_gallery_and_is_not_certified() -> None:
+def test_a_vote_of_equals_is_decided_by_content_and_not_certified() -> None:
     outcome = by_hand("ba", [0, 1] * 200, "vote", "item")
 
-    assert outcome.neighbors.rows.tolist() == [0, 1]
+    again = by_hand("ba", [1, 0] * 200, "vote", "item")
+    assert sorted(outcome.neighbors.rows.tolist()) == [0, 1]
+    assert again.neighbors.rows.tolist() == outcome.neighbors.rows.tolist()
     assert outcome.votes == (200, 200)
     assert outcome.certificate.radius == 0
 

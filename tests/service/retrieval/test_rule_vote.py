@@ -79,9 +79,10 @@ def test_items_are_listed_with_the_votes_that_they_have(demo_retriever: Retrieve
     rows = {item.id: number for number, item in enumerate(snapshot.items)}
 
     assert [item["votes"] for item in listed] == [of_items[rows[item["id"]]] for item in listed]
-    # The label with most votes first, then by votes, then by row: as in the gallery.
+    # The label with most votes first, then by votes, then as items are ordered that are equally near.
     winning = snapshot.label_names[shares(labels, 10).argmax()]
-    order = [(item["label"] != winning, -item["votes"], rows[item["id"]]) for item in listed]
+    keys = snapshot.keys(np.arange(len(snapshot)))
+    order = [(item["label"] != winning, -item["votes"], keys[rows[item["id"]]]) for item in listed]
     assert order == sorted(order)
     assert body["neighbor"]["label"] == winning
 
