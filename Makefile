@@ -8,7 +8,7 @@ BENCH ?= engine
 LOCKS := $(wildcard requirements/*.txt) requirements/install.py
 PIP_PROJECT := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 
-.PHONY: install serve test test-alone test-together lint lock bench load evaluate soundness mutants emoji emoji-vectors train \
+.PHONY: install serve test test-alone test-together lint lock bench load evaluate soundness mutants screens emoji emoji-vectors train \
   test-docker clean
 install: $(VENV)/.installed
 
@@ -79,6 +79,9 @@ soundness: $(VENV)/.installed-dev  ## certificates against closed-form truths, 1
 
 mutants: $(VENV)/.installed-dev  ## breaks certify/ and the choice of rivals line by line: a test must notice
 	$(BIN)/python -m tests.mutants docs/mutants.json $(STUDY)
+
+screens: $(VENV)/.installed-dev  ## the pictures of the page in docs/; needs chromium
+	RETRIEVALGUARD_MODEL=emoji-small $(BIN)/python -m tests.service.http.screens docs
 
 EMOJI := models/datasets/emoji_sheets
 emoji: $(VENV)/.installed-dev  ## draws the sheets of emoji again; needs npm, a few minutes

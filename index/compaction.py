@@ -43,6 +43,6 @@ def compacted(arrangement: Arrangement, parts: Sequence[Part]) -> tuple[list[Seg
     order = np.lexsort((names(columns.digests), columns.labels))
     _, counts = np.unique(columns.labels, return_counts=True)
     ends = np.cumsum([0, *counts])
-    runs = [order[ends[lot.start] : ends[lot.stop]] for lot in lots(counts.tolist())]
+    runs = [order[ends[lot.start] : ends[lot.stop]] for lot in lots(counts.tolist(), SEGMENT)]
     segments = [sealed(number + more, columns.take(run)) for more, run in enumerate(runs)]
     return segments, columns.take(order[:0])

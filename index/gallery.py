@@ -14,7 +14,7 @@ from index.changes import Condition, Outcome, if_new, put_items
 from index.compaction import compacted, due
 from index.entries import Stored, damaged, read_stored, tell, unembedded
 from index.failures import GalleryError
-from index.growth import Entry, State, View, lots
+from index.growth import LOT, Entry, State, View, lots
 from index.history import REMEMBERED, newest, touched
 from index.items import Item, NewItem, read
 from index.labels import Labels
@@ -47,7 +47,7 @@ class Gallery:
         self._pack = path.with_suffix(".pack")
         self._upkeep = Upkeep(self._keep_up)
         try:
-            with self.store.transaction("BEGIN") as db:
+            with self.store.view() as db:
                 self._open(db)
         except BaseException:
             self.store.close()
@@ -58,6 +58,10 @@ class Gallery:
         self._upkeep.close()
         self.store.close()
 
+    def beside(self, path: Path) -> "Gallery":
+        """The gallery in another file, seen through the same model."""
+        return Gallery(path, self._model, self._dimension, self._label_weight)
+
     @property
     def damaged(self) -> tuple[str, ...]:
         """Ids of items that are left out: they, or their vectors, are not what was stored."""
@@ -66,7 +70,7 @@ class Gallery:
     def snapshot(self) -> Snapshot:
         """The newest version, also when another process wrote it. Readers keep theirs: it never changes."""
         if self._version.number != self.store.version():
-            with self._lock, self.store.transaction("BEGIN") as db:
+            with self._lock, self.store.view() as db:
                 rows = touched(db, self._version)
                 if newest(db) == self._version:  # somebody else was faster
                     return self._snapshot
@@ -110,7 +114,7 @@ class Gallery:
         ]
 
         def entries() -> Iterator[list[Entry]]:
-            for lot in lots(list(map(len, of_label))):
+            for lot in lots(list(map(len, of_label)), LOT):
                 yield self._read(db, [row for rows in of_label[lot] for row in rows])
 
         state = self._view.first(entries(), sum(map(len, of_label)))

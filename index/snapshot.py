@@ -19,7 +19,7 @@ from index.arrangement import Arrangement
 from index.blending import lift
 from index.checksums import content_digest
 from index.columns import keys
-from index.growth import Entry, State, View, lots
+from index.growth import LOT, Entry, State, View, lots
 from index.items import Item
 from index.labels import Labels
 from index.segment import Part
@@ -108,7 +108,7 @@ class Snapshot:
         rows = [of_label[name] for name in view.labels.names]
 
         def entries() -> Iterator[list[Entry]]:
-            for lot in lots(list(map(len, rows))):
+            for lot in lots(list(map(len, rows)), LOT):
                 yield [entry_of(row, items[row], vectors[row]) for of in rows[lot] for row in of]
 
         known = tuple(items)

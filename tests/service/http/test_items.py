@@ -3,7 +3,6 @@
 import base64
 import json
 import subprocess
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
@@ -13,26 +12,19 @@ import numpy as np
 import pytest
 
 from service.images import png
-from tests.service.processes import Server, serving
+from tests.service.processes import Server
 from tests.service.queries import Json, answer, digit
 from tests.service.raw import exchange
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("items")
-    limits = {"PAGE_LIMIT": 50, "MAX_METADATA_BYTES": 200}
-    with serving(folder, GALLERY_WRITES="loopback", ALLOWED_HOSTS="*", **limits) as served:
-        yield served
-        assert served.terminate() == 0
-        assert "Traceback" not in served.log.read_text()
+@pytest.fixture
+def server(empty_server: Server) -> Server:
+    """One that may be written to from this machine."""
+    return empty_server
 
 
 @pytest.fixture
 def client(server: Server) -> httpx.Client:
-    """Of a server whose gallery is empty."""
-    for item in server.client.get("/gallery/items").json()["items"]:
-        server.client.delete(f"/gallery/items/{quote(item['id'])}")
     return server.client
 
 
@@ -118,7 +110,7 @@ def test_a_revision_changes_label_and_metadata_and_costs_no_samples(client: http
         "id": "one", "label": "a three", "metadata": {"n": 1},
     }  # fmt: skip
     assert client.patch("/gallery/items/one", json={"metadata": {"n": 1}}).json()["outcome"] == "unchanged"
-    assert ids(client) == ["one", "two"]
+    assert ids(client) == ["two", "one"]
     assert problem(client.patch("/gallery/items/three", json={"label": "x"})) == (404, "item-not-found")
 
 
@@ -194,7 +186,7 @@ def test_items_are_listed_by_page_in_the_order_of_addition(client: httpx.Client)
             break
     assert seen == names
     assert ids(client, label="1") == names[1::2]
-    for bad in ("limit=0", "limit=51", "limit=x", "cursor=x", "cursor=-1", f"cursor={10**30}", "x=1"):
+    for bad in ("limit=0", "limit=1001", "limit=x", "cursor=x", "cursor=-1", f"cursor={10**30}", "x=1"):
         assert problem(client.get(f"/gallery/items?{bad}")) == (422, "invalid-option")
 
 
@@ -250,7 +242,7 @@ BAD: list[tuple[Json, int, str]] = [
     ({"json": ITEM | {"label": 3}}, 422, "item-invalid"),
     ({"json": ITEM | {"id": None}}, 422, "item-invalid"),
     ({"json": ITEM | {"metadata": [1]}}, 422, "item-invalid"),
-    ({"json": ITEM | {"metadata": {"n": "x" * 300}}}, 422, "item-invalid"),
+    ({"json": ITEM | {"metadata": {"n": "x" * 70_000}}}, 422, "item-invalid"),
     ({"content": json.dumps(ITEM | {"metadata": {"n": float("nan")}}), **JSON}, 422, "item-invalid"),
     ({"content": json.dumps(ITEM | {"label": "\ud800"}), **JSON}, 422, "item-invalid"),
     ({"json": ITEM | {"labels": "3"}}, 422, "invalid-option"),
@@ -260,7 +252,7 @@ BAD: list[tuple[Json, int, str]] = [
     ({"json": []}, 400, "malformed-body"),
     ({"json": {"items": 1}}, 400, "malformed-body"),
     ({"json": {"id": "one", "label": "3"}}, 400, "malformed-body"),
-    ({"json": ITEM | {"metadata": {"n": [0] * 70_000}}}, 413, "body-too-large"),
+    ({"json": ITEM | {"metadata": {"n": [0] * 100_000}}}, 413, "body-too-large"),
     ({"json": ITEM | {"image": base64.b64encode(b"GIF89a").decode()}}, 415, "not-an-image"),
     ({"content": digit(0), "params": {"id": "one", "label": "3", "metadata": "{"}}, 422, "item-invalid"),
     ({"content": digit(0), "params": {"id": "one", "label": "3", "metadata": "[]"}}, 422, "item-invalid"),
