@@ -22,7 +22,7 @@ from index.columns import keys
 from index.growth import LOT, Entry, State, View, lots
 from index.items import Item
 from index.labels import Labels
-from index.segment import Part
+from index.segment import LiveSegment
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -140,7 +140,7 @@ class Snapshot:
         return self.state.arrangement
 
     @property
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[LiveSegment, ...]:
         """Where the items are: as certificates see them, part after part."""
         return self._arrangement.all
 
@@ -190,7 +190,7 @@ class Snapshot:
         serial = self._arrangement.serials[row]
         return self._mask(lambda part: part.segment.columns.serials != serial)
 
-    def _mask(self, wanted: Callable[[Part], NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    def _mask(self, wanted: Callable[[LiveSegment], NDArray[np.bool_]]) -> NDArray[np.bool_]:
         return np.concatenate([part.within(wanted(part)) for part in self.parts])
 
     def lift(self, samples: NDArray[np.floating]) -> Array:
