@@ -10,7 +10,7 @@ from certify.crowd import Crowd, Vectors
 from certify.pairs import Pairs, best_pairs
 from certify.points import Points
 from certify.positions import Positions
-from certify.selection import danger
+from certify.selection import SEEN_TO, danger
 from certify.space import EmbeddingSpace
 
 Array = NDArray[np.float64]
@@ -20,8 +20,8 @@ Rows = NDArray[np.int64]
 SINGLES = 1024
 # Rivals whose distances are computed at a time.
 BATCH = 8192
-# How danger is seen: up to so many times the lower end of a margin, with such a share that may be there.
-SEEN_TO, UNSEEN = 1.5, 0.007
+# The share of samples that may be at the lower end of a margin, as far as danger is concerned.
+UNSEEN = 0.007
 
 
 @dataclass(frozen=True)
@@ -85,4 +85,4 @@ class Rivals:
 
 def _danger(some: Pairs, points: Points) -> Array:
     masses = Positions(some, SEEN_TO).masses(np.arange(len(some)), points, 0, len(points))
-    return danger(masses, SEEN_TO, UNSEEN)
+    return danger(masses, UNSEEN)

@@ -14,6 +14,8 @@ Rows = NDArray[np.int64]
 
 # Samples that choose what to certify; the others certify it. Few are enough to see which items are near.
 SELECTION = 128
+# How far up danger is seen, in units of a margin's lower end; what is above counts as that.
+SEEN_TO = 1.5
 
 
 def selection_size(samples: int) -> int:
@@ -47,14 +49,14 @@ def best_winners(
     return found
 
 
-def danger(seen: Array, cap: float, unseen: float) -> Array:
-    """About the ρ (K,) that margins with masses `seen` (K, BINS + 1) over [-1, cap] allow.
+def danger(seen: Array, unseen: float) -> Array:
+    """About the ρ (K,) that margins with masses `seen` (K, BINS + 1) over [-1, SEEN_TO] allow.
 
     Mean over standard deviation m/s is the ρ of a Gaussian margin. One that is as good as constant allows no
     more than what the share `unseen` of samples that may be at the lower end leaves: that at which
     (1 + m) T_ρ(1 - unseen) = 1.
     """
-    knots = np.linspace(-1.0, cap, seen.shape[1])
+    knots = np.linspace(-1.0, SEEN_TO, seen.shape[1])
     total = seen.sum(axis=1)
     mean = seen @ knots / total
     spread = np.sqrt(np.maximum(seen @ knots**2 / total - mean**2, 1e-12))

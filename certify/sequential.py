@@ -29,7 +29,7 @@ from certify.payoffs import LARGEST, Bound
 from certify.playbook import Playbook
 from certify.points import Points
 from certify.positions import Positions
-from certify.selection import danger
+from certify.selection import SEEN_TO, danger
 from certify.wealth import Bets, won
 
 Array = NDArray[np.float64]
@@ -44,8 +44,8 @@ SOUGHT, ALIKE = 1024, 0.02
 # The leaders whose guesses say what everybody aims at.
 NEAREST = 8
 # Margins are counted up to a few times what the leaders reach with MOST of the selection, in units of their
-# lower end, but at least up to NARROWEST and at most up to WIDEST: a narrower range has finer knots.
-MOST, NARROWEST, WIDEST = 0.9, 0.25, 1.5
+# lower end, but at least up to NARROWEST and at most up to SEEN_TO: a narrower range has finer knots.
+MOST, NARROWEST = 0.9, 0.25
 # Margins that a plan is made for in any case: means as shares of what is counted, and standard deviations as
 # shares of the range.
 SHAPES = ((2.0, 0.1), (1.0, 0.02), (1.0, 0.2), (0.7, 0.02), (0.7, 0.1), (0.7, 0.25), (0.4, 0.05), (0.4, 0.15))
@@ -126,8 +126,8 @@ class SequentialTest:
         self.lost = lost = 0 if self.spared else lost
         everyone = np.arange(len(pairs))
         unseen = self.threshold / planned_for(self.selected, self.selected, horizon)
-        wide = Positions(pairs, WIDEST).masses(everyone, selection, 0, self.selected)
-        order = np.argsort(danger(wide, WIDEST, unseen), kind="stable")
+        wide = Positions(pairs, SEEN_TO).masses(everyone, selection, 0, self.selected)
+        order = np.argsort(danger(wide, unseen), kind="stable")
         leading = (LEADERS if thorough else FEW_LEADERS) + lost
         most = order[:leading]
         self.positions = Positions(pairs, _cap(pairs.of(most), wide[most], bound))
@@ -321,11 +321,11 @@ class SequentialTest:
 
 
 def _cap(leaders: Pairs, masses: Array, bound: Bound) -> float:
-    """Up to where margins should be counted; `masses` (K, BINS + 1) of leaders are over [-1, WIDEST]."""
+    """Up to where margins should be counted; `masses` (K, BINS + 1) of leaders are over [-1, SEEN_TO]."""
     below = np.cumsum(masses, axis=1) < MOST * masses.sum(axis=1, keepdims=True)
-    reached = np.linspace(-1.0, WIDEST, BINS + 1)[below.sum(axis=1)]
+    reached = np.linspace(-1.0, SEEN_TO, BINS + 1)[below.sum(axis=1)]
     highest = float((leaders.upper / leaders.scale).max())
-    return float(np.clip(min(bound.cap(reached), highest), NARROWEST, WIDEST))
+    return float(np.clip(min(bound.cap(reached), highest), NARROWEST, SEEN_TO))
 
 
 def _shapes(cap: float) -> Array:

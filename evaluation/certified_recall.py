@@ -1,6 +1,6 @@
 """Certified Recall@1: the share of held-out queries whose right answer is certified to a radius."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certify import ANYTIME, METHODS, Method, Rule, horizon_for, rounds, settled
-from evaluation.workbench import held_out
 from index import Snapshot
 from service.retrieval.contest import Outcome
 from service.retriever import Retriever
@@ -49,35 +48,16 @@ class Conditions:
     target: float | None = None
 
 
-def evaluate(
-    data: str,
-    retriever: Retriever,
-    asked: Conditions,
-    *,
-    queries: int,
-    progress: Callable[[Iterable[int]], Iterable[int]] = lambda rows: rows,
-) -> dict[str, Any]:
-    """The table of certified Recall@1 (label guarantee) on `queries` held-out images of `data`, as JSON.
-
-    `retriever` holds the gallery part of `data` (`evaluation.workbench`). All rows see the same samples, each
-    at the full `alpha`: they compare certificates, they are not one answer. A wrong answer counts with radius
-    0, whatever was certified. With a `target` radius, each row stops when it is certified or looks out of
-    reach; `paper` and `bisector`, which hold for one number of samples, use all.
-    """
-    images = held_out(data, queries)
-    inputs = images.inputs(retriever.model.input_shape)
-    snapshot = retriever.gallery.snapshot()
-    results = [
-        ask(retriever, snapshot, inputs[row], images.ids[row], images.labels[row], asked)
-        for row in progress(range(len(images)))
-    ]
-    return report(data, retriever, len(snapshot), results, asked)
-
-
 def report(
     data: str, retriever: Retriever, size: int, results: Sequence[QueryResult], asked: Conditions
 ) -> dict[str, Any]:
-    """The report of `results` from galleries of `size` items, as JSON."""
+    """The table of certified Recall@1 (label guarantee) of `results` from galleries of `size` items, as JSON.
+
+    All rows see the same samples, each at the full `alpha`: they compare certificates, they are not one
+    answer. A wrong answer counts with radius 0, whatever was certified. With a `target` radius, each row
+    stops when it is certified or looks out of reach; `paper` and `bisector`, which hold for one number of
+    samples, use all.
+    """
     rules = {"base": "base", "smoothed": "embedding"} | ({"vote": "vote"} if "vote" in asked.methods else {})
     return (
         {

@@ -1,5 +1,6 @@
 """Certified Recall@1 against the radius, one curve a method."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ STYLES = {
 
 
 def draw_curves(axes: Axes, report: dict[str, Any]) -> None:
-    """Draw the curves of a report of `certified_recall.evaluate`."""
+    """Draw the curves of a report of `certified_recall.report`."""
     for method in report["methods"]:
         radii = np.sort([query["radii"][method] for query in report["details"]])
         share = 1 - np.arange(len(radii)) / len(radii)
@@ -31,14 +32,15 @@ def draw_curves(axes: Axes, report: dict[str, Any]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def save_plot(report: dict[str, Any], path: Path) -> None:
-    """Write the plot to `path`; its suffix names the format."""
-    figure = Figure(figsize=(5.5, 3.6), layout="constrained")
-    axes = figure.subplots()
-    draw_curves(axes, report)
-    axes.set_title(
-        f"{report['queries']} held-out {report['data']}, {report['samples']} samples,"
-        f" σ = {report['sigma']:g}, α = {report['alpha']:g}",
-        fontsize=9,
-    )
+def save_plot(reports: Sequence[dict[str, Any]], path: Path) -> None:
+    """Write a plot to `path`, a panel for each report; its suffix names the format."""
+    figure = Figure(figsize=(5.5 * len(reports), 3.6), layout="constrained")
+    panels = figure.subplots(1, len(reports), squeeze=False, sharex=True, sharey=True)[0]
+    for axes, report in zip(panels, reports, strict=True):
+        draw_curves(axes, report)
+        axes.set_title(
+            f"{report['data']}: {report['queries']} queries, {report['samples']} samples,"
+            f" σ = {report['sigma']:g}, α = {report['alpha']:g}",
+            fontsize=9,
+        )
     figure.savefig(path, dpi=150)

@@ -23,46 +23,65 @@ GALLERY, CALIBRATION = "gallery.sqlite3", "calibration.json"
 
 
 @contextmanager
+def opened(
+    settings: Settings,
+    folder: Path,
+    progress: Callable[[Iterable[str]], Iterable[str]] = lambda ids: ids,
+) -> Iterator[Retriever]:
+    """A retriever with the model of `settings`, the gallery in `folder`, and the noise of experiments.
+
+    `progress` wraps the ids of items that have to be embedded first.
+    """
+    _copy_calibration(settings, folder)
+    fixed = {"data_dir": folder, "secret": SECRET, "redis_url": None}
+    retriever = Retriever.open(Settings.model_validate(settings.model_dump() | fixed), progress=progress)
+    try:
+        yield retriever
+    finally:
+        retriever.close()
+
+
+@contextmanager
+def empty_workbench(settings: Settings) -> Iterator[Retriever]:
+    """The same with an empty gallery, in a folder that is gone afterwards."""
+    with tempfile.TemporaryDirectory() as folder, opened(settings, Path(folder)) as retriever:
+        yield retriever
+
+
+@contextmanager
 def workbench(data: str, settings: Settings) -> Iterator[Retriever]:
-    """A retriever with the model of `settings`, the gallery part of `data`, and the noise of experiments."""
-    with tempfile.TemporaryDirectory() as folder:
-        _copy_calibration(settings, Path(folder))
-        fixed = {"data_dir": Path(folder), "secret": SECRET, "redis_url": None}
-        retriever = Retriever.open(Settings.model_validate(settings.model_dump() | fixed))
-        try:
-            retriever.intake.add(sources(data))
-            yield retriever
-        finally:
-            retriever.close()
+    """The same with the gallery part of a data set."""
+    with empty_workbench(settings) as retriever:
+        retriever.intake.add(sources(data))
+        yield retriever
 
 
 @contextmanager
 def own_gallery(
-    settings: Settings, progress: Callable[[Iterable[str]], Iterable[str]] = lambda ids: ids
+    settings: Settings,
+    folder: Path,
+    progress: Callable[[Iterable[str]], Iterable[str]] = lambda ids: ids,
 ) -> Iterator[Retriever]:
-    """A retriever on a copy of the gallery in the data folder, which a server may be using.
+    """The same on a copy of the gallery in the data folder, which a server may be using.
 
-    `progress` wraps the ids of items that have to be embedded first. Raises `GalleryEmpty` if there is none.
+    The copy is made in `folder`; one that is there is taken. Raises `GalleryEmpty` if there is no gallery.
     """
     gallery = settings.data_dir / GALLERY
     if not gallery.is_file():
         raise GalleryEmpty(f"there is no gallery in {settings.data_dir}: `retrievalguard gallery add FOLDER`")
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder)
-        _copy(gallery.resolve(), copy / GALLERY)
-        _copy_calibration(settings, copy)
-        fixed = {"data_dir": copy, "secret": SECRET, "redis_url": None}
-        retriever = Retriever.open(Settings.model_validate(settings.model_dump() | fixed), progress=progress)
-        try:
-            yield retriever
-        finally:
-            retriever.close()
+    if not (folder / GALLERY).exists():
+        draft = folder / "copying"
+        draft.unlink(missing_ok=True)
+        _copy(gallery.resolve(), draft)
+        draft.rename(folder / GALLERY)
+    with opened(settings, folder, progress) as retriever:
+        yield retriever
 
 
 def _copy_calibration(settings: Settings, folder: Path) -> None:
-    """Let the network run as it does in the service, where there is one; else it is measured anew."""
+    """Let the network run as it did here before, or else as in the service."""
     calibration = settings.data_dir / CALIBRATION
-    if calibration.is_file():
+    if calibration.is_file() and not (folder / CALIBRATION).exists():
         shutil.copy(calibration, folder)
 
 

@@ -6,12 +6,29 @@ Belongs here: items, vectors, nearest items and distance bounds. Does not: netwo
 import faiss
 
 from index.archive import ArchiveDamaged, Exported, export_gallery, import_gallery
+from index.changes import (
+    Condition,
+    Outcome,
+    StoredItem,
+    always,
+    current_tag,
+    delete_item,
+    delete_where,
+    first_with_image,
+    if_new,
+    list_items,
+    put_items,
+    revise,
+    stored_item,
+    tag_of,
+)
 from index.checksums import image_checksum
 from index.clusters import Clusters
-from index.failures import GalleryError, ItemDamaged, ItemGone, ItemMissing, StoreFailure
+from index.failures import GalleryError, ItemChanged, ItemDamaged, ItemGone, ItemMissing, StoreFailure
 from index.files import private_database
 from index.gallery import Gallery
 from index.items import Item, NewItem
+from index.restoring import prepared, replace_all
 from index.segment import Segment
 from index.snapshot import Neighbors, Snapshot
 from index.store import GalleryStore
@@ -22,21 +39,38 @@ __all__ = [
     "FAISS_VERSION",
     "ArchiveDamaged",
     "Clusters",
+    "Condition",
     "Exported",
     "Gallery",
     "GalleryError",
     "GalleryStore",
     "Item",
+    "ItemChanged",
     "ItemDamaged",
     "ItemGone",
     "ItemMissing",
     "Neighbors",
     "NewItem",
+    "Outcome",
     "Segment",
     "Snapshot",
     "StoreFailure",
+    "StoredItem",
+    "always",
+    "current_tag",
+    "delete_item",
+    "delete_where",
     "export_gallery",
+    "first_with_image",
+    "if_new",
     "image_checksum",
     "import_gallery",
+    "list_items",
+    "prepared",
     "private_database",
+    "put_items",
+    "replace_all",
+    "revise",
+    "stored_item",
+    "tag_of",
 ]

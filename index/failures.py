@@ -21,6 +21,13 @@ class ItemMissing(GalleryError):
         super().__init__(f"the gallery has no item {id_!r}")
 
 
+class ItemChanged(GalleryError):
+    """The item is not the one that the change was meant for; nothing was changed."""
+
+    def __init__(self, id_: str) -> None:
+        super().__init__(f"item {id_!r} was changed meanwhile: look at it again")
+
+
 class ItemGone(GalleryError):
     """An item of a snapshot was deleted before its id and metadata were asked for: the next one lacks it."""
 

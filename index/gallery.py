@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from index.changes import Condition, Outcome, if_new, put_items
 from index.compaction import compacted, due
 from index.entries import Stored, damaged, read_stored, tell, unembedded
 from index.failures import GalleryError
@@ -56,6 +57,10 @@ class Gallery:
         """Close the file, after what is done in the background now."""
         self._upkeep.close()
         self.store.close()
+
+    def beside(self, path: Path) -> "Gallery":
+        """The gallery in another file, seen through the same model."""
+        return Gallery(path, self._model, self._dimension, self._label_weight)
 
     @property
     def damaged(self) -> tuple[str, ...]:
@@ -186,6 +191,12 @@ class Gallery:
         for new in items:
             self._check(new.vector)
         return self.store.add(items, self._model)
+
+    def put(self, items: Sequence[NewItem], condition: Condition = if_new) -> tuple[int, list[Outcome]]:
+        """Add or replace items where `condition` allows it; as `index.changes.put_items`."""
+        for new in items:
+            self._check(new.vector)
+        return put_items(self.store, items, self._model, condition)
 
     def set_vectors(
         self, vectors: dict[str, NDArray[np.float32]], images: Mapping[str, bytes] | None = None

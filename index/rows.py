@@ -65,10 +65,39 @@ def delete_item(db: sqlite3.Connection, id_: str) -> list[int]:
     return [row for (row,) in db.execute("DELETE FROM items WHERE id = ? RETURNING row", (id_,))]
 
 
+def revise_item(db: sqlite3.Connection, row: int, item: Item, image: bytes) -> int:
+    """Give the item in `row`, whose image has the checksum `image`, the label and metadata of `item`.
+
+    Returns its new row; image and vectors go with it. Raises `GalleryError` if the item could not be sent
+    back to a client.
+    """
+    texts = write(item)
+    content, media_type = db.execute("SELECT image, media_type FROM items WHERE row = ?", (row,)).fetchone()
+    vectors = db.execute("SELECT model, vector, checksum FROM vectors WHERE row = ?", (row,)).fetchall()
+    delete_item(db, item.id)
+    new = db.execute(
+        "INSERT INTO items (id, label, metadata, image, media_type) VALUES (?, ?, ?, ?, ?)",
+        (item.id, item.label, texts.metadata.decode(), content, media_type.decode()),
+    ).lastrowid
+    db.execute("INSERT INTO checksums VALUES (?, ?, ?)", (new, image, item_checksum(texts, image)))
+    db.executemany(
+        "INSERT INTO vectors VALUES (?, ?, ?, ?)",
+        ((new, model.decode(), vector, checksum) for model, vector, checksum in vectors),
+    )
+    return int(new or 0)
+
+
 def put_vector(db: sqlite3.Connection, row: int, id_: str, image: bytes, model: str, vector: bytes) -> None:
     """Store the vector by `model` of an item; `image`: the checksum of the image that it is of."""
     checksum = vector_checksum(id_.encode(), image, model.encode(), vector)
     db.execute("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?, ?)", (row, model, vector, checksum))
+
+
+def put_whole(db: sqlite3.Connection, whole: WholeItem) -> None:
+    """Store an item with its vectors, as it was read."""
+    row, image, _ = put_item(db, whole.item, whole.image, whole.media_type)
+    for model, vector in whole.vectors.items():
+        put_vector(db, row, whole.item.id, image, model, vector)
 
 
 def stored_texts(id_: object, label: object, metadata: object, image: object, item: object) -> Texts | None:

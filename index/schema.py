@@ -122,6 +122,12 @@ def _checksums(db: sqlite3.Connection) -> None:
             )
 
 
+def _look_ups(db: sqlite3.Connection) -> None:
+    """Items by their label, and by their image, without reading them all."""
+    db.execute("CREATE INDEX items_by_label ON items (label)")
+    db.execute("CREATE INDEX checksums_by_image ON checksums (image)")
+
+
 def _history(db: sqlite3.Connection) -> None:
     """Which rows each of the last changes touched, so that who knows an older version need not read all.
 
@@ -136,7 +142,7 @@ def _history(db: sqlite3.Connection) -> None:
 
 
 # Never change one that was released: add another.
-STEPS: tuple[Step, ...] = (_first, _checksums, _history)
+STEPS: tuple[Step, ...] = (_first, _checksums, _look_ups, _history)
 
 
 def _text(field: str | bytes) -> str:

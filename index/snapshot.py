@@ -190,6 +190,11 @@ class Snapshot:
         serial = self._arrangement.serials[row]
         return self._mask(lambda part: part.segment.columns.serials != serial)
 
+    def rows_at(self, positions: Rows) -> Rows:
+        """The rows (k,) of the items at `positions` (k,) among the vectors of `parts`, part after part."""
+        serials = np.concatenate([part.segment.columns.serials for part in self.parts])
+        return self._arrangement.rows(serials[positions])
+
     def _mask(self, wanted: Callable[[LiveSegment], NDArray[np.bool_]]) -> NDArray[np.bool_]:
         return np.concatenate([part.within(wanted(part)) for part in self.parts])
 

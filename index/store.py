@@ -45,7 +45,7 @@ class GalleryStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock, self._viewing = threading.Lock(), threading.Lock()
+        self._lock, self._reading = threading.Lock(), threading.Lock()
         with told(path):
             private_database(path)
             self._db = _connected(path)
@@ -54,18 +54,17 @@ class GalleryStore:
                 self._db.execute("PRAGMA journal_mode=WAL")
                 self._db.execute("PRAGMA synchronous=FULL")
                 self._db.execute("PRAGMA foreign_keys=ON")
-                # Reads of its own: a query does not wait until a change is on the disk.
-                self._reads = _connected(path)
+                # One of its own: who reads waits neither for a change to be synced, nor for a long one.
+                self._reader = _connected(path)
             except BaseException:
                 self._db.close()
                 raise
 
     def close(self) -> None:
         """Close the file; what was returned from is durable already."""
-        with self._viewing:
-            self._reads.close()
-        with self._lock:
-            self._db.close()
+        with self._lock, self._reading:
+            self._reader.close()
+            self._db.close()  # the last one: it leaves no write-ahead log behind
 
     @contextmanager
     def transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
@@ -82,19 +81,19 @@ class GalleryStore:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """The file, outside a transaction; texts come as bytes."""
-        with self._lock, told(self.path):
-            yield self._db
+        """The file as it is now, outside a transaction; texts come as bytes."""
+        with self._reading, told(self.path):
+            yield self._reader
 
     @contextmanager
     def view(self) -> Iterator[sqlite3.Connection]:
         """One consistent view of the file, beside what is written meanwhile; texts come as bytes."""
-        with self._viewing, told(self.path):
-            self._reads.execute("BEGIN")
+        with self._reading, told(self.path):
+            self._reader.execute("BEGIN")
             try:
-                yield self._reads
+                yield self._reader
             finally:
-                self._reads.execute("ROLLBACK")
+                self._reader.execute("ROLLBACK")
 
     def version(self) -> int:
         """The number of changes made so far; 0 for a gallery that was never written."""
@@ -107,13 +106,12 @@ class GalleryStore:
         An id that is there already is replaced. Returns when the file is synced. Raises `GalleryError` on
         a vector that is not finite, or an item that could not be sent back to a client.
         """
-        for new in items:
-            _check_finite(new.item.id, new.vector)
+        vectors = [checked_vector(new) for new in items]
         with self.transaction() as db:
             rows = list[int]()
-            for new in items:
+            for new, vector in zip(items, vectors, strict=True):
                 row, image, gone = put_item(db, new.item, new.image, new.media_type)
-                put_vector(db, row, new.item.id, image, model, _to_bytes(new.vector))
+                put_vector(db, row, new.item.id, image, model, vector)
                 rows += [row, *gone]
             return advance(db, rows)
 
@@ -122,7 +120,7 @@ class GalleryStore:
         with self.transaction() as db:
             rows = list[int]()
             for id_ in ids:
-                gone = delete_item(db, _text(id_))
+                gone = delete_item(db, sent_text(id_))
                 if not gone:
                     raise ItemMissing(id_)
                 rows += gone
@@ -144,7 +142,7 @@ class GalleryStore:
         with self.transaction() as db:
             rows = list[int]()
             for id_, vector in vectors.items():
-                row, image = db.execute(_SELECT_IMAGE_CHECKSUM, (_text(id_),)).fetchone() or (0, None)
+                row, image = db.execute(_SELECT_IMAGE_CHECKSUM, (sent_text(id_),)).fetchone() or (0, None)
                 if image is not None and (images is None or images[id_] == image):
                     put_vector(db, row, id_, image, model, _to_bytes(vector))
                     rows.append(row)
@@ -162,14 +160,6 @@ class GalleryStore:
         with self.reading() as db:
             return [legible(row[0]) for row in db.execute("SELECT id FROM items ORDER BY row")]
 
-    def labels_of_images(self) -> dict[bytes, tuple[str, str]]:
-        """For the `image_checksum` of each image, the id and the label of the first item that has it."""
-        with self.reading() as db:
-            rows = db.execute(
-                "SELECT checksums.image, id, label FROM items JOIN checksums USING (row) ORDER BY row DESC"
-            )
-            return {image: (legible(id_), legible(label)) for image, id_, label in rows}
-
     def image(self, id_: str) -> tuple[bytes, str]:
         """The image file of an item as it was added, and its media type.
 
@@ -183,7 +173,7 @@ class GalleryStore:
 
     def _one(self, query: str, id_: str) -> tuple[Any, ...]:
         with self.reading() as db:
-            row: tuple[Any, ...] | None = db.execute(query, (_text(id_),)).fetchone()
+            row: tuple[Any, ...] | None = db.execute(query, (sent_text(id_),)).fetchone()
         if row is None:
             raise ItemMissing(id_)
         return row
@@ -251,13 +241,19 @@ def _connected(path: Path) -> sqlite3.Connection:
     return db
 
 
-def _text(id_: str) -> str:
-    """`id_`; `ItemMissing` if it is no Unicode, as no id of an item is."""
+def sent_text(id_: str) -> str:
+    """`id_`, as a client sent it; `ItemMissing` if it is no Unicode, as no id of an item is."""
     try:
         id_.encode()
     except UnicodeEncodeError as error:
         raise ItemMissing(id_) from error
     return id_
+
+
+def checked_vector(new: NewItem) -> bytes:
+    """The vector of `new` as it is stored; `GalleryError` if it is not finite."""
+    _check_finite(new.item.id, new.vector)
+    return _to_bytes(new.vector)
 
 
 def _to_bytes(vector: NDArray[np.float32]) -> bytes:

@@ -9,12 +9,14 @@ sampling/  from pixels and a key to samples: the queue, the engine, the smoothed
 datasets/  labelled images, one file a data set
 """
 
-from models.manifest import Domain, Manifest, ModelError, Preprocessing
-from models.model import PRETRAINED, EmbeddingModel
-from models.noise import CHUNK, KeyedNoise, Purpose
+from models.errors import ModelError
+from models.manifest import Domain, Manifest, Preprocessing
+from models.model import PRETRAINED, EmbeddingModel, model_folder
+from models.noise import CHUNK, KeyedNoise, Purpose, input_digest
 from models.passes.calibration import Calibration, Measured, VariantError, calibrated
 from models.sampling.queue import QueueFull
 from models.sampling.smoothing import SmoothedModel
+from models.shipped import ShippedVectors
 from models.stop import Stop
 
 __all__ = [
@@ -30,8 +32,11 @@ __all__ = [
     "Preprocessing",
     "Purpose",
     "QueueFull",
+    "ShippedVectors",
     "SmoothedModel",
     "Stop",
     "VariantError",
     "calibrated",
+    "input_digest",
+    "model_folder",
 ]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from models.encoder_config import check_config
-from models.manifest import ModelError
+from models.errors import ModelError
 
 CONFIG, PREPROCESSOR, WEIGHTS = "config.json", "preprocessor_config.json", "model.safetensors"
 # Which file each weight is in, if there are several.

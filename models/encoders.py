@@ -20,12 +20,12 @@ from torch import nn
 from models.encoder_config import plain
 from models.encoder_folder import CONFIG, PREPROCESSOR, check_folder, read_json
 from models.encoder_weights import actual_pooling, load_encoder
+from models.errors import ModelError
 from models.manifest import (
     MANIFEST,
     Dimension,
     Domain,
     Manifest,
-    ModelError,
     Name,
     TransformersArchitecture,
     Weights,
@@ -34,12 +34,11 @@ from models.manifest import (
 from models.model import EmbeddingModel, build_network, save_weights
 from models.networks.embedding import EmbeddingNetwork
 from models.networks.transformers import (
-    EncoderError,
     Pooling,
     encoder_width,
     pooled,
 )
-from models.preprocessors import Prepared, PreprocessorError, prepared
+from models.preprocessors import Prepared, prepared
 
 # The weights that are written.
 OURS = "weights.safetensors"
@@ -73,7 +72,7 @@ def import_encoder(
         made = prepared(processor)
     except ValidationError as error:
         raise ModelError(f"{folder / PREPROCESSOR}: {told(error)}") from error
-    except (PreprocessorError, ValueError, TypeError) as error:
+    except (ModelError, ValueError, TypeError) as error:
         raise ModelError(f"{folder / PREPROCESSOR}: {error}") from error
     try:
         encoder, pooling = load_encoder(folder)
@@ -82,7 +81,7 @@ def import_encoder(
         pooling = actual_pooling(encoder, pooling, shape)
         width = encoder_width(encoder, pooling, shape)
         decisive = _plain(described)
-    except (EncoderError, ValueError) as error:
+    except (ModelError, ValueError) as error:
         raise ModelError(f"{folder / CONFIG}: {error}") from error
     labels = _labels(config)
     network, manifest = _embedding(

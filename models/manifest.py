@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from models.encoder_config import check_config, plain
+from models.errors import ModelError
 
 MANIFEST = "manifest.json"
 # What a model may be called.
@@ -25,10 +26,6 @@ NAME = r"^[A-Za-z0-9_.-]{1,64}$"
 CONVOLUTIONAL_RANGES = 3
 # In an input, so that a manifest cannot ask for more memory than there is.
 MOST_NUMBERS = 3 * 2048 * 2048
-
-
-class ModelError(Exception):
-    """A model folder cannot be used: something is missing, malformed, or not what the manifest says."""
 
 
 class _Strict(BaseModel):
@@ -66,14 +63,14 @@ class TransformersArchitecture(_Strict):
 
     config   what its `config.json` says, without labels, as far as `models.encoder_config` takes it
     pooling  which of its outputs is the embedding: that of its pooler, the first token, or the mean of all
-    head     a linear layer behind it, or nothing
+    head     nothing behind it, a linear layer, or that and a ReLU
     """
 
     kind: Literal["transformers"]
     dimension: Dimension
     config: dict[str, Any]
     pooling: Literal["pooler", "first", "mean"]
-    head: Literal["identity", "linear"]
+    head: Literal["identity", "linear", "rectified"]
 
     @field_validator("config")
     @classmethod
@@ -82,9 +79,33 @@ class TransformersArchitecture(_Strict):
         return plain(config)
 
 
-Architecture = Annotated[
+Backbone = Annotated[
     ConvolutionalArchitecture | ResidualArchitecture | TransformersArchitecture, Field(discriminator="kind")
 ]
+
+
+class DenoisedArchitecture(_Strict):
+    """`models.networks.denoised`: a denoiser of `width` in front of a backbone."""
+
+    kind: Literal["denoised"]
+    width: Width
+    backbone: Backbone
+
+    @property
+    def dimension(self) -> int:
+        """That of the backbone."""
+        return self.backbone.dimension
+
+
+Architecture = Annotated[
+    ConvolutionalArchitecture | ResidualArchitecture | TransformersArchitecture | DenoisedArchitecture,
+    Field(discriminator="kind"),
+]
+
+
+def backbone_of(architecture: Architecture) -> Backbone:
+    """The network, without the denoiser that may stand in front of it."""
+    return architecture.backbone if isinstance(architecture, DenoisedArchitecture) else architecture
 
 
 def _number_or_list(value: object) -> str:
@@ -182,9 +203,11 @@ class Manifest(_Strict):
         self.normalization.of_channels(channels)
         if channels * height * width > MOST_NUMBERS:
             raise ValueError(f"input_shape: more than {MOST_NUMBERS:,} numbers")
+        if backbone_of(self.architecture).kind == "convolutional" and (
+            isinstance(self.normalization.mean, tuple) or isinstance(self.normalization.std, tuple)
+        ):
+            raise ValueError("a convolutional network has one mean and one std for all channels")
         if self.architecture.kind == "convolutional":
-            if isinstance(self.normalization.mean, tuple) or isinstance(self.normalization.std, tuple):
-                raise ValueError("a convolutional network has one mean and one std for all channels")
             if self.ranges is not None and len(self.ranges) != CONVOLUTIONAL_RANGES:
                 raise ValueError(f"ranges: a convolutional network has {CONVOLUTIONAL_RANGES}")
         elif self.ranges is not None:
@@ -230,7 +253,7 @@ class Manifest(_Strict):
 
 
 # What pydantic puts into the place of an error to tell which member of a union was tried.
-_MEMBERS = {"convolutional", "residual", "transformers", "number", "list"}
+_MEMBERS = {"convolutional", "residual", "transformers", "denoised", "number", "list"}
 
 
 def told(error: ValidationError) -> str:

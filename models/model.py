@@ -10,28 +10,38 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 
+from models.errors import ModelError
 from models.manifest import (
     MANIFEST,
     Architecture,
     ConvolutionalArchitecture,
+    DenoisedArchitecture,
     Manifest,
-    ModelError,
     Normalization,
     ResidualArchitecture,
 )
 from models.networks.convolutional import ConvolutionalEmbedding
+from models.networks.denoised import denoised
 from models.networks.embedding import EmbeddingNetwork
 from models.networks.residual import ResidualEmbedding
-from models.networks.transformers import EncoderError, encoder_embedding
+from models.networks.transformers import encoder_embedding
 
 # Models that ship with the project, by name.
 PRETRAINED = Path(__file__).parent / "pretrained"
+
+
+def model_folder(model: str | Path) -> Path:
+    """The folder of a model that ships with the project, by name, or else the path `model` itself."""
+    return PRETRAINED / model if (PRETRAINED / model / MANIFEST).is_file() else Path(model)
 
 
 def build_network(
     architecture: Architecture, input_shape: tuple[int, int, int], normalization: Normalization
 ) -> EmbeddingNetwork:
     """The network that a manifest describes, with untrained weights; `ModelError` if there is none."""
+    if isinstance(architecture, DenoisedArchitecture):
+        backbone = build_network(architecture.backbone, input_shape, normalization)
+        return denoised(backbone, input_shape, architecture.width)
     mean, std = normalization.of_channels(input_shape[0])
     try:
         if isinstance(architecture, ConvolutionalArchitecture):
@@ -47,10 +57,8 @@ def build_network(
             architecture.config,
             architecture.pooling,
             architecture.dimension,
-            linear=architecture.head == "linear",
+            architecture.head,
         )
-    except EncoderError as error:
-        raise ModelError(str(error)) from error
     except RuntimeError as error:
         first = str(error).strip().partition("\n")[0]
         raise ModelError(f"a network of this architecture cannot be made here: {first}") from error
@@ -95,7 +103,7 @@ class EmbeddingModel:
         weights are not the bytes that the manifest names, not finite, or not safetensors: pickles are never
         read.
         """
-        folder = PRETRAINED / model if (PRETRAINED / model / MANIFEST).is_file() else Path(model)
+        folder = model_folder(model)
         manifest = Manifest.read(folder)
         path = folder / manifest.weights.file
         try:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from models.errors import ModelError
 from models.manifest import Normalization, Preprocessing
 
 Interpolation = Literal["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"]
@@ -39,7 +40,7 @@ _CROPPED_BELOW = 384
 _UNKNOWN = ("do_flip_channel_order", "do_pad", "do_thumbnail", "do_align_long_axis", "do_split_image")
 
 
-class PreprocessorError(Exception):
+class PreprocessorError(ModelError):
     """Images cannot be prepared as this file asks; the message says what it is that cannot be done."""
 
 

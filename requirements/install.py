@@ -74,9 +74,17 @@ def offered(requirement: str) -> bool:
 
 def ranges(pyproject: dict[str, Any], extras: Iterable[str]) -> list[str]:
     """What pyproject.toml asks for: to build the project, to run it, and for the extras."""
-    optional = pyproject["project"]["optional-dependencies"]
     asked = [*pyproject["build-system"]["requires"], *pyproject["project"]["dependencies"]]
-    return [*asked, *(requirement for extra in extras for requirement in optional[extra])]
+    return [*asked, *(requirement for extra in extras for requirement in of_extra(pyproject, extra))]
+
+
+def of_extra(pyproject: dict[str, Any], extra: str) -> list[str]:
+    """What an extra needs, with what the extras that it names need."""
+    found = []
+    for requirement in pyproject["project"]["optional-dependencies"][extra]:
+        other = re.fullmatch(r"retrievalguard\[(\w+)\]", requirement)
+        found += of_extra(pyproject, other[1]) if other else [requirement]
+    return found
 
 
 def pip(*arguments: str, capture: bool = False) -> "subprocess.CompletedProcess[str]":

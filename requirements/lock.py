@@ -9,6 +9,7 @@ A lock holds every package that an extra needs, at one version and with the hash
     cpu.txt       the service on a processor, with the build of torch that has no CUDA
     cpu-pypi.txt  the same with the build of torch that PyPI holds, for a pip that is told of no other index
     gpu.txt       the service on an NVIDIA GPU
+    client.txt    the client alone
     backbones.txt what the extra adds to one of the three
     research.txt  what the extra adds to one of the three
     dev.txt       what the extra adds to one of the three
@@ -28,6 +29,8 @@ from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 
+from install import of_extra
+
 LOCKS = Path(__file__).resolve().parent
 PYPROJECT = LOCKS.parent / "pyproject.toml"
 HEADER = "# {about}, for CPython 3.11 on Linux. Written by `make lock`: don't edit.\n"
@@ -37,15 +40,16 @@ PIN = re.compile(r"^([a-z0-9-]+)==(\S+)", re.MULTILINE)
 def main(*, upgrade: bool) -> None:
     """Resolve everything once, then write the part of each lock. All locks are written, or none is."""
     pyproject = tomllib.loads(PYPROJECT.read_text())
-    extras: dict[str, list[str]] = pyproject["project"]["optional-dependencies"]
+    names = pyproject["project"]["optional-dependencies"]
+    extras = {name: of_extra(pyproject, name) for name in names}
     # With what builds the package: so the build needs nothing that is not locked.
-    service = [*pyproject["project"]["dependencies"], *pyproject["build-system"]["requires"]]
+    base = [*pyproject["project"]["dependencies"], *pyproject["build-system"]["requires"]]
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         preferred = "" if upgrade else pins(LOCKS.glob("*.txt"))
         everything = folder / "everything.txt"
-        everything.write_text(resolve([*service, *chain(*extras.values())], folder, preferred))
+        everything.write_text(resolve([*base, *chain(*extras.values())], folder, preferred))
         same = ("--constraints", everything)
 
         torch = "torch==" + dict(PIN.findall(everything.read_text()))["torch"]
@@ -55,9 +59,10 @@ def main(*, upgrade: bool) -> None:
         besides = (*same, "--excludes", excluded)
 
         locks = {
-            "cpu": resolve([*service, *extras["cpu"], torch + "+cpu"], folder, "", *same, *cpu_torch),
-            "cpu-pypi": resolve([*service, *extras["cpu"]], folder, "", *same),
-            "gpu": resolve([*service, *extras["gpu"]], folder, "", *same),
+            "cpu": resolve([*base, *extras["cpu"], torch + "+cpu"], folder, "", *same, *cpu_torch),
+            "cpu-pypi": resolve([*base, *extras["cpu"]], folder, "", *same),
+            "gpu": resolve([*base, *extras["gpu"]], folder, "", *same),
+            "client": resolve([*base, *extras["client"]], folder, "", *same),
             "backbones": resolve(extras["backbones"], folder, "", *besides),
             "research": resolve(extras["research"], folder, "", *besides),
             "dev": resolve(extras["dev"], folder, "", *besides),
@@ -66,6 +71,7 @@ def main(*, upgrade: bool) -> None:
         "cpu": "The service on a processor",
         "cpu-pypi": "The service on a processor, with the build of torch that PyPI holds",
         "gpu": "The service on an NVIDIA GPU",
+        "client": "The client",
         "backbones": "Encoders of transformers: added to cpu.txt, cpu-pypi.txt or gpu.txt",
         "research": "Training and plots: added to cpu.txt, cpu-pypi.txt or gpu.txt",
         "dev": "Tests and checks: added to cpu.txt, cpu-pypi.txt or gpu.txt",

@@ -1,8 +1,9 @@
-"""The command line: `retrievalguard serve | retrieve | gallery | model | train | evaluate | attack`.
+"""The command line: `retrievalguard serve | retrieve | gallery | model | keys | train | evaluate | attack`.
 
 What a command needs is imported when it runs: `--help` loads neither torch nor FAISS.
 """
 
+import json
 import logging
 import logging.config
 import os
@@ -16,7 +17,17 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from retrievalguard import __version__, interrupts, model, preflight, research, streams
+from retrievalguard import (
+    __version__,
+    interrupts,
+    jobs,
+    keys,
+    model,
+    preflight,
+    research,
+    streams,
+    training,
+)
 
 if TYPE_CHECKING:
     from index import GalleryStore
@@ -33,7 +44,10 @@ app = typer.Typer(
 )
 gallery_app = typer.Typer(no_args_is_help=True, help="Add, list and delete gallery items.")
 app.add_typer(gallery_app, name="gallery")
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(model.app, name="model")
+app.add_typer(keys.app, name="keys")
+app.add_typer(training.app)
 app.add_typer(research.app)
 console = Console(stderr=True, soft_wrap=True)
 log = logging.getLogger("retrievalguard")
@@ -81,6 +95,8 @@ def _retriever(settings: "Settings | None" = None) -> "Iterator[Retriever]":
 
 def _settings() -> "Settings":
     """Those of the environment, checked as far as that takes no torch: a mistake is told at once."""
+    preflight.check_service()
+
     from service.settings import Settings
 
     settings = Settings.from_environment()
@@ -123,6 +139,8 @@ def serve(
     settings = _settings()
     _log_to_stderr(settings)
     sockets = preflight.listening(settings.host, settings.port)
+    if not settings.open_to_all:
+        preflight.check_guarded(sockets, settings.keys)
     retriever = _open(settings)
 
     from models.datasets import DEMOS
@@ -132,10 +150,12 @@ def serve(
 
     if demo and retriever.gallery.store.version() == 0:
         data = DEMOS.get(retriever.model.manifest.name, "digits")
-        log.info("first start: embedding %s for the demo gallery", data)
+        log.info("first start: the demo gallery is filled with %s", data)
         found = images_of(data)
         # All or none: a start that is cut short starts again.
         retriever.intake.add(found, batch=len(found.sources), progress=_adding)
+    if retriever.vectors.statement:
+        log.info("%s", retriever.vectors.statement)
     run(create_app(retriever), settings, sockets)
 
 
@@ -168,27 +188,37 @@ def retrieve(
     max_samples: int | None = None,
     min_gain: float | None = None,
     deadline_ms: int | None = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Tell what limits the radius.")] = False,
+    url: Annotated[str | None, typer.Option(help="Ask the service there, instead of this process.")] = None,
 ) -> None:
-    """Answer one query in-process and print what POST /retrieve would."""
+    """Answer one query and print what POST /retrieve would: in-process, or with --url by that service."""
     content = image.read_bytes()
+    given = {
+        "top_k": top_k,
+        "guarantee": guarantee,
+        "within_k": within_k,
+        "rule": rule,
+        "method": method,
+        "alpha": alpha,
+        "target_radius": target_radius,
+        "max_samples": max_samples,
+        "min_gain": min_gain,
+        "deadline_ms": deadline_ms,
+        "explain": explain,
+    }
+    if url is not None:
+        preflight.check_client()
+
+        from retrievalguard import client
+
+        with client.Client(url, retry=0) as remote:
+            print(json.dumps(remote.retrieve(content, **client.Options(**given)).as_dict(), indent=2))  # type: ignore[typeddict-item]
+        return
     settings = _settings()
 
     from service.retrieval.options import parse_options
 
-    options = parse_options(
-        {
-            "top_k": top_k,
-            "guarantee": guarantee,
-            "within_k": within_k,
-            "rule": rule,
-            "method": method,
-            "alpha": alpha,
-            "target_radius": target_radius,
-            "max_samples": max_samples,
-            "min_gain": min_gain,
-            "deadline_ms": deadline_ms,
-        }
-    )
+    options = parse_options(given)
     with _retriever(settings) as retriever:
         print(retriever.retrieve(content, options).model_dump_json(indent=2))
 
@@ -218,6 +248,8 @@ def gallery_add(
     with _retriever(settings) as retriever:
         report = retriever.intake.add(found, replace=replace, prune=prune, prefix=prefix, progress=_adding)
         _tell(report)
+        if retriever.vectors.statement:
+            console.print(retriever.vectors.statement)
         if retriever.losses["gallery"].statement:
             console.print(retriever.losses["gallery"].statement, style="yellow", markup=False)
         console.print(f"the gallery has {len(retriever.gallery.snapshot())} items")
@@ -238,11 +270,14 @@ def _tell(report: "AddReport") -> None:
 
 
 @gallery_app.command("list")
-def gallery_list() -> None:
-    """Print id and label of every item, one a line, separated by a tab."""
+def gallery_list(
+    label: Annotated[str | None, typer.Option(help="Only items with this label.")] = None,
+) -> None:
+    """Print id and label of every item that is searched, one a line, separated by a tab."""
     with _retriever() as retriever:
         for item in retriever.gallery.snapshot().items:
-            print(f"{item.id}\t{item.label}")
+            if label in (None, item.label):
+                print(f"{item.id}\t{item.label}")
 
 
 @gallery_app.command("export")
@@ -269,6 +304,25 @@ def gallery_export(
         raise typer.Exit(1)
 
 
+@gallery_app.command("vectors")
+def gallery_vectors(
+    file: Annotated[Path, typer.Argument(help="The file to write.", dir_okay=False)],
+) -> None:
+    """Write the gallery's vectors to a file that can ship with the model.
+
+    As gallery.safetensors beside the weights it spares every machine the embedding of these pictures.
+    """
+    preflight.check_output(file, "FILE")
+    settings = _settings()
+
+    from service.gallery.vectors import to_ship
+
+    with _retriever(settings) as retriever:
+        shipped = to_ship(retriever.gallery, retriever.vectors, retriever.decode)
+    shipped.write(file)
+    console.print(f"{file}: {len(shipped):,} vectors of {shipped.samples} samples each", markup=False)
+
+
 @gallery_app.command("import")
 def gallery_import(
     archive: Annotated[Path, typer.Argument(help="A file that `gallery export` wrote.", exists=True)],
@@ -283,12 +337,73 @@ def gallery_import(
 
 @gallery_app.command("delete")
 def gallery_delete(
-    ids: Annotated[list[str], typer.Argument(help="Ids as `gallery list` prints them.")],
+    ids: Annotated[list[str] | None, typer.Argument(help="Ids as `gallery list` prints them.")] = None,
+    label: Annotated[str | None, typer.Option(help="All items with this label.")] = None,
+    prefix: Annotated[str | None, typer.Option(help="All items whose id begins so.")] = None,
 ) -> None:
-    """Delete items, all of them or, if one is not there, none."""
+    """Delete items, all of them or, if one is not there, none; or all with a label, a prefix or both."""
+    from index import delete_where
+
+    if bool(ids) == bool(label or prefix):
+        raise typer.BadParameter("give ids, or --label, --prefix or both")
+    with _store(made=True) as store:
+        if ids:
+            store.delete(ids)
+        else:
+            _, count = delete_where(store, label=label or None, prefix=prefix or None)
+            console.print(f"{count} items deleted")
+        console.print(f"the gallery has {len(store.ids())} items")
+
+
+@gallery_app.command("relabel")
+def gallery_relabel(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="An id as `gallery list` prints it.")],
+    label: Annotated[str, typer.Argument(help="Its new label.")],
+) -> None:
+    """Give an item another label: nothing is embedded anew."""
+    from index import revise
+    from service.gallery.check import ItemRefused, ItemRules
+
+    settings = _settings()
+    try:
+        item = ItemRules(settings.max_name_length, settings.max_metadata_bytes).item(id_, label, {})
+    except ItemRefused as error:
+        raise preflight.CheckError(str(error)) from error
+    with _store(made=True) as store:
+        revise(store, item.id, label=item.label)
+
+
+@gallery_app.command("snapshot")
+def gallery_snapshot(
+    name: Annotated[str | None, typer.Argument(help="What to call it; default: the time.")] = None,
+) -> None:
+    """Keep the gallery as it is now in the data folder, also while a server is running."""
     with _retriever() as retriever:
-        retriever.gallery.store.delete(ids)
-        console.print(f"the gallery has {len(retriever.gallery.snapshot())} items")
+        made, held = retriever.snapshots.create(name)
+    console.print(f"{made.name}: {held.items} items", markup=False)
+    for damaged in held.damaged:
+        console.print(streams.readable(f"left out, it is damaged: {damaged}"), style="red", markup=False)
+
+
+@gallery_app.command("snapshots")
+def gallery_snapshots() -> None:
+    """Print name, time and bytes of every snapshot, one a line, separated by tabs."""
+    with _retriever() as retriever:
+        for one in retriever.snapshots.all():
+            print(f"{one.name}\t{one.created:%Y-%m-%dT%H:%M:%SZ}\t{one.size}")
+
+
+@gallery_app.command("restore")
+def gallery_restore(
+    name: Annotated[str, typer.Argument(help="A name as `gallery snapshots` prints it.")],
+    embed: Annotated[
+        bool, typer.Option("--embed", help="Embed items that this model has not embedded, else refuse.")
+    ] = False,
+) -> None:
+    """Put a snapshot in the place of the gallery; a server answers from the old one meanwhile."""
+    with _retriever() as retriever:
+        _, count = retriever.snapshots.restore(name, embed=embed)
+    console.print(f"the gallery has {count} items")
 
 
 def main() -> None:
@@ -332,8 +447,10 @@ _FAILURES = {
     "index": "GalleryError",
     "models": "ModelError",
     "models.passes.calibration": "VariantError",
+    "retrievalguard.client.refusals": "ClientError",
     "service.errors": "Problem",
     "service.gallery.findings": "ImportFailure",
+    "evaluation.kept": "OtherExperiment",
 }
 
 

@@ -82,12 +82,17 @@ def model_info(
 
 def _describe(model: "EmbeddingModel") -> None:
     """A line for each fact; figures first, so that they can be compared between models."""
+    from models.manifest import backbone_of
+
     manifest, architecture = model.manifest, model.manifest.architecture
     channels, height, width = model.input_shape
     parameters = sum(values.numel() for values in model.network.parameters())
-    kind: str = architecture.kind
-    if architecture.kind == "transformers":
-        kind += f" {architecture.config['model_type']}, pooled by {architecture.pooling}"
+    backbone = backbone_of(architecture)
+    kind: str = backbone.kind
+    if backbone.kind == "transformers":
+        kind += f" {backbone.config['model_type']}, pooled by {backbone.pooling}"
+    if architecture.kind == "denoised":
+        kind += f", behind a denoiser of width {architecture.width}"
     made, how = manifest.preprocessing, "stretched to it, bilinear"
     if made is not None:
         to = made.size or f"a shortest edge of {made.shortest_edge}"

@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 from importlib.util import find_spec
+from ipaddress import ip_address
 from pathlib import Path
 
 PLOTS = (".png", ".svg", ".pdf")
@@ -15,6 +16,22 @@ _MANIFEST = "manifest.json"
 
 class CheckError(Exception):
     """The command cannot succeed; the message names what is in the way, and the way out."""
+
+
+def check_service() -> None:
+    """`CheckError` if only the client is installed."""
+    missing = [name for name in ("torch", "faiss", "fastapi") if find_spec(name) is None]
+    if missing:
+        raise CheckError(
+            f"this installation lacks {', '.join(missing)}: it can ask a service (retrieve --url), and be one"
+            " only after pip install 'retrievalguard[cpu]', or [gpu]"
+        )
+
+
+def check_client() -> None:
+    """`CheckError` if the client is not installed."""
+    if find_spec("httpx") is None:
+        raise CheckError("asking a service needs the extra `client`: pip install 'retrievalguard[client]'")
 
 
 def check_data_folder(folder: Path) -> None:
@@ -33,14 +50,14 @@ def check_data_folder(folder: Path) -> None:
         )
 
 
-def check_model(model: str) -> None:
-    """`CheckError` if `model` is neither a model that ships with the project nor a folder that holds one."""
+def check_model(model: str, option: str = "RETRIEVALGUARD_MODEL") -> None:
+    """`CheckError` if `model`, of an `option`, neither ships with the project nor is a folder of one."""
     spec = find_spec("models")  # which does not import it
     shipped = Path(spec.origin if spec and spec.origin else ".").with_name("pretrained")
     if not any((folder / _MANIFEST).is_file() for folder in (shipped / model, Path(model))):
         names = ", ".join(sorted(found.name for found in shipped.iterdir() if found.is_dir()))
         raise CheckError(
-            f"RETRIEVALGUARD_MODEL: {model} is neither a model that ships with the project ({names}) nor a"
+            f"{option}: {model} is neither a model that ships with the project ({names}) nor a"
             f" folder with a {_MANIFEST}, as `retrievalguard train` writes it"
         )
 
@@ -98,6 +115,22 @@ def listening(host: str, port: int) -> list[socket.socket]:
     if not sockets:
         raise CheckError(_refusal(host, port, refused or OSError(errno.EADDRNOTAVAIL, "no address")))
     return sockets
+
+
+def check_guarded(sockets: list[socket.socket], keys: Path) -> None:
+    """`CheckError` if other machines can reach one of `sockets`, and no key was ever made."""
+    exposed = [found.getsockname()[0] for found in sockets if not _is_loopback(found)]
+    if exposed and not keys.is_file():
+        _close(sockets)
+        raise CheckError(
+            f"other machines can reach {exposed[0]}, and there is no key yet: make one with `retrievalguard"
+            " keys create NAME --scope retrieve`, or say RETRIEVALGUARD_OPEN_TO_ALL=true if whoever reaches"
+            " the service may do everything"
+        )
+
+
+def _is_loopback(found: socket.socket) -> bool:
+    return ip_address(found.getsockname()[0]).is_loopback
 
 
 def _bound(family: int, kind: int, protocol: int, place: tuple[object, ...]) -> socket.socket:

@@ -3,9 +3,18 @@
 Problem                     the root: status, stable type, title, and a detail that says what to do next
 ├── MalformedBody           400  the body is not what its media type says
 ├── HostNotAllowed          400  the Host header names a host that is not served here
+├── ChangesNotAllowed       403  the gallery is not to be changed without a key, or not by this client
+├── Unauthorized            401  no key, or none that is known
+├── Forbidden               403  a key that was not made for this
 ├── ItemNotFound            404  no gallery item with this id
+├── JobNotFound             404  no job with this id
+├── SnapshotNotFound        404  no snapshot of this name
 ├── RequestTimeout          408  the body was not there in time
 ├── GalleryEmpty            409  a query, and nothing to compare it with
+├── ItemExists              409  another item has this id
+├── SnapshotExists          409  a snapshot of this name, or as many as may be
+├── SnapshotOfAnotherModel  409  a snapshot whose items the model that is served has not embedded
+├── PreconditionFailed      412  the item is not the one that `If-Match` names
 ├── BodyTooLarge            413  more bytes than the limit
 ├── ImageTooLarge           413  more pixels than the limit
 ├── UnsupportedMediaType    415  a content type that the route does not read
@@ -15,9 +24,12 @@ Problem                     the root: status, stable type, title, and a detail t
 ├── ImageAnimated           422  more than one frame
 ├── ImageBlank              422  nothing is left of a picture when its transparency is laid over black
 ├── PixelsInvalid           422  the wrong shape or type, not finite, or outside [0, 1]
+├── ItemInvalid             422  an id, a label or metadata that cannot be stored
+├── SnapshotInvalid         422  a name that no snapshot can have
 ├── InvalidOption           422  an option is unknown, given twice, or out of range
 ├── ModelFailure            500  the network returned something that is not a finite vector
 └── Unavailable                  not now; Retry-After says when to come back
+    ├── RateLimited         429  a key has used what it may use in a minute
     ├── Overloaded          503  too many requests, bytes, queries or samples are under way already
     ├── GalleryFailure      503  the gallery file cannot be read, or an item in it is damaged
     ├── ShuttingDown        503  the service ends
@@ -52,10 +64,28 @@ class HostNotAllowed(Problem):
     status, slug, title = 400, "host-not-allowed", "Host not allowed"
 
 
+class Unauthorized(Problem):
+    """A key is needed here, and none was sent, or one that is not known, or no longer."""
+
+    status, slug, title = 401, "unauthorized", "A key is needed"
+
+
+class Forbidden(Problem):
+    """The key was not made for this; `scope` is what it lacks."""
+
+    status, slug, title = 403, "forbidden", "Not allowed"
+
+
 class RequestTimeout(Problem):
     """The body was not there within `RETRIEVALGUARD_BODY_TIMEOUT_SECONDS`."""
 
     status, slug, title = 408, "request-timeout", "Request timeout"
+
+
+class ChangesNotAllowed(Problem):
+    """The gallery is not to be changed without a key, or not by this client (`service.http.changing`)."""
+
+    status, slug, title = 403, "changes-not-allowed", "Changes are not allowed"
 
 
 class ItemNotFound(Problem):
@@ -64,10 +94,52 @@ class ItemNotFound(Problem):
     status, slug, title = 404, "item-not-found", "Item not found"
 
 
+class JobNotFound(Problem):
+    """No job with this id, or one that was forgotten."""
+
+    status, slug, title = 404, "job-not-found", "Job not found"
+
+
+class SnapshotNotFound(Problem):
+    """No snapshot of this name."""
+
+    status, slug, title = 404, "snapshot-not-found", "Snapshot not found"
+
+
+class SnapshotExists(Problem):
+    """There is a snapshot of this name, or as many as `RETRIEVALGUARD_MAX_SNAPSHOTS`."""
+
+    status, slug, title = 409, "snapshot-exists", "The snapshot exists"
+
+
+class SnapshotOfAnotherModel(Problem):
+    """The model that is served has not embedded all items of a snapshot."""
+
+    status, slug, title = 409, "snapshot-of-another-model", "Snapshot of another model"
+
+
+class SnapshotInvalid(Problem):
+    """A name that no snapshot can have."""
+
+    status, slug, title = 422, "snapshot-invalid", "Invalid snapshot"
+
+
 class GalleryEmpty(Problem):
     """A query, and nothing to compare it with."""
 
     status, slug, title = 409, "gallery-empty", "The gallery is empty"
+
+
+class ItemExists(Problem):
+    """Another item has this id: nothing was changed."""
+
+    status, slug, title = 409, "item-exists", "The item exists"
+
+
+class PreconditionFailed(Problem):
+    """The item is not the one that `If-Match` or `If-None-Match` is about: nothing was changed."""
+
+    status, slug, title = 412, "precondition-failed", "Precondition failed"
 
 
 class BodyTooLarge(Problem):
@@ -124,6 +196,12 @@ class PixelsInvalid(Problem):
     status, slug, title = 422, "pixels-invalid", "Invalid pixels"
 
 
+class ItemInvalid(Problem):
+    """An id, a label or metadata that cannot be stored."""
+
+    status, slug, title = 422, "item-invalid", "Invalid item"
+
+
 class InvalidOption(Problem):
     """Options are unknown, given twice, or out of range; `errors` lists each with its message."""
 
@@ -151,6 +229,12 @@ class Unavailable(Problem):
     def __init__(self, detail: str, retry_after: int) -> None:
         super().__init__(detail)
         self.retry_after = retry_after
+
+
+class RateLimited(Unavailable):
+    """A key has used the requests or the samples that it may use in a minute."""
+
+    status, slug, title = 429, "rate-limited", "Too much in a minute"
 
 
 class Overloaded(Unavailable):

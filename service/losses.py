@@ -34,9 +34,8 @@ class Losses:
 
     def add(self, picture: Picture) -> bool:
         """Count an image; whether it is the first of all that loses something."""
-        height, width = self._trained_on.size
-        times = math.sqrt(picture.size[0] * picture.size[1] / (width * height))
-        colour, shrunk = self._trained_on.colour == "grey" and picture.colourful, times >= self._limit
+        times = self._times(picture)
+        colour, shrunk = self._loses_colour(picture), times >= self._limit
         with self._lock:
             first = not self._colourless and not self._shrunk and (colour or shrunk)
             self._images += 1
@@ -49,6 +48,23 @@ class Losses:
         if shrunk:
             self._count("shrunk")
         return first
+
+    def of(self, picture: Picture) -> list[str]:
+        """What this one picture loses, a sentence each; it is not counted."""
+        told, times = [], self._times(picture)
+        if self._loses_colour(picture):
+            told.append("Its colours are lost")
+        if times >= self._limit:
+            told.append(f"Its detail is lost: it is shrunk {math.floor(times)} times")
+        return [f"{what}; the model {self._name} was trained on {self._trained_on}." for what in told]
+
+    def _loses_colour(self, picture: Picture) -> bool:
+        return self._trained_on.colour == "grey" and picture.colourful
+
+    def _times(self, picture: Picture) -> float:
+        """How many times the side of what the model was trained on."""
+        height, width = self._trained_on.size
+        return math.sqrt(picture.size[0] * picture.size[1] / (width * height))
 
     @property
     def statement(self) -> str | None:

@@ -11,19 +11,25 @@ from numpy.typing import NDArray
 
 from certify import EmbeddingSpace, Guarantee, Method, Rule, Terms, prepare
 from index import Gallery, ItemDamaged, ItemGone, Snapshot, StoreFailure
-from models import CHUNK, EmbeddingModel, Purpose, SmoothedModel, Stop, calibrated
+from models import EmbeddingModel, Purpose, ShippedVectors, SmoothedModel, Stop, calibrated, model_folder
 from service.cache.answers import AnswerCache
 from service.cache.redis_store import RedisStore
 from service.cache.samples import SampleCache
 from service.cache.sealed import CacheStore, Event
 from service.cache.sqlite_store import embedded_store
 from service.errors import GalleryEmpty, GalleryFailure
+from service.gallery.check import ItemRules
 from service.gallery.intake import Intake
-from service.images import read_image
+from service.gallery.items import Items
+from service.gallery.jobs import JobLimits, Jobs
+from service.gallery.snapshots import Snapshots
+from service.gallery.unpacking import UnpackLimits
+from service.gallery.vectors import GalleryVectors
+from service.images import Picture, read_image
 from service.losses import Losses, Reason
 from service.metrics import Metrics
 from service.retrieval.answer import RetrieveResponse
-from service.retrieval.answering import Answering, OnRound, Question
+from service.retrieval.answering import Answering, OnRound, Question, Reserve, unlimited
 from service.retrieval.contest import Contest
 from service.retrieval.options import RetrieveOptions
 from service.retrieval.query import checked
@@ -42,17 +48,8 @@ log = logging.getLogger("retrievalguard")
 # not see: float32 sums in another order were 3e-6 apart at most in the demo network.
 SAMPLE_SLACK = 1e-5
 
-# Samples behind a gallery vector, unless the settings say: of small images, and of larger ones, where a
-# sample takes a millisecond or more and so many have a mean that is near enough. Whole chunks are drawn.
-GALLERY_SAMPLES, FEW_GALLERY_SAMPLES = 1_024, 32
-
-
 # Versions of the gallery that a query is asked to, if items go while they answer.
 ATTEMPTS = 5
-
-
-def _gallery_samples(chunk: int) -> int:
-    return GALLERY_SAMPLES if chunk == CHUNK else FEW_GALLERY_SAMPLES
 
 
 class Retriever:
@@ -66,6 +63,7 @@ class Retriever:
         metrics: Metrics,
         secret: bytes,
         progress: Callable[[Iterable[str]], Iterable[str]],
+        shipped: ShippedVectors | None = None,
     ) -> None:
         self.settings = settings
         self.model = model
@@ -97,6 +95,8 @@ class Retriever:
             chunk=self.smoothed.chunk, count=count,
         )  # fmt: skip
         self._admission = Admission(settings.max_queries)
+        # Counts that replicas share, if they share a store.
+        self.shared_count = store.add if isinstance(store, RedisStore) else None
         prepare()
         self._answering = Answering(
             smoothed=self.smoothed,
@@ -106,8 +106,8 @@ class Retriever:
             metrics=metrics,
         )
         self._repeats = Repeats(self._answering, AnswerCache(store, secret, count=count))
-        gallery_samples = settings.gallery_samples or _gallery_samples(self.smoothed.chunk)
-        embedding = f"{self.smoothed.digest} sigma {self.sigma!r} samples {gallery_samples}"
+        self.vectors = GalleryVectors(self.smoothed, settings.gallery_samples, shipped)
+        embedding = self.vectors.key
         if model.manifest.preprocessing is not None:
             embedding += f" {model.manifest.preprocessing.model_dump_json()}"
         self.gallery = Gallery(
@@ -115,7 +115,22 @@ class Retriever:
         )
         purposes: tuple[Purpose, ...] = ("query", "gallery")
         self.losses = {purpose: self._tally(purpose) for purpose in purposes}
-        self.intake = Intake(self.gallery, self.smoothed, self._decode_item, gallery_samples)
+        self.intake = Intake(self.gallery, self.vectors, self._decode_item)
+        rules = ItemRules(settings.max_name_length, settings.max_metadata_bytes)
+        self.items = Items(self.gallery, self.intake, rules, settings.max_changes)
+        self.snapshots = Snapshots(
+            settings.data_dir / "snapshots", self.gallery, self.intake.beside, settings.max_snapshots
+        )
+        unpacked = UnpackLimits(
+            settings.max_unpacked_files, settings.max_body_bytes, settings.max_unpacked_bytes
+        )
+        self.jobs = Jobs(
+            settings.data_dir / "jobs",
+            settings.jobs_root,
+            self.intake,
+            rules,
+            JobLimits(settings.max_jobs, settings.kept_jobs, unpacked),
+        )
         self.intake.embed_missing(progress)
 
     @classmethod
@@ -147,10 +162,12 @@ class Retriever:
             )
         model = EmbeddingModel.load(settings.model)
         secret = noise_secret(settings.secret, settings.data_dir)
-        return cls(settings, model, store, Metrics(), secret, progress)
+        shipped = ShippedVectors.read(model_folder(settings.model))
+        return cls(settings, model, store, Metrics(), secret, progress, shipped)
 
     def close(self) -> None:
-        """Close gallery and cache, and stop the sampling."""
+        """Close gallery and cache, and stop jobs and sampling."""
+        self.jobs.close()
         self.smoothed.close()
         self.gallery.close()
         self._store.close()
@@ -171,22 +188,33 @@ class Retriever:
         """The input tensor (C, H, W) of an image file; raises the image problems of `service.errors`."""
         return self._decode(content, "query")
 
+    def seen(self, content: bytes) -> tuple[NDArray[np.float32], list[str]]:
+        """What the model sees of an image file, and what that loses; counted as no query.
+
+        The input tensor (C, H, W), and a sentence for each loss. Raises what `decode` does.
+        """
+        picture = self._read(content)
+        return picture.tensor, self.losses["query"].of(picture)
+
     def _decode_item(self, content: bytes) -> NDArray[np.float32]:
         return self._decode(content, "gallery")
 
     def _decode(self, content: bytes, purpose: Purpose) -> NDArray[np.float32]:
+        picture = self._read(content)
+        losses = self.losses[purpose]
+        if losses.add(picture) and purpose == "query":  # of items, who adds them tells the sum
+            log.warning("the first query that the model was not trained for: %s", losses.statement)
+        return picture.tensor
+
+    def _read(self, content: bytes) -> Picture:
         with self._decoders:
-            picture = read_image(
+            return read_image(
                 content,
                 self.model.input_shape,
                 max_pixels=self.settings.max_image_pixels,
                 min_side=self.settings.min_image_side,
                 preprocessing=self.model.manifest.preprocessing,
             )
-        losses = self.losses[purpose]
-        if losses.add(picture) and purpose == "query":  # of items, who adds them tells the sum
-            log.warning("the first query that the model was not trained for: %s", losses.statement)
-        return picture.tensor
 
     def _tally(self, purpose: Purpose) -> Losses:
         def count(reason: Reason) -> None:
@@ -240,14 +268,15 @@ class Retriever:
         *,
         stop: Stop | None = None,
         on_round: OnRound | None = None,
+        reserve: Reserve = unlimited,
     ) -> RetrieveResponse:
         """The nearest neighbour of `image` with its certificate.
 
         `image` is an image file, or the input tensor itself: (C, H, W) in [0, 1], float32 or float64.
-        `on_round` is told of every round of samples. `stop` may be cancelled from another thread; its
-        deadline is the caller's (default: that of `options`, from now). Raises `service.errors.Problem`: an
-        image that cannot be read, an option over its limit, an empty gallery, or too much to do already;
-        `Abandoned` if cancelled.
+        `on_round` is told of every round of samples, `reserve` asked before any is drawn. `stop` may be
+        cancelled from another thread; its deadline is the caller's (default: that of `options`, from now).
+        Raises `service.errors.Problem`: an image that cannot be read, an option over its limit, an empty
+        gallery, or too much to do already; `Abandoned` if cancelled.
         """
         started = time.perf_counter()
         options = options or RetrieveOptions()
@@ -263,7 +292,9 @@ class Retriever:
                         "the gallery is empty: add images with `retrievalguard gallery add FOLDER`"
                     )
                 try:
-                    return self._repeats.answer(Question(query, snapshot, stop, on_round, started, decoding))
+                    return self._repeats.answer(
+                        Question(query, snapshot, stop, on_round, started, decoding, reserve)
+                    )
                 except ItemGone:  # the answer was deleted before it was told: its samples are still there
                     continue
                 except (ItemDamaged, StoreFailure) as error:

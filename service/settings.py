@@ -85,6 +85,8 @@ class Settings(BaseSettings):
     root_path: Annotated[str, Field(pattern=r"^(/[\w.~-]+)+$")] | None = None
     data_dir: Path = Path("data")
     log_format: Literal["auto", "text", "json"] = "auto"
+    keys_file: Path | None = None
+    open_to_all: bool = False
     model: str = "digits-cnn"
     sigma: Annotated[float, Field(gt=0, le=100)] | None = None
     secret: SecretStr | None = None
@@ -99,6 +101,17 @@ class Settings(BaseSettings):
     label_weight: Annotated[float, Field(ge=0, lt=1)] = 0.5
     gallery_samples: Annotated[int, _whole(1, MOST_SAMPLES)] | None = None
 
+    gallery_writes: Literal["off", "loopback", "on"] = "off"
+    max_changes: Annotated[int, _whole(1, 10_000)] = 64
+    max_snapshots: Annotated[int, _whole(0, 10_000)] = 20
+    jobs_root: Path | None = None
+    max_jobs: Annotated[int, _whole(1, 1_000)] = 8
+    kept_jobs: Annotated[int, _whole(0, 10_000)] = 100
+    max_archive_bytes: Annotated[int, _whole(1, 2**44)] = 2**30
+    max_unpacked_bytes: Annotated[int, _whole(1, 2**44)] = 2**32
+    max_unpacked_files: Annotated[int, _whole(1, 10_000_000)] = 100_000
+    batch_limit: Annotated[int, _whole(1, 10_000)] = 64
+    page_limit: Annotated[int, _whole(1, 100_000)] = 1_000
     max_name_length: Annotated[int, _whole(1, 10_000)] = 512
     max_metadata_bytes: Annotated[int, _whole(2, 2**24)] = 65_536
     max_connections: Annotated[int, _whole(1, 100_000)] = 1_024
@@ -149,6 +162,11 @@ class Settings(BaseSettings):
                 f"MAX_BODY_BYTES ({self.max_body_bytes}) is over MAX_BODIES_BYTES ({self.max_bodies_bytes})"
             )
         return self
+
+    @property
+    def keys(self) -> Path:
+        """The file of API keys."""
+        return self.keys_file or self.data_dir / "keys.json"
 
     @classmethod
     def from_environment(cls) -> Self:

@@ -16,6 +16,7 @@ class ImageSet:
     """Images (N, C, H, W) of 8-bit pixels, their labels, and stable ids; `about` them in a word or two.
 
     `metadata` says more of each image, as text by name; it is empty where there is no more to say.
+    `original` is the (height, width) of what the images were made of, where that was larger or smaller.
     """
 
     pixels: NDArray[np.uint8]
@@ -23,6 +24,7 @@ class ImageSet:
     ids: tuple[str, ...]
     about: str = "images"
     metadata: tuple[dict[str, str], ...] = ()
+    original: tuple[int, int] | None = None
 
     @property
     def tensors(self) -> NDArray[np.float32]:

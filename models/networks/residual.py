@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from models.networks.embedding import OrthantEmbedding
+from models.networks.standardised import Standardised
 
 
 class ResidualEmbedding(OrthantEmbedding):
@@ -16,9 +17,6 @@ class ResidualEmbedding(OrthantEmbedding):
     Raises `ValueError` unless there is one `mean` and one `std` for each channel.
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(
         self,
         input_shape: tuple[int, int, int],
@@ -29,13 +27,7 @@ class ResidualEmbedding(OrthantEmbedding):
     ) -> None:
         super().__init__()
         channels, height, columns = input_shape
-        if not len(mean) == len(std) == channels:
-            raise ValueError(
-                f"{channels} channels need as many means and deviations, got {len(mean)} and {len(std)}"
-            )
-        # Not among the weights: the manifest holds them.
-        self.register_buffer("mean", torch.tensor(mean).reshape(-1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).reshape(-1, 1, 1), persistent=False)
+        self.standard = Standardised(channels, mean, std)
         self.features = nn.Sequential(
             _block(channels, width, stride=2),
             _Residual(width),
@@ -48,7 +40,7 @@ class ResidualEmbedding(OrthantEmbedding):
 
     def scores(self, pixels: Tensor) -> Tensor:
         """What the head gives (B, d), before it is made an embedding. The head computes in float32."""
-        standard = ((pixels - self.mean) / self.std).to(next(self.features.parameters()).dtype)
+        standard = self.standard(pixels).to(next(self.features.parameters()).dtype)
         scores: Tensor = self.head(self.features(standard).flatten(1).to(self.head.weight.dtype))
         return scores
 

@@ -10,15 +10,18 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from models.errors import ModelError
 from models.networks.embedding import EmbeddingNetwork, OrthantEmbedding, SphereEmbedding
+from models.networks.standardised import Standardised
 
 Pooling = Literal["pooler", "first", "mean"]
+Head = Literal["identity", "linear", "rectified"]
 
 # Families whose last operation before pooling is the activation that their configuration names.
 _ENDED_BY_ACTIVATION = {"resnet", "regnet"}
 
 
-class EncoderError(Exception):
+class EncoderError(ModelError):
     """No encoder can be made of this configuration; the message says why."""
 
 
@@ -27,13 +30,10 @@ class _Encoder(EmbeddingNetwork):
 
     pooling  "pooler": what the encoder's own pooler gives; "first": the first token, which stands for all;
              "mean": the mean over all tokens or places
-    linear   whether the head is a linear layer to `dimension` numbers; else it is nothing
+    head     "identity": nothing; else a linear layer to `dimension` numbers, "rectified" if a ReLU follows
 
     Raises `EncoderError`.
     """
-
-    mean: Tensor
-    std: Tensor
 
     def __init__(
         self,
@@ -43,22 +43,20 @@ class _Encoder(EmbeddingNetwork):
         config: dict[str, Any],
         pooling: Pooling,
         dimension: int,
-        *,
-        linear: bool,
+        head: Head,
     ) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(mean).reshape(-1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).reshape(-1, 1, 1), persistent=False)
+        self.standard = Standardised(input_shape[0], mean, std)
         self.pooling = pooling
         self.encoder = built(config, pooling).eval()
         width = encoder_width(self.encoder, pooling, input_shape)
-        if not linear and width != dimension:
+        if head == "identity" and width != dimension:
             raise EncoderError(f"the encoder gives {width} numbers, not {dimension}")
-        self.head = nn.Linear(width, dimension) if linear else nn.Identity()
+        self.head = nn.Identity() if head == "identity" else nn.Linear(width, dimension)
 
     def scores(self, pixels: Tensor) -> Tensor:
         """What the head gives (B, d), before it is made an embedding."""
-        scores: Tensor = self.head(pooled(self.encoder, self.pooling, (pixels - self.mean) / self.std))
+        scores: Tensor = self.head(pooled(self.encoder, self.pooling, self.standard(pixels)))
         return scores
 
 
@@ -67,7 +65,7 @@ class EncoderEmbedding(_Encoder, SphereEmbedding):
 
 
 class RectifiedEncoderEmbedding(_Encoder, OrthantEmbedding):
-    """An encoder that ends in a ReLU itself: the one that proves the orthant changes nothing."""
+    """An encoder or head that ends in a ReLU, which is the one that proves the orthant."""
 
 
 def encoder_embedding(
@@ -77,20 +75,20 @@ def encoder_embedding(
     config: dict[str, Any],
     pooling: Pooling,
     dimension: int,
-    *,
-    linear: bool,
+    head: Head,
 ) -> EmbeddingNetwork:
     """The embedding network around the encoder that `config` describes, with untrained weights.
 
-    Of the class with the smaller space where that loses nothing. Raises `EncoderError`.
+    Of the class with the smaller space where that loses nothing, and where the head was trained for it.
+    Raises `EncoderError`.
     """
-    rectified = (
-        not linear
+    rectified = head == "rectified" or (
+        head == "identity"
         and config["model_type"] in _ENDED_BY_ACTIVATION
         and config.get("hidden_act", "relu") == "relu"
     )
     kind = RectifiedEncoderEmbedding if rectified else EncoderEmbedding
-    return kind(input_shape, mean, std, config, pooling, dimension, linear=linear)
+    return kind(input_shape, mean, std, config, pooling, dimension, head)
 
 
 def pooled(encoder: nn.Module, pooling: Pooling, standard: Tensor) -> Tensor:

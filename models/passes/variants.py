@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from models.code import embedding_code
+from models.manifest import backbone_of
 from models.model import EmbeddingModel
 from models.networks.convolutional import ConvolutionalEmbedding
 from models.networks.embedding import EmbeddingNetwork
@@ -158,7 +159,7 @@ def _measured(model: EmbeddingModel) -> openvino.Ranges:
 
 def network_libraries(model: EmbeddingModel) -> str:
     """What decides the numbers of the network besides torch: the library that it is written in."""
-    return encoder_library() if model.manifest.architecture.kind == "transformers" else ""
+    return encoder_library() if backbone_of(model.manifest.architecture).kind == "transformers" else ""
 
 
 def with_ranges(model: EmbeddingModel, sigma: float) -> EmbeddingModel:

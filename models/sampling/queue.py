@@ -1,8 +1,9 @@
 """The queue before the network: chunks of many queries, the query that has had least first.
 
 A query that needs few samples is served as if the long ones were not there (foreground-background scheduling,
-Schrage 1967): nobody has to say beforehand how many it will need. One chunk in `OLDEST_EVERY` goes to the
-draw that came first, so that a long query always goes on, however many short ones come.
+Schrage 1967): nobody has to say beforehand how many it will need. Items for the gallery come after all
+queries. One chunk in `OLDEST_EVERY` goes to the draw that came first, so that a long query, or an item,
+always goes on, however many short ones come.
 """
 
 import heapq
@@ -54,6 +55,11 @@ class Draw:
         self.arrived = np.zeros(self.last - self.first, np.bool_)
 
     @property
+    def rank(self) -> tuple[bool, int, int]:
+        """Whose is lowest is next; no two draws in a queue have the same."""
+        return self.stream.purpose == "gallery", self.stream.served, self.arrival
+
+    @property
     def whole(self) -> int:
         """How many chunks, counted from `first`, are there without a gap."""
         gaps = np.flatnonzero(~self.arrived)
@@ -81,7 +87,7 @@ class SampleQueue:
         self._arrivals = 0
         self._handed_out = 0
         self._closed = False
-        self._heap: list[tuple[int, int, Draw]] = []
+        self._heap: list[tuple[tuple[bool, int, int], Draw]] = []
         self._changed = threading.Condition()
 
     def promise(self, samples: int) -> None:
@@ -105,7 +111,7 @@ class SampleQueue:
     def waiting(self) -> int:
         """Samples that have been asked for and not been handed out yet."""
         with self._changed:
-            return sum(r.samples.shape[1] * (r.last - r.first - r.handed_out) for _, _, r in self._heap)
+            return sum(r.samples.shape[1] * (r.last - r.first - r.handed_out) for _, r in self._heap)
 
     def put(self, draw: Draw) -> None:
         """Join the queue. Raises `RuntimeError` after `close`."""
@@ -114,13 +120,13 @@ class SampleQueue:
                 raise RuntimeError(CLOSED)
             self._arrivals += 1
             draw.arrival = self._arrivals
-            heapq.heappush(self._heap, (draw.stream.served, draw.arrival, draw))
+            heapq.heappush(self._heap, (draw.rank, draw))
             self._changed.notify_all()
 
     def drop(self, draw: Draw) -> None:
         """Leave the queue at once. What was handed out already still arrives."""
         with self._changed:
-            self._heap = [entry for entry in self._heap if entry[2] is not draw]
+            self._heap = [entry for entry in self._heap if entry[1] is not draw]
             heapq.heapify(self._heap)
 
     def take(self, most: int) -> list[tuple[Draw, int]]:
@@ -132,18 +138,18 @@ class SampleQueue:
     def _next(self) -> tuple[Draw, int]:
         self._handed_out += 1
         if self._handed_out % OLDEST_EVERY == 0:
-            position = min(range(len(self._heap)), key=lambda entry: self._heap[entry][1])
-            draw = self._heap[position][2]
+            position = min(range(len(self._heap)), key=lambda entry: self._heap[entry][1].arrival)
+            draw = self._heap[position][1]
             self._heap[position] = self._heap[-1]
             self._heap.pop()
             heapq.heapify(self._heap)
         else:
-            draw = heapq.heappop(self._heap)[2]
+            draw = heapq.heappop(self._heap)[1]
         chunk = draw.first + draw.handed_out
         draw.handed_out += 1
         draw.stream.served += 1
         if chunk + 1 < draw.last:
-            heapq.heappush(self._heap, (draw.stream.served, draw.arrival, draw))
+            heapq.heappush(self._heap, (draw.rank, draw))
         return draw, chunk
 
     def close(self) -> None:
@@ -152,5 +158,5 @@ class SampleQueue:
             self._closed = True
             waiting, self._heap = self._heap, []
             self._changed.notify_all()
-        for _, _, draw in waiting:
+        for _, draw in waiting:
             draw.fail(RuntimeError(CLOSED))

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from models.training.inputs import pixels
+
 # Largest changes at strength 1: of size and proportions (logarithms), angles (radians), places (half sides).
 SIZE, PROPORTIONS, ANGLE, SHEAR, SHIFT, ELASTIC = 0.2, 0.1, 0.15, 0.1, 0.12, 0.05
 # Of hue (radians), saturation, ink of all and of each channel, contrast (logarithms), and shading.
@@ -19,10 +21,10 @@ CROSSED, CUT = 0.3, 0.3
 
 
 class Redrawing:
-    """Variants of `pictures` (N, C, S, S) in [0, 1] with `targets` (N,), of `size` (height, width).
+    """Variants, of `size` (height, width), of `pictures` (N, C, S, S) with `targets` (N,).
 
-    Whole batches on the device of the pictures, by torch's generator there. Works on ink, the distance from
-    white, so that paper stays white.
+    Pictures are as `models.training.inputs` keeps them. Whole batches on their device, by torch's generator
+    there. Works on ink, the distance from white, so that paper stays white.
     """
 
     def __init__(self, pictures: Tensor, targets: Tensor, size: tuple[int, int], strength: float) -> None:
@@ -33,7 +35,7 @@ class Redrawing:
 
     def __call__(self, rows: Tensor) -> Tensor:
         """A new variant (B, C, H, W) in [0, 1] of each of the pictures at `rows` (B,)."""
-        ink = self._crossed(1 - self._pictures[rows], rows)
+        ink = self._crossed(1 - pixels(self._pictures[rows]), rows)
         ink = functional.interpolate(self._moved(ink), self._size, mode="bilinear", antialias=True)
         ink = self._colours(self._strokes(ink))
         return 1 - (ink * self._uncut(ink)).clamp(0, 1)
@@ -55,7 +57,7 @@ class Redrawing:
         """Some pictures are parts of two of the same label: a designer between the two."""
         label = self._targets[rows]
         offset = (torch.rand(len(rows), device=rows.device) * self._count[label]).long()
-        other = 1 - self._pictures[self._by_label[self._first[label] + offset]]
+        other = 1 - pixels(self._pictures[self._by_label[self._first[label] + offset]])
         share = torch.sigmoid(4 * self._field(ink, 1, 3)) * self._chance(ink, CROSSED)
         return ink + share * (other - ink)
 

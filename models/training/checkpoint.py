@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from models.datasets import ImageSet
-from models.manifest import ModelError
+from models.errors import ModelError
 from models.training.recipe import Recipe
 
 CHECKPOINT = "checkpoint.pt"
@@ -21,9 +21,14 @@ class CheckpointError(ModelError):
     """A checkpoint cannot be gone on with; the message says what to do."""
 
 
-def training_digest(recipe: Recipe, minutes: float | None, device: str, *data: ImageSet | None) -> str:
-    """What a checkpoint belongs to: recipe, time, device, torch and data sets, in hexadecimal."""
-    found = hashlib.sha256(json.dumps([asdict(recipe), minutes, device, torch.__version__]).encode())
+def training_digest(
+    recipe: Recipe, minutes: float | None, device: str, given: str | None, *data: ImageSet | None
+) -> str:
+    """What a checkpoint belongs to, in hexadecimal.
+
+    That is recipe, time, device, torch, the digest of the model that is `given`, and the data sets.
+    """
+    found = hashlib.sha256(json.dumps([asdict(recipe), minutes, device, given, torch.__version__]).encode())
     for images in data:
         found.update(json.dumps((images.ids, images.labels) if images else None).encode())
         found.update(images.pixels.tobytes() if images else b"")
@@ -55,8 +60,8 @@ def load_checkpoint(folder: Path, digest: str) -> dict[str, Any] | None:
         ) from error
     if found != digest:
         raise CheckpointError(
-            f"{path} is of another training (recipe, time, device, torch or data differ): go on with the"
-            " command that began it, delete the file to start anew, or choose another --output"
+            f"{path} is of another training (recipe, time, device, torch, model or data differ): go on with"
+            " the command that began it, delete the file to start anew, or choose another --output"
         )
     loaded: dict[str, Any] = state
     return loaded

@@ -6,29 +6,19 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from models.datasets import ImageSet
-from models.manifest import (
-    MANIFEST,
-    NAME,
-    Architecture,
-    ConvolutionalArchitecture,
-    Domain,
-    Manifest,
-    ModelError,
-    Normalization,
-    ResidualArchitecture,
-    Weights,
-)
-from models.model import EmbeddingModel, build_network, save_weights
+from models.errors import ModelError
+from models.manifest import MANIFEST, NAME, Domain, Manifest, Weights
+from models.model import EmbeddingModel, save_weights
 from models.networks.convolutional import ConvolutionalEmbedding
 from models.networks.embedding import EmbeddingNetwork
+from models.training import start
 from models.training.augmentation import Redrawing
 from models.training.checkpoint import (
     load_checkpoint,
@@ -36,9 +26,13 @@ from models.training.checkpoint import (
     save_checkpoint,
     training_digest,
 )
+from models.training.inputs import inputs, pixels
 from models.training.recipe import Recipe
 from models.training.run import Run
 from models.training.validation import Judge, Score
+
+# An image for which two threads wait for each other longer than they work.
+SMALL_PIXELS = 16 * 16
 
 
 class TrainingDiverged(ModelError):
@@ -65,6 +59,7 @@ def train(
     *,
     name: str,
     command: str,
+    given: EmbeddingModel | None = None,
     validation: ImageSet | None = None,
     minutes: float | None = None,
     device: str = "cpu",
@@ -73,8 +68,11 @@ def train(
 ) -> EmbeddingModel:
     """Train on `data` and write weights and manifest to `folder`; `progress` after every epoch.
 
-    A seed of its own: the result does not depend on what else used torch's generator; for the convolutional
-    network, neither on the number of cores, as one thread trains it. `command` goes into the manifest, so
+    The network is a new one, or that of the model `given`, of which a copy is trained: then `recipe` says so,
+    and its dimension is that of the model.
+
+    A seed of its own: the result does not depend on what else used torch's generator; for small images,
+    neither on the number of cores, as one thread trains on them. `command` goes into the manifest, so
     that the weights can be reproduced. `minutes` take the place of the epochs of the recipe. On `cuda`, data,
     noise and augmentation stay on the GPU, and the network computes in bfloat16.
 
@@ -83,36 +81,41 @@ def train(
 
     Every `save_every` seconds all of it is saved in `folder`; the next call with the same arguments goes on
     there, as if it had never stopped. Raises `CheckpointError` if what is saved is not of this training,
-    `TrainingDiverged` if the loss is no number any more, and `ModelError` if there is no such device, or if
-    `name` cannot be one.
+    `TrainingDiverged` if the loss is no number any more, and `ModelError` if there is no such device, if
+    `name` cannot be one, if there are not two labels, or if what should learn is not there.
     """
     if not re.fullmatch(NAME, name):
         raise ModelError(
             f"a model cannot be called {name!r}: use letters, digits, '_', '.' and '-', 64 at most"
         )
-    digest = training_digest(recipe, minutes, device, data, validation)
-    saved = load_checkpoint(folder, digest)
-    shape = _input_shape(data, recipe)
-    inputs = torch.from_numpy(data.inputs(shape))
     names = sorted(set(data.labels))
+    if len(names) < 2:
+        raise ModelError("all images are of one label, so there is nothing to tell apart: bring more labels")
+    if given is not None:
+        recipe = replace(recipe, dimension=given.dimension)
+    given_digest = given.manifest.digest() if given is not None else None
+    digest = training_digest(recipe, minutes, device, given_digest, data, validation)
+    saved = load_checkpoint(folder, digest)
+    shape = _input_shape(data, recipe) if given is None else given.input_shape
+    images = inputs(data, shape)
     numbers = {label: number for number, label in enumerate(names)}
     targets = torch.tensor([numbers[label] for label in data.labels])
-    architecture, normalization = _architecture(recipe), _normalization(recipe, inputs)
     where = _device(device)
-    with _own_state(recipe, where):
-        network = build_network(architecture, shape, normalization).train().to(where)
+    with _own_state(recipe, shape, where):
+        begun = start.new(recipe, pixels(images)) if given is None else start.given(recipe, given)
+        network = begun.network.to(where)
         if recipe.backbone == "residual":  # faster, also on a CPU
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         redrawing = None
         if recipe.augmentation:
-            pictures = torch.from_numpy(data.tensors).to(where)
+            pictures = torch.from_numpy(data.pixels).to(where)
             redrawing = Redrawing(pictures, targets.to(where), shape[1:], recipe.augmentation)
-        seen = (inputs.to(where), targets.to(where))
+        seen = (images.to(where), targets.to(where))
         run = Run(recipe, network, *seen, redrawing, minutes)
         judge = None
         if validation is not None:
             asked = torch.tensor([numbers[label] for label in validation.labels], device=where)
-            judge = Judge(seen, (torch.from_numpy(validation.inputs(shape)).to(where), asked), recipe.sigma)
+            judge = Judge(seen, (inputs(validation, shape).to(where), asked), recipe.sigma)
         if saved is not None:
             run.restore(saved["run"])
             if judge is not None:
@@ -121,8 +124,13 @@ def train(
         best = run.result if judge is None or judge.best is None else judge.best_network(run.result)
         trained = copy.deepcopy(best).to("cpu")
     folder.mkdir(parents=True, exist_ok=True)
-    height, width = data.pixels.shape[2:]
+    height, width = data.original or data.pixels.shape[2:]
     told: dict[str, Any] = {"images": len(data), "labels": names, "recipe": asdict(recipe)}
+    if given is not None:
+        told["given"] = {"name": given.manifest.name, "digest": given_digest}
+    if given is not None and recipe.learns == "denoiser":  # which learns no labels
+        del told["labels"]
+        told |= {name: value for name, value in given.manifest.training.items() if name == "labels"}
     if minutes is not None:
         told |= {"minutes": minutes, "epochs": run.epochs}
     if judge is not None and judge.best is not None:
@@ -130,12 +138,13 @@ def train(
     manifest = Manifest(
         format=1,
         name=name,
-        architecture=architecture,
+        architecture=begun.architecture,
         input_shape=shape,
-        normalization=normalization,
+        normalization=begun.normalization,
+        preprocessing=begun.preprocessing,
         sigma=recipe.sigma,
         domain=Domain(images=data.about, colour="grey" if shape[0] == 1 else "RGB", size=(height, width)),
-        ranges=activation_ranges(trained, inputs, recipe),
+        ranges=activation_ranges(trained, images, recipe),
         training={"command": command} | told,
         weights=Weights(
             file="weights.safetensors", sha256=save_weights(trained, folder / "weights.safetensors")
@@ -178,23 +187,6 @@ def _input_shape(data: ImageSet, recipe: Recipe) -> tuple[int, int, int]:
     return (channels, recipe.side or height, recipe.side or width)
 
 
-def _architecture(recipe: Recipe) -> Architecture:
-    if recipe.backbone == "convolutional":
-        return ConvolutionalArchitecture(
-            kind="convolutional", width=recipe.width, dimension=recipe.dimension, nonnegative=True
-        )
-    return ResidualArchitecture(kind="residual", width=recipe.width, dimension=recipe.dimension)
-
-
-def _normalization(recipe: Recipe, inputs: Tensor) -> Normalization:
-    if recipe.backbone == "convolutional":
-        return Normalization(mean=round(float(inputs.mean()), 4), std=round(float(inputs.std()), 4))
-    return Normalization(
-        mean=tuple(round(value, 4) for value in inputs.mean((0, 2, 3)).tolist()),
-        std=tuple(round(value, 4) for value in inputs.std((0, 2, 3)).tolist()),
-    )
-
-
 def _device(name: str) -> torch.device:
     device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
@@ -203,13 +195,13 @@ def _device(name: str) -> torch.device:
 
 
 @contextmanager
-def _own_state(recipe: Recipe, device: torch.device) -> Iterator[None]:
-    """Seeded generators, and one thread for the convolutional network; as they were afterwards."""
+def _own_state(recipe: Recipe, shape: tuple[int, int, int], device: torch.device) -> Iterator[None]:
+    """Seeded generators, and one thread for small images of `shape`; as they were afterwards."""
     threads = torch.get_num_threads()
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices), torch.backends.cudnn.flags(enabled=True, benchmark=True):
         torch.manual_seed(recipe.seed)
-        if recipe.backbone == "convolutional":
+        if recipe.backbone == "convolutional" or shape[1] * shape[2] <= SMALL_PIXELS:
             torch.set_num_threads(1)
         try:
             yield
@@ -223,12 +215,12 @@ def activation_ranges(
 ) -> tuple[float, float, float] | None:
     """The largest value of each ReLU of the features on noisy `images`, to three digits, for int8 passes.
 
-    None for other networks than the convolutional one.
+    Images are as `models.training.inputs` keeps them. None for other networks than the convolutional one.
     """
     if not isinstance(network, ConvolutionalEmbedding):
         return None
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(recipe.seed))
-    values = (images + recipe.noise * recipe.sigma * noise - network.mean) / network.std
+    values = (pixels(images) + recipe.noise * recipe.sigma * noise - network.mean) / network.std
     ranges = []
     for block in network.eval().features:
         values = block(values)

@@ -9,7 +9,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from models.networks.embedding import EmbeddingNetwork
 from models.training.augmentation import Redrawing
+from models.training.denoising import Denoising
+from models.training.inputs import pixels
 from models.training.losses import Loss, schedule_of
+from models.training.objective import Batch, Objective
 from models.training.recipe import Recipe
 
 # Into how many steps of learning rates a training that is limited by time is divided.
@@ -18,6 +21,8 @@ TICKS = 10_000
 
 class Run:
     """A training of `network` on `inputs` (N, C, H, W) with `targets` (N,), all on one device.
+
+    Inputs are as `models.training.inputs` keeps them; what of the network learns is what takes gradients.
 
     It lasts for the epochs of `recipe`, or for `minutes`, in which case the learning rates follow the clock.
     With `redrawing`, its variants stand in for the inputs.
@@ -35,12 +40,17 @@ class Run:
         self._recipe, self._inputs, self._targets, self._redrawing = recipe, inputs, targets, redrawing
         self._seconds = None if minutes is None else 60 * minutes
         self._network = network
-        self._loss = Loss(recipe, int(targets.max()) + 1).to(inputs.device)
+        self._loss: Objective = (
+            Denoising(recipe) if recipe.learns == "denoiser" else Loss(recipe, int(targets.max()) + 1)
+        )
+        self._loss.to(inputs.device)
         self._optimizer = self._loss.optimizer(network, recipe)
         batches = -(-len(inputs) // recipe.batch)
         self._steps = recipe.epochs * batches if minutes is None else TICKS
         self._schedule = schedule_of(recipe, self._optimizer, self._steps)
-        self._averaged = AveragedModel(network, multi_avg_fn=self._average, use_buffers=True)
+        self._averaged = (
+            AveragedModel(network, multi_avg_fn=self._average, use_buffers=True) if recipe.averaging else None
+        )
         self._began = time.monotonic()
         self._batches = 0
         self.epochs = 0
@@ -55,20 +65,20 @@ class Run:
     @property
     def result(self) -> EmbeddingNetwork:
         """The network as it is now, or the average of its weights."""
-        return cast(EmbeddingNetwork, self._averaged.module) if self._recipe.averaging else self._network
+        return cast(EmbeddingNetwork, self._averaged.module) if self._averaged is not None else self._network
 
     def epoch(self) -> float:
         """Go through the data once, or as long as there is time; returns the mean loss."""
-        losses = []
+        losses: list[Tensor] = []
         order = torch.randperm(len(self._inputs), device=self._inputs.device)
         for rows in torch.split(order, self._recipe.batch):
-            copies = rows.repeat(self._recipe.copies)
-            loss = self._loss(self._embeddings(copies), self._targets[copies])
+            batch = self._batch(rows.repeat(self._recipe.copies))
+            loss = self._loss.of(self._network, batch, self._share(len(losses)))
             self._optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             self._optimizer.step()
             self._batches += 1
-            if self._recipe.averaging:
+            if self._averaged is not None:
                 self._averaged.update_parameters(self._network)
             self._follow()
             losses.append(loss.detach())
@@ -77,15 +87,19 @@ class Run:
         self.epochs += 1
         return float(torch.stack(losses).mean())
 
-    def _embeddings(self, rows: Tensor) -> Tensor:
-        """Of the images at `rows`, with noise; on a GPU the network computes in half precision."""
-        pixels = self._inputs[rows] if self._redrawing is None else self._redrawing(rows)
-        pixels = pixels + self._recipe.noise * self._recipe.sigma * torch.randn_like(pixels)
+    def _share(self, batches: int) -> float:
+        """How much of the training is done, `batches` of this epoch included."""
+        if self._seconds is not None:
+            return self.share
+        return self.share + batches * self._recipe.batch / len(self._inputs) / self._recipe.epochs
+
+    def _batch(self, rows: Tensor) -> Batch:
+        """The images at `rows`, with noise and without."""
+        images = pixels(self._inputs[rows]) if self._redrawing is None else self._redrawing(rows)
+        noisy = images + self._recipe.noise * self._recipe.sigma * torch.randn_like(images)
         if self._recipe.backbone == "residual":
-            pixels = pixels.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(pixels.device.type, torch.bfloat16, enabled=pixels.device.type == "cuda"):
-            embeddings: Tensor = self._network(pixels)
-        return embeddings.float()
+            noisy = noisy.contiguous(memory_format=torch.channels_last)
+        return Batch(images, noisy, self._targets[rows])
 
     def _follow(self) -> None:
         """Set the learning rates for the next batch."""
@@ -111,7 +125,7 @@ class Run:
             "loss": self._loss.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
-            "averaged": self._averaged.state_dict(),
+            "averaged": self._averaged.state_dict() if self._averaged is not None else None,
             "random": torch.get_rng_state(),
             "random_gpu": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
             "epochs": self.epochs,
@@ -125,7 +139,8 @@ class Run:
         self._loss.load_state_dict(state["loss"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
-        self._averaged.load_state_dict(state["averaged"])
+        if self._averaged is not None:
+            self._averaged.load_state_dict(state["averaged"])
         torch.set_rng_state(state["random"])
         if state["random_gpu"] is not None and self._inputs.device.type == "cuda":
             torch.cuda.set_rng_state(state["random_gpu"], self._inputs.device)

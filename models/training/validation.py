@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from models.datasets import ImageSet
 from models.networks.embedding import EmbeddingNetwork
+from models.training.inputs import pixels
 
 # Noisy copies of a gallery image, of a query, and images in a forward pass.
 GALLERY_COPIES, QUERY_COPIES, BATCH = 4, 32, 1024
@@ -32,11 +33,11 @@ class Score:
 def split(data: ImageSet) -> tuple[ImageSet, ImageSet]:
     """What is trained on, and queries that are held out of it, of labels that are trained on.
 
-    Where the metadata name a `design`, the rarest design is held out, as a whole: a stranger asks. Else the
+    Where all metadata name a `design`, the rarest design is held out, as a whole: a stranger asks. Else the
     last image of each label that has three.
     """
-    designs = Counter(more["design"] for more in data.metadata)
-    if designs:
+    if data.metadata and all("design" in more for more in data.metadata):
+        designs = Counter(more["design"] for more in data.metadata)
         rarest = min(designs, key=lambda name: (designs[name], name))
         out = np.array([more["design"] == rarest for more in data.metadata])
     else:
@@ -56,13 +57,15 @@ def score(
 ) -> Score:
     """The score of `queries` against `gallery`: images (N, C, H, W) and labels (N,) each, as numbers.
 
-    The noise is the same every time. `network` is in evaluation mode during the call.
+    The noise is the same every time. `network` is in evaluation mode during the call. Images are as
+    `models.training.inputs` keeps them.
     """
-    training = network.training
+    training = [module for module in network.modules() if module.training]
     network.eval()
     vectors = _noisy(network, gallery[0], GALLERY_COPIES, sigma, seed=0).mean(1)
     samples = _noisy(network, queries[0], QUERY_COPIES, sigma, seed=1)
-    network.train(training)
+    for module in training:
+        module.training = True
     nearest = torch.stack([torch.cdist(part, vectors).argmin(1) for part in samples])
     shares = (gallery[1][nearest] == queries[1][:, None]).float().mean(1)
     found = gallery[1][torch.cdist(samples.mean(1), vectors).argmin(1)] == queries[1]
@@ -75,7 +78,7 @@ def _noisy(network: nn.Module, images: Tensor, copies: int, sigma: float, seed: 
     generator = torch.Generator(images.device).manual_seed(seed)
     parts = []
     for part in torch.split(images, max(1, BATCH // copies)):
-        repeated = part.repeat_interleave(copies, 0)
+        repeated = pixels(part).repeat_interleave(copies, 0)
         noise = torch.randn(repeated.shape, generator=generator, device=images.device)
         parts.append(network(repeated + sigma * noise).float().unflatten(0, (-1, copies)))
     return torch.cat(parts)

@@ -87,6 +87,21 @@ class RedisStore:
         except TimeoutError as error:  # a large value on a slow line: reading may go on
             raise CacheUnavailable("Redis has not taken the value yet") from error
 
+    def add(self, name: str, amount: int, seconds: int) -> int | None:
+        """Add to a count that replicas share and that is forgotten after `seconds`; None if it fails."""
+
+        def command() -> object:
+            with self._client.pipeline(transaction=False) as together:
+                together.incrby(name, amount)
+                together.expire(name, seconds)
+                return together.execute()[0]
+
+        try:
+            count = self._result(self._submit(command, self._writing))
+        except (CacheUnavailable, TimeoutError):
+            return None
+        return count if isinstance(count, int) else None
+
     def close(self) -> None:
         """Close the connections, also those in use."""
         self._closed = True

@@ -1,9 +1,10 @@
 """What `retrievalguard gallery add` can read: a folder per label, a table of paths, or a data set by name."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from index import Item
-from models.datasets import DATASETS
+from models.datasets import DATASETS, ImageSet
 from service.gallery.check import ItemRules
 from service.gallery.findings import Collector, Findings, ImportFailure
 from service.gallery.folders import read_folder
@@ -35,6 +36,13 @@ def sources(*origins: str, rules: ItemRules | None = None, prefix: str = "") -> 
     return findings
 
 
+def files(data: ImageSet) -> Iterator[tuple[Item, bytes]]:
+    """The images of a data set as items, and as PNG files."""
+    metadata = data.metadata or tuple({} for _ in data.ids)
+    for pixels, label, id_, more in zip(data.pixels, data.labels, data.ids, metadata, strict=True):
+        yield Item(id_, label, dict(more)), png(pixels)
+
+
 def _read(origin: str, collector: Collector) -> None:
     path = Path(origin)
     table = {".csv": read_csv, ".tsv": read_csv, ".jsonl": read_jsonl}.get(path.suffix.lower())
@@ -43,10 +51,8 @@ def _read(origin: str, collector: Collector) -> None:
     elif table and path.is_file():
         table(path, collector)
     elif origin in DATASETS:
-        data = DATASETS[origin]("gallery")
-        metadata = data.metadata or tuple({} for _ in data.ids)
-        for pixels, label, id_, more in zip(data.pixels, data.labels, data.ids, metadata, strict=True):
-            collector.give(Item(id_, label, dict(more)), png(pixels))
+        for item, content in files(DATASETS[origin]("gallery")):
+            collector.give(item, content)
     else:
         raise ImportFailure(
             f"{origin} is neither a folder with a sub-folder for each label, nor a .csv, .tsv or .jsonl file,"

@@ -10,6 +10,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 
 from service.http import openapi, problems
+from service.http.access import Access, Guarded
 from service.http.draining import Draining
 from service.http.head import Head
 from service.http.hosts import Hosts, allowed_hosts
@@ -18,8 +19,11 @@ from service.http.observe import Observe
 from service.http.probes import Latest
 from service.http.reading import Bodies, Parsing
 from service.http.root import RootPath
-from service.http.routes import gallery, items, model, page, retrieve, status
+from service.http.routes import batch, gallery, images, items, jobs, model, page, retrieve, snapshots, status
+from service.http.version import Version
+from service.keys import Keys
 from service.retriever import Retriever
+from service.traffic.rates import Rates
 
 
 def create_app(retriever: Retriever) -> FastAPI:
@@ -29,6 +33,7 @@ def create_app(retriever: Retriever) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await app.state.readiness.refresh()
+        retriever.jobs.start()
         yield
         retriever.close()
 
@@ -44,18 +49,23 @@ def create_app(retriever: Retriever) -> FastAPI:
     # One thread more than may be admitted: it is the one that is told to come back later. Other routes have
     # their own threads, so that health checks never wait for queries.
     state.queries = CapacityLimiter(settings.max_queries + 1)
+    state.batches = CapacityLimiter(settings.max_queries)  # their queries wait here, and are not refused
+    state.changes = CapacityLimiter(settings.max_changes + 1)
     state.parsing = Parsing(settings.parsing_threads, retriever.model.input_shape)
     state.draining = Draining(settings.shutdown_grace_seconds)
     state.readiness, state.gallery = Latest(retriever.check), Latest(retriever.snapshot)
     state.metrics = CapacityLimiter(1)
-    for routes in (retrieve, gallery, items, model, status, page):
+    for routes in (retrieve, batch, gallery, items, images, jobs, snapshots, model, status, page):
         app.include_router(routes.router)
     bodies = Bodies(most=settings.max_bodies_bytes, seconds=settings.body_timeout_seconds)
     # The last one sees a request first.
     app.add_middleware(Limits, most=settings.max_connections, bodies=bodies, draining=state.draining)
+    access = Access(Keys(settings.keys), Rates(retriever.shared_count))
+    app.add_middleware(Guarded, access=access)
     app.add_middleware(Hosts, allowed=allowed_hosts(settings))
     app.add_middleware(Head)
     app.add_middleware(Observe, metrics=retriever.metrics)
+    app.add_middleware(Version)
     if settings.root_path:
         app.add_middleware(RootPath, root=settings.root_path)
     if settings.cors_origins:
@@ -64,7 +74,14 @@ def create_app(retriever: Retriever) -> FastAPI:
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=["*"],
-            expose_headers=["X-Request-Id", "Retry-After"],
+            expose_headers=[
+                "ETag",
+                "Location",
+                "X-Request-Id",
+                "Retry-After",
+                "RateLimit",
+                "RateLimit-Policy",
+            ],
         )
     problems.install(app)
     openapi.install(app)

@@ -1,7 +1,7 @@
 """The forms in which a query may arrive: a raw image, multipart with a part `image`, or JSON."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -40,11 +40,36 @@ async def read_query(request: Request, max_bytes: int) -> QueryBody:
 
     Raises `BodyTooLarge`, `UnsupportedMediaType`, `MalformedBody` or `InvalidOption`.
     """
-    content_type = _content_type(request)
-    body = await _read(request, max_bytes)
+    content_type, body = await read_body(request, max_bytes)
     work = partial(parse, content_type, body, request.query_params.multi_items())
     parsing: Parsing = request.app.state.parsing
     return await parsing.run(work, json=body if is_json(content_type) else b"")
+
+
+async def read_body(request: Request, max_bytes: int) -> tuple[str, bytes]:
+    """The media type of the body, and the body.
+
+    Raises `BodyTooLarge`, `UnsupportedMediaType` or `MalformedBody`.
+    """
+    content_type = _content_type(request)
+    return content_type, await _read(request, max_bytes)
+
+
+async def read_file(request: Request, max_bytes: int) -> bytes:
+    """Read an image file that is the whole body; raises what `read_body` raises."""
+    content_type, body = await read_body(request, max_bytes)
+    if not _is_raw(content_type, body):
+        raise UnsupportedMediaType(
+            f"cannot read {content_type[:64]}: send the file itself, as image/png, image/jpeg, image/webp or"
+            " application/octet-stream"
+        )
+    return not_empty(body)
+
+
+def _is_raw(content_type: str, body: bytes) -> bool:
+    """Whether a body of this type, which is no JSON and no form, is read as an image file."""
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind in _RAW or kind.startswith("image/") or looks_like_an_image(body)
 
 
 def _content_type(request: Request) -> str:
@@ -81,29 +106,55 @@ def is_json(content_type: str) -> bool:
 def parse(content_type: str, body: bytes, query: Iterable[tuple[str, str]]) -> QueryBody:
     """The query of a whole body, with the options of its query string; takes time linear in both.
 
-    What no JSON and no form is, is an image if its bytes are one. Raises as `read_query` does.
+    Raises as `read_query` does.
+    """
+    if is_json(content_type):
+        return query_of(json_document(body), query)
+    image, given = form(content_type, body, from_text)
+    return QueryBody(image, None, _options([(name, from_text(name, text)) for name, text in query] + given))
+
+
+def query_of(document: Any, query: Iterable[tuple[str, str]] = ()) -> QueryBody:
+    """The query that a JSON document holds; raises `MalformedBody` or `InvalidOption`."""
+    if not isinstance(document, dict):
+        raise MalformedBody("the JSON body must be an object with `image` or `pixels`")
+    image, pixels = document.pop("image", None), document.pop("pixels", None)
+    if (image is None) == (pixels is None):
+        raise MalformedBody(
+            "the JSON body must have either `image` (base64 or data URI) or `pixels` (numbers), and not both"
+        )
+    content = None if image is None else not_empty(image_bytes(image))
+    options = [(name, from_text(name, text)) for name, text in query]
+    return QueryBody(content, pixels, _options(options + list(document.items())))
+
+
+def form(content_type: str, body: bytes, convert: Callable[[str, str], Any]) -> tuple[bytes, Pairs]:
+    """The image of a body that is no JSON, and the fields beside it.
+
+    `convert` makes a value of the name and the text of a field. What no form is, is an image if its bytes are
+    one. Raises `UnsupportedMediaType` or `MalformedBody`.
     """
     kind = content_type.partition(";")[0].strip().lower()
-    image: bytes | None = body
-    pixels: Any = None
-    given: Pairs = []
+    image, given = body, Pairs()
     if kind == "multipart/form-data":
-        image, given = _multipart(content_type, body)
-    elif is_json(content_type):
-        image, pixels, given = _json(body)
-    elif not (kind in _RAW or kind.startswith("image/") or looks_like_an_image(body)):
+        image, given = _multipart(content_type, body, convert)
+    elif not _is_raw(content_type, body):
         raise UnsupportedMediaType(
             f"cannot read {kind[:64]}: send the file as image/png, image/jpeg, image/webp or"
             " application/octet-stream, multipart/form-data with a part `image`, or application/json with"
             " `image` or `pixels`"
         )
-    if image is not None and not image:
+    return not_empty(image), given
+
+
+def not_empty(image: bytes) -> bytes:
+    """`image`; raises `MalformedBody` if there is nothing of it."""
+    if not image:
         raise MalformedBody("the image is empty: send the bytes of a PNG, JPEG or WebP file")
-    options = [(name, from_text(name, text)) for name, text in query] + given
-    return QueryBody(image, pixels, parse_options(_once(_with_a_value(options))))
+    return image
 
 
-def _multipart(content_type: str, body: bytes) -> tuple[bytes, Pairs]:
+def _multipart(content_type: str, body: bytes, convert: Callable[[str, str], Any]) -> tuple[bytes, Pairs]:
     found = parts(content_type, body, MAX_PARTS)
     images = [part.content for part in found if part.name == "image"]
     if len(images) != 1:
@@ -112,24 +163,21 @@ def _multipart(content_type: str, body: bytes) -> tuple[bytes, Pairs]:
         texts = [(part.name, part.content.decode()) for part in found if part.name != "image"]
     except UnicodeDecodeError as error:
         raise MalformedBody("an option in the multipart body is not UTF-8") from error
-    return images[0], [(name, from_text(name, text)) for name, text in texts]
+    return images[0], [(name, convert(name, text)) for name, text in texts]
 
 
-def _json(body: bytes) -> tuple[bytes | None, Any, Pairs]:
+def json_document(body: bytes) -> Any:
+    """The value that a JSON body is; raises `MalformedBody`, or `InvalidOption` on a member given twice."""
     try:
-        document = json.loads(body, object_pairs_hook=_once)
+        return json.loads(body, object_pairs_hook=once)
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedBody(f"the body is not valid JSON: {error}") from error
     except ValueError as error:
         raise MalformedBody(f"the JSON body cannot be read: {_TOO_LONG}") from error
-    if not isinstance(document, dict):
-        raise MalformedBody("the JSON body must be an object with `image` or `pixels`")
-    image, pixels = document.pop("image", None), document.pop("pixels", None)
-    if (image is None) == (pixels is None):
-        raise MalformedBody(
-            "the JSON body must have either `image` (base64 or data URI) or `pixels` (numbers), and not both"
-        )
-    return None if image is None else image_bytes(image), pixels, list(document.items())
+
+
+def _options(given: Pairs) -> RetrieveOptions:
+    return parse_options(once(_with_a_value(given)))
 
 
 def _with_a_value(options: Pairs) -> Pairs:
@@ -138,7 +186,18 @@ def _with_a_value(options: Pairs) -> Pairs:
     return [(name, value) for name, value in options if value is not None or name not in known]
 
 
-def _once(pairs: Pairs) -> dict[str, Any]:
+def check_options(request: Request, *known: str) -> None:
+    """Raises `InvalidOption` unless the query string has only `known` options, each once.
+
+    One that is passed over could be what would have kept items from being deleted.
+    """
+    given = once(request.query_params.multi_items())
+    wrong = [(name, f"unknown option; known ones: {', '.join(known)}") for name in given if name not in known]
+    if wrong:
+        raise InvalidOption(*wrong[:16])
+
+
+def once(pairs: Pairs) -> dict[str, Any]:
     """The pairs by name; `InvalidOption` if a name comes twice."""
     named: dict[str, Any] = {}
     for name, value in pairs:

@@ -31,6 +31,13 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
+def host_name(header: str) -> str:
+    """The name in a Host header, in lower case and without the port."""
+    host = header.lower()
+    name, colon, port = host.rpartition(":")
+    return name if colon and port.isdigit() else host
+
+
 class Hosts:
     """Answers requests for hosts that are not `allowed` with a problem; `*.example.com` is all below it."""
 
@@ -52,8 +59,5 @@ class Hosts:
         await problem_response(refusal)(scope, receive, send)
 
     def _allows(self, scope: Scope) -> bool:
-        host = dict(scope["headers"]).get(b"host", b"").decode("latin-1").lower()
-        name, colon, port = host.rpartition(":")
-        if not colon or not port.isdigit():
-            name = host
+        name = host_name(dict(scope["headers"]).get(b"host", b"").decode("latin-1"))
         return name in self._names or name.endswith(self._endings)

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from service.errors import Problem, Unavailable
+from service.errors import InvalidOption, Problem, Unauthorized, Unavailable
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -39,6 +39,16 @@ def document(problem: Problem) -> dict[str, Any]:
     return _body(problem.status, problem.slug, problem.title, problem.detail) | problem.extensions
 
 
+def problem_body(problem: Problem) -> ProblemBody:
+    """The same, for a place in the answer to a batch."""
+    return ProblemBody.model_validate(document(problem))
+
+
+def unexpected_body() -> ProblemBody:
+    """In such a place, what tells of an error that nobody expected."""
+    return ProblemBody.model_validate(plain_document(500, "the server failed; its log tells why"))
+
+
 def plain_document(status: int, detail: str) -> dict[str, Any]:
     """The document of an error that HTTP itself defines, such as 404 for an unknown route."""
     title = HTTPStatus(status).phrase
@@ -58,7 +68,11 @@ def plain_response(status: int, detail: str, headers: dict[str, str] | None = No
 
 def problem_response(problem: Problem) -> JSONResponse:
     """The answer to a request that `problem` ended."""
-    headers = {"Retry-After": str(problem.retry_after)} if isinstance(problem, Unavailable) else None
+    headers = {}
+    if isinstance(problem, Unavailable):
+        headers["Retry-After"] = str(problem.retry_after)
+    if isinstance(problem, Unauthorized):
+        headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(document(problem), problem.status, headers, media_type=MEDIA_TYPE)
 
 
@@ -92,4 +106,6 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _validation_error(request: Request, error: Exception) -> JSONResponse:
-    return plain_response(422, f"the request does not fit the route: {error}")
+    if not isinstance(error, RequestValidationError):
+        raise error
+    return problem_response(InvalidOption(*((str(one["loc"][-1]), one["msg"]) for one in error.errors())))

@@ -1,11 +1,15 @@
 """The shapes of what routes besides /retrieve send, as clients see them."""
 
+from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel
 
 from certify import Guarantee, Method, Rule
 from models import Domain, Measured, Preprocessing
+from service.gallery.job_records import Job
+from service.http.problems import ProblemBody
+from service.retrieval.answer import RetrieveResponse
 
 
 class ItemBody(BaseModel):
@@ -14,6 +18,95 @@ class ItemBody(BaseModel):
     id: str
     label: str
     metadata: dict[str, Any]
+
+
+class ItemsBody(BaseModel):
+    """A page of items. `next`: the `cursor` of the next page; null: there is none."""
+
+    items: list[ItemBody]
+    next: str | None
+
+
+class ChangeBody(BaseModel):
+    """What became of an item, the item as it is now, and the version of the gallery.
+
+    `warnings`: what looks like a mistake, though it was done.
+    """
+
+    outcome: Literal["added", "replaced", "unchanged"]
+    item: ItemBody
+    version: int
+    warnings: list[str]
+
+
+class ChangeResult(BaseModel):
+    """What became of one item of a batch, or the problem that it met."""
+
+    change: ChangeBody | None = None
+    problem: ProblemBody | None = None
+
+
+class ChangesBody(BaseModel):
+    """What became of a batch of items, in their order, and the version of the gallery."""
+
+    results: list[ChangeResult]
+    version: int
+
+
+class AnswerResult(BaseModel):
+    """The answer to one query of a batch, or the problem that it met."""
+
+    answer: RetrieveResponse | None = None
+    problem: ProblemBody | None = None
+
+
+class AnswersBody(BaseModel):
+    """The results of a batch of queries, in their order."""
+
+    results: list[AnswerResult]
+
+
+class DeletedBody(BaseModel):
+    """How many items were deleted, and the version of the gallery."""
+
+    deleted: int
+    version: int
+
+
+class JobsBody(BaseModel):
+    """All jobs, the newest first."""
+
+    jobs: list[Job]
+
+
+class SnapshotBody(BaseModel):
+    """A snapshot of the gallery: its name, when it was made, and how large its file is."""
+
+    name: str
+    created: datetime
+    bytes: int
+
+
+class SnapshotsBody(BaseModel):
+    """All snapshots, by name."""
+
+    snapshots: list[SnapshotBody]
+
+
+class MadeSnapshot(SnapshotBody):
+    """A snapshot that was just made: what it holds, and what was left out, being damaged."""
+
+    version: int
+    items: int
+    damaged: list[str]
+    damaged_vectors: int
+
+
+class RestoredBody(BaseModel):
+    """The gallery after a snapshot was put in its place: its version, and how many items it has."""
+
+    version: int
+    items: int
 
 
 class GalleryBody(BaseModel):
@@ -48,6 +141,18 @@ class ForwardPassBody(BaseModel):
     measured: list[Measured]
 
 
+class GalleryVectorsBody(BaseModel):
+    """Where gallery vectors come from: the mean of so many samples, drawn here.
+
+    Of pictures with the pixels of one of `shipped` they come with the model instead: means of
+    `shipped_samples`. 0: the model ships none, or none that hold for it and its σ.
+    """
+
+    samples: int
+    shipped: int
+    shipped_samples: int
+
+
 class ModelBody(BaseModel):
     """The model that is served; `warnings` tell what images lose on their way to it.
 
@@ -62,9 +167,21 @@ class ModelBody(BaseModel):
     radius_unit: str
     preprocessing: Preprocessing | None
     forward_pass: ForwardPassBody
+    gallery_vectors: GalleryVectorsBody
     defaults: Defaults
     trained_on: Domain
     warnings: list[str]
+
+
+class InputBody(BaseModel):
+    """What the model sees of an image file, and a sentence for each thing that is lost on the way.
+
+    `pixels`: the exact input tensor of `shape` (C, H, W), row by row: little-endian float32 in base64.
+    """
+
+    shape: tuple[int, int, int]
+    pixels: str
+    losses: list[str]
 
 
 class Health(BaseModel):

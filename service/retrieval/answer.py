@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from certify import Certificate, Guarantee, Method, Rule, round_down
-from index import Snapshot
+from index import Neighbors, Snapshot
 from models import SmoothedModel
 from service.retrieval.contest import Outcome
 from service.retrieval.looks import Look
@@ -88,6 +88,19 @@ class Timing(BaseModel):
     total: float
 
 
+class ExplanationBody(BaseModel):
+    """What limits the radius. Nothing in it is a claim.
+
+    `rival`: the nearest of the items that the guarantee keeps behind, null if there is none.
+    `expected_radius`: what about four times the samples may bring; null where the samples were planned for a
+    target, or for one number. `alpha_spent`: by which part of the certificate.
+    """
+
+    rival: Neighbor | None
+    expected_radius: float | None
+    alpha_spent: dict[str, float]
+
+
 class RetrieveResponse(BaseModel):
     """The nearest neighbour, its certificate, and what they were computed with."""
 
@@ -98,6 +111,7 @@ class RetrieveResponse(BaseModel):
     gallery: GalleryRef
     cache: CacheResult
     timing_ms: Timing
+    explanation: ExplanationBody | None = Field(None, description="With `explain`, else null.")
 
 
 class RoundNeighbor(BaseModel):
@@ -122,27 +136,15 @@ def radius_unit(input_shape: tuple[int, int, int]) -> str:
 
 def respond(
     outcome: Outcome,
+    rival: Neighbors | None,
     options: RetrieveOptions,
     snapshot: Snapshot,
     smoothed: SmoothedModel,
     cache: CacheResult,
     seconds: dict[str, float],
 ) -> RetrieveResponse:
-    """The response to a query; `seconds` are the fields of `Timing`."""
-    found = outcome.neighbors
-    votes = outcome.votes or (None,) * len(found.rows)
-    ranked = [
-        Neighbor(
-            id=item.id,
-            label=item.label,
-            distance=round(float(distance), 6),
-            votes=count,
-            metadata=item.metadata,
-        )
-        for item, distance, count in zip(
-            (snapshot.items[row] for row in found.rows), found.distances, votes, strict=True
-        )
-    ]
+    """The response to a query; `seconds` are the fields of `Timing`, `rival` is for an explanation."""
+    ranked = _ranked(outcome.neighbors, outcome.votes, snapshot)
     return RetrieveResponse(
         neighbor=ranked[0],
         neighbors=ranked[1:],
@@ -151,6 +153,39 @@ def respond(
         gallery=GalleryRef(version=snapshot.version, size=len(snapshot)),
         cache=cache,
         timing_ms=timing(seconds),
+        explanation=_explanation(outcome.certificate, rival, snapshot, _diameter(smoothed.model.input_shape))
+        if options.explain
+        else None,
+    )
+
+
+def _ranked(found: Neighbors, votes: tuple[int, ...] | None, snapshot: Snapshot) -> list[Neighbor]:
+    return [
+        Neighbor(
+            id=item.id,
+            label=item.label,
+            distance=round(float(distance), 6),
+            votes=count,
+            metadata=item.metadata,
+        )
+        for item, distance, count in zip(
+            (snapshot.items[row] for row in found.rows),
+            found.distances,
+            votes or (None,) * len(found.rows),
+            strict=True,
+        )
+    ]
+
+
+def _explanation(
+    certificate: Certificate, rival: Neighbors | None, snapshot: Snapshot, diameter: float
+) -> ExplanationBody:
+    planned = certificate.terms.horizon is not None or not certificate.terms.anytime
+    expected = min(max(certificate.expected, certificate.radius), diameter)
+    return ExplanationBody(
+        rival=None if rival is None else _ranked(rival, None, snapshot)[0],
+        expected_radius=None if planned else round_down(expected),
+        alpha_spent=certificate.ledger,
     )
 
 

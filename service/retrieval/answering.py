@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from certify import EmbeddingSpace, Rule, Terms
@@ -16,6 +17,13 @@ from service.retrieval.samples import SamplesInUse
 from service.traffic.turns import Turns
 
 OnRound = Callable[[RoundBody], None]
+# Takes so many samples from what who asks may have drawn; what it gives is told how many were.
+Reserve = Callable[[int], AbstractContextManager[Callable[[int], None]]]
+
+
+def unlimited(most: int) -> AbstractContextManager[Callable[[int], None]]:
+    """For who may have as many drawn as they like."""
+    return nullcontext(lambda drawn: None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +33,7 @@ class Question:
     stop      when to stop waiting
     on_round  is told of every round of samples
     started   when it came (`time.perf_counter`); `decoding` seconds were spent before it was a query
+    reserve   asked before samples are drawn
     """
 
     query: Query
@@ -33,6 +42,7 @@ class Question:
     on_round: OnRound | None
     started: float
     decoding: float
+    reserve: Reserve = unlimited
 
     @property
     def watched(self) -> bool:
@@ -60,7 +70,7 @@ class Answering:
     def answer(self, question: Question) -> RetrieveResponse:
         """The answer to `question`.
 
-        Raises `Overloaded`, `ModelFailure`, or `Abandoned` when it is cancelled.
+        Raises `RateLimited`, `Overloaded`, `ModelFailure`, or `Abandoned` when it is cancelled.
         """
         started = time.perf_counter()
         query, snapshot, on_round = question.query, question.snapshot, question.on_round
@@ -68,24 +78,29 @@ class Answering:
         seconds = dict.fromkeys(("queue", "sample", "search", "certify"), 0.0) | {"decode": question.decoding}
         with self.samples.of(query.image) as samples:
             there = samples.there
+            most = max(query.samples - there, 0)
             try:
-                with self.samples.room_for(max(query.samples - there, 0)):
+                with question.reserve(most) as drawn, self.samples.room_for(most):
                     for look in looks(
                         query, samples, contest, self.turns, question.stop, watched=question.watched
                     ):
+                        drawn(look.samples - there)
                         seconds["sample"] += look.drawing
                         seconds["queue"] += look.waiting
                         seconds["search"] += look.outcome.searching
                         seconds["certify"] += look.deciding - look.outcome.searching
                         if on_round is not None:
                             on_round(round_body(look, snapshot, self.smoothed.model.input_shape))
+                    rival = None
+                    if query.options.explain:
+                        rival = contest.rival(samples.first(look.samples, question.stop.without_deadline()))
             finally:  # what was drawn is kept also when the client has left
                 kept = time.perf_counter()
                 samples.keep()
                 seconds["sample"] += time.perf_counter() - kept
         cache: CacheResult = "miss" if not there else "resumed" if there < look.samples else "hit"
         seconds["total"] = question.decoding + time.perf_counter() - started
-        response = respond(look.outcome, query.options, snapshot, self.smoothed, cache, seconds)
+        response = respond(look.outcome, rival, query.options, snapshot, self.smoothed, cache, seconds)
         body = response.certificate
         self.metrics.cache.labels(cache).inc()
         self.metrics.certificates.labels(body.status, body.method, body.guarantee).inc()

@@ -100,6 +100,23 @@ class Contest:
             return replace(voted, certificate=nothing)
         return Outcome(self.snapshot.nearest(points.mean(axis=0), self._top_k), None, nothing, 0.0)
 
+    def rival(self, samples: NDArray[np.float32]) -> Neighbors | None:
+        """Who would be the first to break the guarantee by coming nearest: the one that must stay behind.
+
+        Of all items that must, it is the nearest to the mean of `samples` (n, d), or the k-th nearest for
+        guarantee `within`. None: the gallery has too few.
+        """
+        snapshot, mean = self.snapshot, self.snapshot.lift(samples).mean(axis=0)
+        answer = int(snapshot.nearest(mean, 1).rows[0])
+        if self.terms.claim == "label":
+            behind = snapshot.of_others(snapshot.label(answer))
+        else:
+            behind = snapshot.all_but(answer)
+        rivals = Rivals(snapshot.exact(np.array([answer])), self.vectors, behind, mean)
+        places, distances = rivals.distances(mean)
+        kth = slice(self.terms.within_k - 1, self.terms.within_k)
+        return Neighbors(snapshot.rows_at(places[kth]), distances[kth], np.inf) if len(places[kth]) else None
+
     def _nearest(self, points: Array) -> Neighbors:
         """Who is nearest to the mean of `points`: mostly one of those around that of the selection.
 

@@ -72,6 +72,9 @@ class RetrieveOptions(BaseModel):
         int | None,
         Field(ge=1, le=86_400_000, description="Answer by then, with the radius that is certified so far."),
     ] = None
+    explain: Annotated[
+        bool, Field(description="Tell what limits the radius, and what more samples may bring.")
+    ] = False
 
     @model_validator(mode="before")
     @classmethod
@@ -86,6 +89,7 @@ class RetrieveOptions(BaseModel):
         return Stop(None if self.deadline_ms is None else self.deadline_ms / 1000)
 
 
+_FLAGS = frozenset(name for name, field in RetrieveOptions.model_fields.items() if field.annotation is bool)
 _NUMBERS = frozenset(
     name
     for name, field in RetrieveOptions.model_fields.items()
@@ -101,10 +105,13 @@ _MOST_ERRORS = 16
 def from_text(name: str, text: str) -> Any:
     """The value of option `name` that came as text, in a query string or a form; None if it is empty.
 
-    A text that should be a number and is none stays what it is, for `parse_options` to refuse.
+    A text that should be a number, or `true` or `false`, and is not stays what it is, for `parse_options` to
+    refuse.
     """
     if not text:
         return None
+    if name in _FLAGS:
+        return {"true": True, "false": False}.get(text, text)
     if name not in _NUMBERS or len(text) > _LONGEST_NUMBER or not _NUMBER.fullmatch(text):
         return text
     number: int | float = json.loads(text)

@@ -56,6 +56,8 @@ def checked(
         raise InvalidOption(("guarantee", "rule vote has the guarantees label and item, got within"))
     if (options.within_k or 1) > 1 and not within:
         raise InvalidOption(("within_k", f"goes with guarantee within, got {options.guarantee}"))
+    if options.rule == "vote" and options.explain:
+        raise InvalidOption(("explain", "rule vote has no rival by distance: leave it out"))
     for option in ("target_radius", "deadline_ms"):
         if getattr(options, option) is not None and options.method not in ANYTIME:
             raise InvalidOption(

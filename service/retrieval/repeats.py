@@ -16,7 +16,7 @@ from index import FAISS_VERSION
 from models.code import code_digest
 from models.noise import input_digest, length_prefixed
 from service.cache.answers import AnswerCache
-from service.errors import Abandoned
+from service.errors import Abandoned, RateLimited
 from service.retrieval.answer import RetrieveResponse, timing
 from service.retrieval.answering import Answering, Question
 from service.retrieval.looks import check_wanted
@@ -59,7 +59,7 @@ class Repeats:
     def __init__(self, answering: Answering, answers: AnswerCache) -> None:
         self._answering, self._answers = answering, answers
         # Each answer lands with the question that led to it: everybody else gets it as a repetition.
-        self._flights = SingleFlight[bytes, tuple[Question, RetrieveResponse]](Abandoned)
+        self._flights = SingleFlight[bytes, tuple[Question, RetrieveResponse]]((Abandoned, RateLimited))
 
     def answer(self, question: Question) -> RetrieveResponse:
         """The answer to `question`; raises what `Answering.answer` raises."""

@@ -1,4 +1,4 @@
-"""Admission: how many queries may be under way at once; the next one is told to come back."""
+"""Admission: how many queries, or changes, may be under way at once; the next one is told to come back."""
 
 import threading
 from collections.abc import Iterator
@@ -8,10 +8,10 @@ from service.errors import Overloaded
 
 
 class Admission:
-    """At most `most` holders at a time, and nobody waits."""
+    """At most `most` holders at a time, and nobody waits. `what` they are called in the refusal."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, most: int, what: str = "queries") -> None:
+        self._most, self._what = most, what
         self._lock = threading.Lock()
         self._inside = 0
 
@@ -21,7 +21,7 @@ class Admission:
         with self._lock:
             if self._inside >= self._most:
                 raise Overloaded(
-                    f"{self._inside} queries are under way already: try again later", retry_after=1
+                    f"{self._inside} {self._what} are under way already: try again later", retry_after=1
                 )
             self._inside += 1
         try:

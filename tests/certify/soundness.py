@@ -1,19 +1,15 @@
-"""How often certificates claim too much, measured: the long form of `test_soundness`.
+"""How often certificates claim too much: what is simulated and enumerated, and what has to be caught.
 
-`python -m tests.certify.soundness OUTPUT.json` draws each certificate of `rows` 10,000 times, enumerates what
-can become of those of `enumerations`, and shows that all unsound variants in `controls` are caught.
+`rows` are drawn again and again, what can become of `enumerations` is counted exactly, and the unsound
+variants in `controls` have to be seen. `test_soundness` does so briefly, `tests.certify.study` at length.
 """
 
-import json
 import math
 import sys
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 from zlib import crc32
 
@@ -22,7 +18,6 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import ndtr
 from scipy.stats import binom, binomtest
-from threadpoolctl import threadpool_limits
 
 import certify.cdf
 from certify import GUARANTEES, Certificate, Guarantee, Method, rounds, selection_size, settled
@@ -41,11 +36,8 @@ from certify.wealth import Bets
 from tests.certify.worlds import Array, Rule, World, world_of
 
 ALPHA = 0.05
-REPETITIONS = 10_000
 # Numbers of samples that are asked for by who fishes for the largest radius.
 FISHED = 49
-# Repetitions that one process does at a time, with a seed of their own.
-CHUNK = 500
 
 # --- certificates in a world
 
@@ -232,6 +224,11 @@ class Row:
     def seed(self) -> int:
         return crc32(repr(self).encode())
 
+    def block(self, number: int, repetitions: int) -> list[int]:
+        """Repetitions with a seed of their own: how many, those with a false claim, those with any radius."""
+        found = simulate(world_of(self.world), self.case, repetitions=repetitions, seed=[self.seed, number])
+        return [found.repetitions, found.violations, found.positive]
+
 
 def rows() -> Iterator[Row]:
     for world, n in {
@@ -320,10 +317,12 @@ class Enumeration:
     selection: int = 128
     counts: tuple[int, ...] = ()
 
-    def run(self) -> Exact:
+    def block(self, *_: int) -> list[float]:
+        """All of it: the probabilities of a false claim, of a positive radius, and what was neglected."""
         with pytest.MonkeyPatch.context() as patch:
             first_bets_after(patch, self.selection)
-            return exactly(world_of(self.world), self.case, self.counts)
+            found = exactly(world_of(self.world), self.case, self.counts)
+        return [found.violation, found.positive, found.neglected]
 
 
 def enumerations() -> Iterator[Enumeration]:
@@ -525,6 +524,12 @@ class Control:
                 self.broken(patch)
             return simulate(world_of(self.row.world), case, repetitions=repetitions, seed=seed)
 
+    def block(self, number: int, repetitions: int) -> list[int]:
+        """Repetitions with a seed of their own: how many, and false claims if broken, and if whole."""
+        seed = [self.row.seed, number]
+        broken, whole = self.run(repetitions, seed), self.run(repetitions, seed, whole=True)
+        return [repetitions, broken.violations, whole.violations]
+
 
 def controls() -> Iterator[Control]:
     yield Control(no_confidence, Row("staircase", Case()))
@@ -551,127 +556,3 @@ def controls() -> Iterator[Control]:
     fished = Case(method="mean", guarantee="item", n=1000, fished=True)
     yield Control(a_horizon_for_each, Row("half-space, few samples", fished), enough=200)
     yield Control(rounded_up, Row("half-space, radius below 2e-6", Case()))
-
-
-# --- the study
-
-
-@dataclass(frozen=True)
-class Task:
-    """A chunk of the repetitions of a row."""
-
-    row: Row
-    number: int
-    repetitions: int
-
-    def run(self) -> Outcome:
-        return simulate(
-            world_of(self.row.world), self.row.case, repetitions=self.repetitions,
-            seed=[self.row.seed, self.number],
-        )  # fmt: skip
-
-
-def run(task: Task | Enumeration) -> Outcome | Exact:
-    return task.run()
-
-
-def compare(control: Control) -> tuple[Outcome, Outcome]:
-    """Broken, and whole."""
-    seed = control.row.seed
-    return control.run(1000, seed), control.run(1000, seed, whole=True)
-
-
-def study(workers: ProcessPoolExecutor, repetitions: int) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "alpha": ALPHA,
-        "repetitions": repetitions,
-        "rows": [],
-        "exact": [],
-        "controls": [],
-    }
-    chunks = -(-repetitions // CHUNK)
-    sizes = [repetitions // chunks + (number < repetitions % chunks) for number in range(chunks)]
-    every = list(rows())
-    outcomes = workers.map(
-        run, [Task(row, number, size) for row in every for number, size in enumerate(sizes)]
-    )
-    for row in every:
-        parts = [next(outcomes) for _ in sizes]
-        outcome = Outcome(
-            repetitions, sum(part.violations for part in parts), sum(part.positive for part in parts)
-        )
-        found["rows"].append(
-            row.names
-            | {
-                "violations": outcome.violations,
-                "share": outcome.violations / repetitions,
-                "upper_99": round(outcome.upper(0.99), 6),
-                "positive": outcome.positive / repetitions,
-            }
-        )
-        say(found["rows"][-1] | {"seed": row.seed})
-    listed = list(enumerations())
-    for each, exact in zip(listed, workers.map(run, listed), strict=True):
-        found["exact"].append(
-            Row(each.world, each.case).names
-            | ({"reading": "every sample"} if each.counts else {})
-            | {
-                "alpha": each.case.alpha,
-                "share": round(exact.violation, 6),
-                "neglected": round(exact.neglected, 6),
-                "positive": round(exact.positive, 4),
-            }
-        )
-        say(found["exact"][-1])
-    broken = list(controls())
-    for control, (outcome, whole) in zip(broken, workers.map(compare, broken), strict=True):
-        found["controls"].append(
-            {"control": control.name}
-            | control.row.names
-            | {
-                "share": outcome.violations / outcome.repetitions,
-                "share_unbroken": whole.violations / whole.repetitions,
-                "caught": outcome.refutes(ALPHA) and not whole.refutes(ALPHA),
-            }
-        )
-        say(found["controls"][-1])
-    return found
-
-
-def say(row: dict[str, Any]) -> None:
-    print("  ".join(f"{name}: {value}" for name, value in row.items()), flush=True)
-
-
-def problems(found: dict[str, Any]) -> list[str]:
-    """What should not be: alpha exceeded, a control that nothing catches."""
-    rows = [row for row in found["rows"] if Outcome(found["repetitions"], row["violations"]).refutes(ALPHA)]
-    exact = [row for row in found["exact"] if row["share"] + row["neglected"] > row["alpha"]]
-    missed = [row for row in found["controls"] if not row["caught"]]
-    return [f"{row}" for row in rows + exact + missed]
-
-
-def main() -> None:
-    output = Path(sys.argv[1])
-    started = time.monotonic()
-    with ProcessPoolExecutor(initializer=threadpool_limits, initargs=(1,)) as workers:
-        found = study(workers, REPETITIONS)
-    output.write_text(to_json(found))
-    print(f"{output}: {time.monotonic() - started:.0f} s")
-    if wrong := problems(found):
-        sys.exit("\n".join(["not as it should be:", *wrong]))
-
-
-def to_json(found: dict[str, Any]) -> str:
-    """One row a line."""
-    parts = []
-    for name, value in found.items():
-        if isinstance(value, list):
-            lines = ",\n".join("    " + json.dumps(row) for row in value)
-            parts.append(f'  "{name}": [\n{lines}\n  ]')
-        else:
-            parts.append(f'  "{name}": {json.dumps(value)}')
-    return "{\n" + ",\n".join(parts) + "\n}\n"
-
-
-if __name__ == "__main__":
-    main()

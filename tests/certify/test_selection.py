@@ -10,7 +10,7 @@ from scipy.special import ndtri
 from certify import EmbeddingSpace
 from certify.histogram import BINS
 from certify.pairs import pairs
-from certify.selection import best_winners, danger
+from certify.selection import SEEN_TO, best_winners, danger
 from tests.certify.laws import linear_binning
 from tests.certify.worlds import seeded
 
@@ -63,17 +63,17 @@ def test_no_spread_is_no_division_by_zero() -> None:
     assert best_winners(samples, candidates, np.zeros((0, 2))).tolist() == []
 
 
-def seen(values: Array, cap: float) -> Array:
-    return linear_binning(values, np.full(len(values), -1.0), np.full(len(values), cap))
+def seen(values: Array) -> Array:
+    return linear_binning(values, np.full(len(values), -1.0), np.full(len(values), SEEN_TO))
 
 
 def test_danger_is_mean_over_deviation_where_a_margin_varies_and_is_limited_where_it_does_not() -> None:
     quantiles = ndtri((np.arange(1000) + 0.5) / 1000)
-    varied = np.clip(0.3 + 0.3 * quantiles, -1, 1.5)[None]
-    assert danger(seen(varied, 1.5), 1.5, 1e-4)[0] == pytest.approx(0.95, abs=0.06)
+    varied = np.clip(0.3 + 0.3 * quantiles, -1, SEEN_TO)[None]
+    assert danger(seen(varied), 1e-4)[0] == pytest.approx(0.95, abs=0.06)
     steady = np.full((1, 1000), 0.25)
     expected = ndtri(0.99) - ndtri(1 / 1.25)
-    assert danger(seen(steady, 1.5), 1.5, 0.01)[0] == pytest.approx(expected, rel=0.05)
+    assert danger(seen(steady), 0.01)[0] == pytest.approx(expected, rel=0.05)
 
 
 @seeded
@@ -82,10 +82,10 @@ def test_danger_orders_and_is_finite(seed: int) -> None:
     rng = np.random.default_rng(seed)
     masses = rng.exponential(size=(20, BINS + 1)) * (rng.random((20, BINS + 1)) < 0.2)
     masses[:, rng.integers(0, BINS)] += 1
-    found = danger(masses, 1.5, 0.007)
+    found = danger(masses, 0.007)
     assert np.isfinite(found).all()
     better = masses.copy()
     better[:, -1] += better[:, 0]
     better[:, 0] = 0
     lost = masses[:, 0] > 0
-    assert (danger(better, 1.5, 0.007)[lost] > found[lost]).all()
+    assert (danger(better, 0.007)[lost] > found[lost]).all()

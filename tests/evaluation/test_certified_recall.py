@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from certify import rounds
-from evaluation.certified_recall import RADII, ROWS, Conditions, QueryResult, Row, evaluate, summary
+from evaluation.certified_recall import RADII, ROWS, Conditions, QueryResult, Row, summary
+from evaluation.experiment import Experiment, run
 from evaluation.plot import STYLES
-from service.retriever import Retriever
 from service.settings import Settings
 from tests.service.processes import environment, run_cli
 
@@ -20,7 +20,9 @@ QUERIES, SAMPLES = 16, 1000
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, demo_gallery: Path) -> tuple[str, dict[str, Any], bytes]:
+def evaluated(
+    tmp_path_factory: pytest.TempPathFactory, demo_gallery: Path
+) -> tuple[str, dict[str, Any], bytes]:
     """What is printed, the report and the plot of one run with all rows, asked for in another order."""
     folder = tmp_path_factory.mktemp("evaluate")
     report, plot = folder / "report.json", folder / "plot.png"
@@ -36,8 +38,8 @@ def run(tmp_path_factory: pytest.TempPathFactory, demo_gallery: Path) -> tuple[s
     return done.stdout, json.loads(report.read_text()), plot.read_bytes()
 
 
-def test_it_prints_a_table_and_writes_report_and_plot(run: tuple[str, dict[str, Any], bytes]) -> None:
-    printed, report, plot = run
+def test_it_prints_a_table_and_writes_report_and_plot(evaluated: tuple[str, dict[str, Any], bytes]) -> None:
+    printed, report, plot = evaluated
     assert report["queries"] == QUERIES
     assert report["samples"] == SAMPLES
     assert report["alpha"] == 0.001
@@ -57,16 +59,16 @@ def test_it_prints_a_table_and_writes_report_and_plot(run: tuple[str, dict[str, 
         assert float(samples) == SAMPLES
 
 
-def test_each_method_is_stronger_than_the_one_before(run: tuple[str, dict[str, Any], bytes]) -> None:
-    methods = run[1]["methods"]
+def test_each_method_is_stronger_than_the_one_before(evaluated: tuple[str, dict[str, Any], bytes]) -> None:
+    methods = evaluated[1]["methods"]
     radii = [methods[method]["mean_radius"] for method in ("paper", "bisector", "mean", "cdf")]
     assert radii == sorted(radii)
     for method in ("cdf", "vote"):
         assert 0 < methods[method]["certified_recall"]["0.1"] <= 1
 
 
-def test_the_table_is_that_of_the_details(run: tuple[str, dict[str, Any], bytes]) -> None:
-    report = run[1]
+def test_the_table_is_that_of_the_details(evaluated: tuple[str, dict[str, Any], bytes]) -> None:
+    report = evaluated[1]
     assert len(report["details"]) == len({query["id"] for query in report["details"]}) == QUERIES
     for method, row in report["methods"].items():
         radii = np.array([query["radii"][method] for query in report["details"]])
@@ -77,10 +79,10 @@ def test_the_table_is_that_of_the_details(run: tuple[str, dict[str, Any], bytes]
 
 
 def test_a_target_is_answered_from_fewer_samples_by_the_rows_that_may_stop(
-    demo_retriever: Retriever,
+    demo_settings: Settings,
 ) -> None:
     target, most = 0.15, 3000
-    report = evaluate("digits", demo_retriever, Conditions(ROWS, most, 0.001, target), queries=8)
+    report = run(Experiment("digits", None, 8, Conditions(ROWS, most, 0.001, target)), demo_settings)
     assert report["target_radius"] == target
     for method, row in report["methods"].items():
         if method in ("paper", "bisector"):

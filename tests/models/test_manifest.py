@@ -227,9 +227,10 @@ ENCODER = {
     "pooling": "first",
     "head": "identity",
 }
+DENOISED = {"kind": "denoised", "width": 3, "backbone": ENCODER}
 
 
-@pytest.mark.parametrize("architecture", [RESIDUAL, ENCODER], ids=lambda one: one["kind"])
+@pytest.mark.parametrize("architecture", [RESIDUAL, ENCODER, DENOISED], ids=lambda one: one["kind"])
 def test_other_architectures_take_a_mean_for_each_channel(
     architecture: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -248,7 +249,7 @@ def test_other_architectures_take_a_mean_for_each_channel(
         assert "normalization.mean and .std are one number, or a list of 3" in refusal(tmp_path, manifest)
 
 
-@pytest.mark.parametrize("architecture", [RESIDUAL, ENCODER], ids=lambda one: one["kind"])
+@pytest.mark.parametrize("architecture", [RESIDUAL, ENCODER, DENOISED], ids=lambda one: one["kind"])
 def test_the_ranges_of_other_networks_are_measured_and_not_told(
     architecture: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -257,7 +258,31 @@ def test_the_ranges_of_other_networks_are_measured_and_not_told(
 
 
 def test_a_convolutional_network_has_one_mean(tmp_path: Path) -> None:
-    assert "one mean and one std" in refusal(tmp_path, changed(("normalization", "std"), [0.5]))
+    wrong = changed(("normalization", "std"), [0.5])
+    assert "one mean and one std" in refusal(tmp_path, wrong)
+    del wrong["ranges"]
+    wrong["architecture"] = {"kind": "denoised", "width": 3, "backbone": wrong["architecture"]}
+    assert "one mean and one std" in refusal(tmp_path, wrong)
+
+
+def test_a_denoiser_stands_in_front_of_a_backbone_and_not_of_another_denoiser(tmp_path: Path) -> None:
+    wrong = changed(("architecture",), {"kind": "denoised", "width": 3, "backbone": DENOISED})
+    assert "architecture.backbone.kind: 'denoised' is none of" in refusal(tmp_path, wrong)
+
+
+def test_the_denoiser_and_all_behind_it_are_part_of_the_digest(tmp_path: Path) -> None:
+    manifest = folders.read() | {"input_shape": [3, 8, 8]}
+    del manifest["ranges"]
+    digests = set()
+    for architecture in (
+        ENCODER,
+        DENOISED,
+        DENOISED | {"width": 4},
+        DENOISED | {"backbone": ENCODER | {"pooling": "mean"}},
+    ):
+        folders.write(tmp_path, manifest | {"architecture": architecture})
+        digests.add(Manifest.read(tmp_path).digest())
+    assert len(digests) == 4
 
 
 @pytest.mark.parametrize(

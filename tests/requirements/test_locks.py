@@ -16,13 +16,24 @@ ROOT = Path(__file__).parents[2]
 FILES = {file.stem: file for file in (ROOT / "requirements").glob("*.txt")}
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTRAS = PYPROJECT["project"]["optional-dependencies"]
-SERVICE = PYPROJECT["project"]["dependencies"] + PYPROJECT["build-system"]["requires"]
+BASE = PYPROJECT["project"]["dependencies"] + PYPROJECT["build-system"]["requires"]
+# Its requirements are part of `cpu` and `gpu`, which name it.
+SERVICE = BASE + EXTRAS["service"]
 CPU_BUILD = "cpu"
+
+
+def own(requirements: list[str]) -> list[str]:
+    """Without the extra `service`, which must be the first."""
+    assert requirements[0] == "retrievalguard[service]"
+    return requirements[1:]
+
+
 # What each lock must hold. `backbones`, `research` and `dev` are installed beside a lock of the service.
 NEEDS = {
-    "cpu": [*SERVICE, *EXTRAS["cpu"]],
-    "cpu-pypi": [*SERVICE, *EXTRAS["cpu"]],
-    "gpu": [*SERVICE, *EXTRAS["gpu"]],
+    "cpu": [*SERVICE, *own(EXTRAS["cpu"])],
+    "cpu-pypi": [*SERVICE, *own(EXTRAS["cpu"])],
+    "gpu": [*SERVICE, *own(EXTRAS["gpu"])],
+    "client": [*BASE, *EXTRAS["client"]],
     "backbones": EXTRAS["backbones"],
     "research": EXTRAS["research"],
     "dev": EXTRAS["dev"],
@@ -67,7 +78,7 @@ def unmet(requirements: Iterable[str], held: dict[str, Pin]) -> list[str]:
 
 def test_each_extra_has_a_lock_and_no_lock_is_of_nothing() -> None:
     assert set(FILES) == set(NEEDS)
-    assert set(EXTRAS) <= set(FILES)
+    assert set(EXTRAS) - {"service"} <= set(FILES)
 
 
 @pytest.mark.parametrize("lock", sorted(NEEDS))
@@ -110,6 +121,10 @@ def test_only_the_locks_for_other_builds_hold_cuda() -> None:
 @pytest.mark.parametrize("lock", ["cpu", "cpu-pypi", "gpu"])
 def test_serving_installs_no_library_of_research(lock: str) -> None:
     assert not {"matplotlib", "pytorch-metric-learning", "scikit-learn"} & set(pins(lock))
+
+
+def test_the_client_needs_nothing_of_the_service() -> None:
+    assert not {canonicalize_name(Requirement(one).name) for one in EXTRAS["service"]} & set(pins("client"))
 
 
 def test_the_locks_are_told_from_one_that_lacks_a_package_or_has_an_old_one() -> None:

@@ -1,9 +1,15 @@
-"""The model that is served."""
+"""The model that is served, and what it sees."""
 
-from fastapi import APIRouter
+import base64
 
+from anyio import to_thread
+from fastapi import APIRouter, Request
+
+from service.http import forms
+from service.http.body import read_file
 from service.http.dependencies import Service
-from service.http.schemas import Defaults, ForwardPassBody, ModelBody
+from service.http.problems import documented
+from service.http.schemas import Defaults, ForwardPassBody, GalleryVectorsBody, InputBody, ModelBody
 from service.retrieval.answer import radius_unit
 from service.retrieval.options import RetrieveOptions
 
@@ -14,7 +20,7 @@ router = APIRouter()
 def model(retriever: Service) -> ModelBody:
     """The model that is served, and what a query without options gets."""
     manifest, settings, options = retriever.model.manifest, retriever.settings, RetrieveOptions()
-    calibration = retriever.smoothed.calibration
+    calibration, shipped = retriever.smoothed.calibration, retriever.vectors.shipped
     return ModelBody(
         name=manifest.name,
         digest=retriever.smoothed.digest,
@@ -29,6 +35,11 @@ def model(retriever: Service) -> ModelBody:
             reason=calibration.reason,
             measured=list(calibration.measured),
         ),
+        gallery_vectors=GalleryVectorsBody(
+            samples=retriever.vectors.samples,
+            shipped=len(shipped) if shipped else 0,
+            shipped_samples=shipped.samples if shipped else 0,
+        ),
         defaults=Defaults(
             alpha=settings.alpha,
             samples=settings.samples,
@@ -40,3 +51,16 @@ def model(retriever: Service) -> ModelBody:
         trained_on=manifest.trained_on,
         warnings=[f"{purpose}: {told}" for purpose, of in retriever.losses.items() if (told := of.statement)],
     )
+
+
+@router.post(
+    "/model/input",
+    responses=documented(400, 413, 415, 422, 503),
+    openapi_extra={"requestBody": forms.file()},
+)
+async def model_input(request: Request, retriever: Service) -> InputBody:
+    """What the model sees of an image file: its exact input, and what is lost on the way to it."""
+    content = await read_file(request, retriever.settings.max_body_bytes)
+    tensor, losses = await to_thread.run_sync(retriever.seen, content, limiter=request.app.state.queries)
+    pixels = base64.b64encode(tensor.astype("<f4").tobytes()).decode()
+    return InputBody(shape=retriever.model.input_shape, pixels=pixels, losses=losses)

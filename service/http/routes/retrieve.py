@@ -4,6 +4,7 @@ from fastapi import APIRouter, Request, Response
 
 from service.http import forms
 from service.http.accept import prefers_stream
+from service.http.access import samples_of
 from service.http.body import read_query
 from service.http.dependencies import Service
 from service.http.problems import documented
@@ -46,7 +47,9 @@ async def retrieve(request: Request, retriever: Service) -> Response:
         image = (
             pixels_tensor(query.pixels, retriever.model.input_shape) if query.image is None else query.image
         )
-        return retriever.retrieve(image, query.options, stop=stop, on_round=on_round)
+        return retriever.retrieve(
+            image, query.options, stop=stop, on_round=on_round, reserve=samples_of(request)
+        )
 
     if prefers_stream(request.headers.getlist("accept")):
         return await streamed(request, stop, answer, limiter)

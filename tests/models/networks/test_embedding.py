@@ -11,6 +11,7 @@ from torch import Tensor
 
 from certify import EmbeddingSpace
 from models.networks.convolutional import ConvolutionalEmbedding
+from models.networks.denoised import DenoisedOrthantEmbedding, DenoisedSphereEmbedding
 from models.networks.embedding import FLOOR, EmbeddingNetwork, OrthantEmbedding, SphereEmbedding
 from models.networks.residual import ResidualEmbedding
 
@@ -61,7 +62,10 @@ def test_scores_of_nothing_are_numbers() -> None:
     assert np.allclose(Orthant()(torch.zeros(2, 4)).numpy(), 0.5)
 
 
-@pytest.mark.parametrize("kind", [ConvolutionalEmbedding, ResidualEmbedding])
+@pytest.mark.parametrize(
+    "kind",
+    [ConvolutionalEmbedding, ResidualEmbedding, DenoisedOrthantEmbedding, DenoisedSphereEmbedding],
+)
 def test_no_network_overrides_what_proves_its_space(kind: type[EmbeddingNetwork]) -> None:
     home = OrthantEmbedding if kind.nonnegative else SphereEmbedding
     assert issubclass(kind, home)

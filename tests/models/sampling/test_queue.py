@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import CHUNK, QueueFull
+from models import CHUNK, Purpose, QueueFull
 from models.sampling.queue import OLDEST_EVERY, Draw, SampleQueue, Stream
 
 
-def request(chunks: int, served: int = 0, first: int = 0) -> Draw:
+def request(chunks: int, served: int = 0, first: int = 0, purpose: Purpose = "query") -> Draw:
     """A request for `chunks` chunks of a stream that has been served `served` of them before."""
-    stream = Stream(b"", np.zeros((1, 1, 1), np.float32), "query", served)
+    stream = Stream(b"", np.zeros((1, 1, 1), np.float32), purpose, served)
     return Draw(stream, first, first + chunks, np.empty((chunks, CHUNK, 1), np.float32))
 
 
@@ -52,6 +52,15 @@ def test_who_has_had_least_is_next() -> None:
 
     # At most one chunk in OLDEST_EVERY goes to whoever came first.
     assert order.count(short) == 2
+
+
+def test_items_for_the_gallery_come_after_all_queries_and_always_go_on() -> None:
+    line, item, long = SampleQueue(10**6), request(8, purpose="gallery"), request(1000)
+    line.put(item)
+    line.put(long)
+    order = [line.take(1)[0][0] for _ in range(4 * OLDEST_EVERY)]
+    assert order.count(item) == 4  # being the oldest
+    assert order[: OLDEST_EVERY - 1] == [long] * (OLDEST_EVERY - 1)
 
 
 def test_a_query_that_comes_back_for_more_is_not_new() -> None:

@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 import torch
 
+from models import EmbeddingModel, ModelError
 from models.datasets import ImageSet, digits
-from models.manifest import ModelError
-from models.training import CheckpointError, Epoch, Recipe, TrainingDiverged, train
+from models.training import CheckpointError, Epoch, Recipe, TrainingDiverged, denoising, train
 from models.training.checkpoint import CHECKPOINT
 from tests.models import folders
 
 PLAIN = Recipe(sigma=0.25, epochs=3, batch=32, width=4, dimension=16, copies=2)
 AVERAGED = replace(PLAIN, backbone="residual", augmentation=1.0, averaging=0.9, side=12)
 MARGIN = replace(PLAIN, loss="margin", schedule="steps", margin=0.2)
+DENOISER = replace(denoising(0.25, 60), epochs=3, width=3)
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +45,9 @@ def run(
         if epoch.number == stop_after:
             raise Stopped
 
+    given = EmbeddingModel.load("digits-cnn") if recipe.backbone == "given" else None
     train(
-        data, recipe, folder,
+        data, recipe, folder, given=given,
         name="brief", command="c", validation=queries, save_every=0, progress=progress,
     )  # fmt: skip
     return epochs
@@ -57,8 +59,8 @@ def sha256(folder: Path) -> str:
 
 @pytest.mark.parametrize(
     ("recipe", "validated"),
-    [(PLAIN, False), (AVERAGED, True), (MARGIN, False)],
-    ids=["plain", "averaged and validated", "margin loss"],
+    [(PLAIN, False), (AVERAGED, True), (MARGIN, False), (DENOISER, True)],
+    ids=["plain", "averaged and validated", "margin loss", "denoiser"],
 )
 def test_a_training_that_was_stopped_ends_as_if_it_never_had_been(
     recipe: Recipe, validated: bool, few: ImageSet, queries: ImageSet, tmp_path: Path

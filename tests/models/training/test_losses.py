@@ -1,13 +1,14 @@
 """The losses and what they learn: which embeddings they pull together, and at which rates."""
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
 from torch import nn
 
 from models.training.losses import BETA, Loss, schedule_of
-from models.training.recipe import Recipe, margin_of_the_paper, small
+from models.training.recipe import LossName, Recipe, margin_of_the_paper, small
 
 ARCFACE = Recipe(sigma=0.25, dimension=8)
 PAPER = margin_of_the_paper(small(0.25))
@@ -33,7 +34,15 @@ def test_the_margin_loss_is_0_where_labels_are_apart_and_grows_where_they_are_no
     assert near.item() > 0.1
 
 
-@pytest.mark.parametrize("recipe", [ARCFACE, replace(PAPER, dimension=8)], ids=["arcface", "margin"])
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        ARCFACE,
+        replace(PAPER, dimension=8),
+        *(replace(ARCFACE, loss=name) for name in get_args(LossName) if name not in ("arcface", "margin")),
+    ],
+    ids=lambda recipe: recipe.loss,
+)
 def test_learning_brings_embeddings_of_a_label_together(recipe: Recipe) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)

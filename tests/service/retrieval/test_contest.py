@@ -105,6 +105,29 @@ def test_in_a_gallery_of_clusters_the_radius_is_about_that_of_all_rivals(
     assert radii[2] <= radii[1]
 
 
+@pytest.mark.parametrize("size", [30, 3000])
+def test_whatever_is_not_of_the_label_or_not_the_item_is_a_rival(size: int) -> None:
+    """In whatever order the gallery keeps its vectors: those of 3,000 items are in clusters."""
+    rng = np.random.default_rng(2)
+    places = rng.standard_normal((size, 4)).astype(np.float32)
+    names = rng.permutation(np.arange(size) % 6)
+    items = [Item(str(row), f"label {name}") for row, name in enumerate(names)]
+    snapshot = Snapshot(1, items, list(places), 4)
+    middle = int(np.flatnonzero(names == 3)[0])
+    contest = Contest(
+        snapshot, vectors_of(snapshot), EmbeddingSpace(), "embedding", Terms(SIGMA, 0.01), top_k=1
+    )
+    chosen, field = contest.choose(np.repeat(places[[middle]].astype(np.float64), 128, axis=0))
+    assert chosen == middle
+    others = {"label": places[names != 3], "item": np.delete(places, middle, axis=0)}
+    mates = places[names == 3]
+    for claim in CLAIMS:
+        rivals = field[claim].vectors.rows[np.flatnonzero(field[claim].behind)]
+        assert sorted(map(tuple, rivals)) == sorted(map(tuple, others[claim]))
+    assert {tuple(winner) for winner in field["label"].winners} <= set(map(tuple, mates))
+    assert [tuple(winner) for winner in field["item"].winners] == [tuple(places[middle])]
+
+
 @pytest.mark.parametrize("weight", [0.0, 0.5])
 @pytest.mark.parametrize("rule", RULES)
 def test_certificates_are_false_no_more_often_than_they_may_be(rule: Rule, weight: float) -> None:

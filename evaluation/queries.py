@@ -1,0 +1,74 @@
+"""What a gallery is asked with: held-out images, those of another source, or its own items one by one."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.workbench import held_out, spread
+from index import Gallery, Item, Snapshot
+from models.datasets import DATASETS
+from service.errors import GalleryEmpty
+from service.gallery.sources import sources
+from service.images import png
+
+
+@dataclass(frozen=True)
+class QueryImage:
+    """An image file that should be answered with `label`.
+
+    `read` gives its bytes; `row`: its place in the gallery, which is to answer without it.
+    """
+
+    id: str
+    label: str
+    read: Callable[[], bytes]
+    row: int | None = None
+
+
+def of_data_set(name: str, count: int) -> list[QueryImage]:
+    """`count` held-out images of a data set, evenly spread."""
+    images = held_out(name, count)
+    return [
+        QueryImage(id_, label, partial(png, pixels))
+        for id_, label, pixels in zip(images.ids, images.labels, images.pixels, strict=True)
+    ]
+
+
+def of_source(origin: str, count: int) -> list[QueryImage]:
+    """`count` images of what `gallery add` reads, evenly spread; of a data set, those that are held out.
+
+    Raises `ImportFailure`.
+    """
+    if origin in DATASETS:
+        return of_data_set(origin, count)
+    found = sources(origin).sources
+    chosen = [found[row] for row in spread(len(found), count).tolist()]
+    return [QueryImage(source.item.id, source.item.label, source.read) for source in chosen]
+
+
+def of_gallery(gallery: Gallery, count: int) -> list[QueryImage]:
+    """`count` items of the `gallery`, evenly spread, each to be answered without itself.
+
+    Raises `GalleryEmpty` when there are not two items.
+    """
+    items, _ = gallery.plain()
+    if len(items) < 2:
+        raise GalleryEmpty("leaving one out takes two items: `retrievalguard gallery add FOLDER`")
+
+    chosen = [(row, items[row]) for row in spread(len(items), count).tolist()]
+    return [QueryImage(item.id, item.label, partial(_image, gallery, item.id), row) for row, item in chosen]
+
+
+def _image(gallery: Gallery, id_: str) -> bytes:
+    return gallery.store.image(id_)[0]
+
+
+def without(
+    items: Sequence[Item], vectors: Sequence[NDArray[np.float32]], row: int, dimension: int, weight: float
+) -> Snapshot:
+    """The gallery that one would have without `row`: blended anew, as it is part of its label's mean."""
+    kept = [*range(row), *range(row + 1, len(items))]
+    return Snapshot(0, [items[i] for i in kept], [vectors[i] for i in kept], dimension, weight)

@@ -1,0 +1,70 @@
+"""The client of a RetrievalGuard service, installable alone: `pip install 'retrievalguard[client]'`.
+
+    from retrievalguard.client import Client
+
+    answer = Client("http://127.0.0.1:8000").retrieve("picture.png")
+
+`AsyncClient` is the same with `await`. Belongs here: what a program needs that asks a service over HTTP.
+Does not: anything that imports another room of ours, or needs more than httpx.
+"""
+
+from retrievalguard.client.answers import (
+    Answer,
+    AnswerCertificate,
+    AnswerExplanation,
+    AnswerGallery,
+    AnswerItem,
+    AnswerModel,
+    AnswerRound,
+    AnswerTiming,
+    AnswerWithin,
+    GalleryItem,
+    GallerySummary,
+    ItemChange,
+    ItemPage,
+    RoundItem,
+)
+from retrievalguard.client.asynchronous import AsyncClient
+from retrievalguard.client.blocking import Client
+from retrievalguard.client.calls import Image, Options
+from retrievalguard.client.refusals import (
+    BadInput,
+    ClientError,
+    ConflictingChange,
+    Forbidden,
+    MissingItem,
+    NoConnection,
+    NotNow,
+    ServiceBroken,
+    ServiceProblem,
+)
+
+__all__ = [
+    "Answer",
+    "AnswerCertificate",
+    "AnswerExplanation",
+    "AnswerGallery",
+    "AnswerItem",
+    "AnswerModel",
+    "AnswerRound",
+    "AnswerTiming",
+    "AnswerWithin",
+    "AsyncClient",
+    "BadInput",
+    "Client",
+    "ClientError",
+    "ConflictingChange",
+    "Forbidden",
+    "GalleryItem",
+    "GallerySummary",
+    "Image",
+    "ItemChange",
+    "ItemPage",
+    "MissingItem",
+    "NoConnection",
+    "NotNow",
+    "Options",
+    "RoundItem",
+    "ServiceBroken",
+    "ServiceProblem",
+]

@@ -1,0 +1,210 @@
+"""What a service answers, as dataclasses: their fields are those of docs/api.md.
+
+A test compares them with the OpenAPI document. What a newer service adds is passed over.
+"""
+
+import html
+from dataclasses import asdict, dataclass, is_dataclass
+from functools import cache
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+Shape = TypeVar("Shape")
+
+
+@dataclass(frozen=True)
+class AnswerItem:
+    """A gallery item, its distance from the query, and its `votes` under rule `vote`."""
+
+    id: str
+    label: str
+    distance: float
+    votes: int | None
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class AnswerWithin:
+    """With guarantee `within`: the radii below which the item, or its label, stays among the `k` nearest."""
+
+    k: int
+    item_radius: float
+    label_radius: float
+
+
+@dataclass(frozen=True)
+class AnswerCertificate:
+    """No change of the model's input of l2 norm below `radius` changes the answer.
+
+    It is wrong with probability `alpha` at most. `status` is `certified`, or `abstained`: then `radius` is 0
+    and `reason` says why.
+    """
+
+    status: str
+    guarantee: str
+    radius: float
+    label_radius: float
+    item_radius: float
+    within: AnswerWithin | None
+    radius_unit: str
+    alpha: float
+    sigma: float
+    samples: int
+    rule: str
+    method: str
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class AnswerModel:
+    """Which model answered."""
+
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class AnswerGallery:
+    """Which gallery answered."""
+
+    version: int
+    size: int
+
+
+@dataclass(frozen=True)
+class AnswerTiming:
+    """Where the time went in the service, in milliseconds."""
+
+    decode: float
+    queue: float
+    sample: float
+    search: float
+    certify: float
+    total: float
+
+
+@dataclass(frozen=True)
+class AnswerExplanation:
+    """What limits the radius: the nearest item that has to stay behind. None of it is a claim."""
+
+    rival: AnswerItem | None
+    expected_radius: float | None
+    alpha_spent: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The nearest neighbour of a query, and its certificate."""
+
+    neighbor: AnswerItem
+    neighbors: list[AnswerItem]
+    certificate: AnswerCertificate
+    model: AnswerModel
+    gallery: AnswerGallery
+    cache: str
+    timing_ms: AnswerTiming
+    explanation: AnswerExplanation | None
+
+    def __str__(self) -> str:
+        """The answer in a sentence."""
+        found = self.certificate
+        name = self.neighbor.label if found.guarantee == "label" else self.neighbor.id
+        if found.status == "abstained":
+            return f"{name}, without a promise: {found.reason}"
+        return f"{name}, certified within {found.radius:g} ({found.radius_unit}), α = {found.alpha:g}"
+
+    def _repr_html_(self) -> str:
+        """The answer as a notebook shows it."""
+        found, nearest = self.certificate, self.neighbor
+        rows = {
+            "nearest": f"{nearest.label} ({nearest.id}), distance {nearest.distance:.3f}",
+            "certificate": found.status if found.reason is None else f"{found.status}: {found.reason}",
+            "radius": f"{found.radius:g}, {found.radius_unit}",
+            "guarantee": f"{found.guarantee}, wrong with a chance of at most α = {found.alpha:g}",
+            "samples": f"{found.samples:,}, σ = {found.sigma:g}",
+        }
+        cells = "".join(
+            f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>"
+            for name, text in rows.items()
+        )
+        return f"<table>{cells}</table>"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The answer as the service sent it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class RoundItem:
+    """Who is nearest so far."""
+
+    id: str
+    label: str
+
+
+@dataclass(frozen=True)
+class AnswerRound:
+    """What is certified after so many samples; a valid claim, should it be the last."""
+
+    samples: int
+    radius: float
+    neighbor: RoundItem
+
+
+@dataclass(frozen=True)
+class GallerySummary:
+    """Version and size of the gallery, how many items of each label, and how many are left out."""
+
+    version: int
+    size: int
+    damaged: int
+    labels: dict[str, int]
+
+
+@dataclass(frozen=True)
+class GalleryItem:
+    """An item of the gallery."""
+
+    id: str
+    label: str
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ItemPage:
+    """Items in the order of addition; `next` is the cursor of the page after it, None after the last."""
+
+    items: list[GalleryItem]
+    next: str | None
+
+
+@dataclass(frozen=True)
+class ItemChange:
+    """What became of an item: `added`, `replaced` or `unchanged`; and the version of the gallery since."""
+
+    outcome: str
+    item: GalleryItem
+    version: int
+    warnings: list[str]
+
+
+def shaped(kind: type[Shape], value: Any) -> Shape:
+    """The JSON `value` as `kind`: a dataclass of this module, or something made of them."""
+    found: Shape = _shaped(kind, value)
+    return found
+
+
+def _shaped(kind: Any, value: Any) -> Any:
+    if isinstance(kind, UnionType):  # X | None
+        return None if value is None else _shaped(get_args(kind)[0], value)
+    if get_origin(kind) is list:
+        return [_shaped(get_args(kind)[0], one) for one in value]
+    if is_dataclass(kind) and isinstance(kind, type):
+        return kind(**{name: _shaped(hint, value.get(name)) for name, hint in _members(kind).items()})
+    return value
+
+
+@cache
+def _members(kind: type) -> dict[str, Any]:
+    """The names and types of the fields of a dataclass."""
+    return get_type_hints(kind)

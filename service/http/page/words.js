@@ -1,0 +1,20 @@
+// Numbers and claims in words.
+
+// Never rounded up: a radius is what is promised.
+export const down = (radius) => (Math.floor(radius * 1000) / 1000).toFixed(3);
+export const distanced = (distance) => distance.toFixed(3);
+export const counted = (count) => count.toLocaleString("en");
+
+export function odds(alpha) {
+  return `at most ${+(100 * alpha).toPrecision(3)} %, 1 in ${counted(Math.round(1 / alpha))}`;
+}
+
+// What sizes are.
+export function lengths([channels, height, width]) {
+  const pixels = channels === 1 ? `${counted(height * width)} pixels` : `${counted(channels * height * width)} values`;
+  return `Sizes are l2 lengths over the ${pixels} that the model sees, each from 0 to 1.`;
+}
+
+// What is promised to stay: the label, or the very item.
+export const subject = (guarantee, neighbor) => (guarantee === "label" ? neighbor.label : neighbor.id);
+export const kept = (guarantee) => (guarantee === "label" ? "another label" : "another item");

@@ -1,0 +1,77 @@
+"""`explain`: what limits the radius is what it says, and nothing else of the answer changes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.errors import InvalidOption
+from service.gallery.sources import sources
+from service.retrieval.options import RetrieveOptions
+from service.retriever import Retriever
+from service.settings import Settings
+from tests.service.processes import Server, opened
+from tests.service.queries import answer, digit, folder_of, post, tensor
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"guarantee": "item"}, {"guarantee": "within", "within_k": 4}], ids=str
+)
+def test_the_rival_is_the_nearest_item_that_has_to_stay_behind(
+    demo_retriever: Retriever, options: dict[str, Any]
+) -> None:
+    for row in range(4):
+        asked = RetrieveOptions(max_samples=512, explain=True, **options)
+        found = demo_retriever.retrieve(tensor(row), asked)
+        everybody = demo_retriever.retrieve(tensor(row), asked.model_copy(update={"top_k": 100}))
+        ranked = [everybody.neighbor, *everybody.neighbors]
+        assert found.explanation is not None
+        rival = found.explanation.rival
+        assert rival is not None
+        if options.get("guarantee", "label") == "label":
+            others = [item for item in ranked if item.label != found.neighbor.label]
+            assert others == [] or rival == others[0]
+            assert rival.label != found.neighbor.label
+            assert rival.distance >= found.neighbor.distance
+        else:
+            assert rival == ranked[options.get("within_k", 1)]
+        assert found.explanation.expected_radius is None  # so few samples are planned for one number
+        assert 0 < sum(found.explanation.alpha_spent.values()) <= found.certificate.alpha * (1 + 1e-9)
+
+
+def test_of_many_samples_it_says_what_more_may_bring(demo_retriever: Retriever) -> None:
+    found = demo_retriever.retrieve(tensor(0), RetrieveOptions(max_samples=10_000, explain=True))
+    assert found.explanation is not None
+    assert found.explanation.expected_radius is not None
+    assert found.explanation.expected_radius >= found.certificate.radius > 0
+
+
+def test_without_it_all_else_is_the_same(demo_server: Server) -> None:
+    plain, explained = (answer(demo_server.client, digit(7), **asked) for asked in ({}, {"explain": "true"}))
+    assert plain["explanation"] is None
+    assert explained["certificate"] == plain["certificate"]
+    assert explained["neighbor"] == plain["neighbor"]
+
+
+def test_a_rule_without_distances_has_no_rival(demo_retriever: Retriever) -> None:
+    with pytest.raises(InvalidOption, match="explain"):
+        demo_retriever.retrieve(tensor(0), RetrieveOptions(rule="vote", explain=True))
+
+
+@pytest.mark.parametrize("written", ["1", "yes", "True"])
+def test_it_is_true_or_false(demo_server: Server, written: str) -> None:
+    response = post(demo_server.client, digit(7), explain=written)
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["option"] == "explain"
+
+
+def test_where_nobody_has_to_stay_behind_there_is_no_rival(demo_settings: Settings, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "images", {"one label/0.png": digit(0), "one label/1.png": digit(1)})
+    calibration = demo_settings.data_dir / "calibration.json"
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "calibration.json").write_bytes(calibration.read_bytes())
+    with opened(demo_settings, data_dir=tmp_path / "data") as retriever:
+        retriever.intake.add(sources(folder))
+        found = retriever.retrieve(tensor(2), RetrieveOptions(explain=True))
+    assert found.explanation is not None
+    assert found.explanation.rival is None
