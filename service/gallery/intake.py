@@ -1,11 +1,12 @@
 """From sources to stored items: decode, embed, add. The one way into the gallery."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +31,12 @@ log = logging.getLogger("retrievalguard")
 
 # Items in one transaction: a crash loses at most these, and a progress bar moves.
 BATCH = 64
-# Items that are decoded, or wait for the network, at a time, for each thread of the network.
-AHEAD = 2
 
 Progress = Callable[[Iterable[Source]], Iterable[Source]]
 Change = Literal["added", "replaced", "unchanged"]
+
+Thing = TypeVar("Thing")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class Intake:
         """The same for many, several at a time; in the place of one that cannot be, what it raises."""
         if not images:
             return []
-        with ThreadPoolExecutor(min(len(images), AHEAD * self._vectors.workers)) as pool:
+        with ThreadPoolExecutor(min(len(images), self._vectors.at_a_time)) as pool:
             return list(pool.map(self._prepared, images))
 
     def _prepared(self, image: tuple[Item, bytes]) -> NewItem | Problem:
@@ -122,18 +124,24 @@ class Intake:
         """
         counts: dict[Change, int] = {"added": 0, "replaced": 0, "unchanged": 0}
         refused, prepared, twins = list(findings.refused), list[NewItem](), Twins(self._gallery.store)
-        for source in progress(findings.sources):
+
+        def read(source: Source) -> tuple[bytes, Change, NewItem | None]:
+            content = source.read()
+            change = self._change(source.item, content)
+            wanted = change == "added" or (change == "replaced" and replace)
+            return content, change, self.prepare(source.item, content) if wanted else None
+
+        for source, future in _several(read, progress(findings.sources), self._vectors.at_a_time):
             try:
-                content = source.read()
-                change = self._change(source.item, content)
-                if change == "replaced" and not replace:
-                    refused.append(Refusal(source.place, _there_already(source.item.id)))
-                    continue
-                if change != "unchanged":
-                    prepared.append(self.prepare(source.item, content))
+                content, change, new = future.result()
             except (OSError, Problem) as error:
                 refused.append(Refusal(source.place, _reason(error)))
                 continue
+            if change == "replaced" and not replace:
+                refused.append(Refusal(source.place, _there_already(source.item.id)))
+                continue
+            if new is not None:
+                prepared.append(new)
             twins.see(source.item, content)
             counts[change] += 1
             if len(prepared) == batch:
@@ -160,17 +168,18 @@ class Intake:
         """
         missing, vectors = self._gallery.missing(), dict[str, NDArray[np.float32]]()
         images = dict[str, bytes]()  # an item may get another image meanwhile, by another process
-        for id_ in progress(missing) if missing else ():
+
+        def embedded(id_: str) -> tuple[NDArray[np.float32], bytes]:
+            content, kind = self._gallery.store.image(id_)
+            return self._vectors.of(self._decode(content)), image_checksum(kind.encode(), content)
+
+        for id_, future in _several(embedded, progress(missing) if missing else (), self._vectors.at_a_time):
             try:
-                content, kind = self._gallery.store.image(id_)
-                image = self._decode(content)
+                vectors[id_], images[id_] = future.result()
             except ItemMissing:
                 continue  # deleted meanwhile
             except (ItemDamaged, Problem) as error:
                 log.error("item %r is left out of every answer: %s", id_, error)
-            else:
-                vectors[id_] = self._vectors.of(image)
-                images[id_] = image_checksum(kind.encode(), content)
         if vectors:
             self._gallery.set_vectors(vectors, images)
 
@@ -236,3 +245,16 @@ def _there_already(id_: str) -> str:
 
 def _reason(error: OSError | Problem) -> str:
     return str(error) if isinstance(error, Problem) else f"cannot be read: {error.strerror or error}"
+
+
+def _several(
+    work: Callable[[Thing], Result], things: Iterable[Thing], at_a_time: int
+) -> Iterator[tuple[Thing, Future[Result]]]:
+    """Each of `things` with what `work` makes of it, in order; so many at a time, on threads."""
+    with ThreadPoolExecutor(at_a_time, thread_name_prefix="intake") as pool:
+        under_way = deque[tuple[Thing, Future[Result]]]()
+        for thing in things:
+            under_way.append((thing, pool.submit(work, thing)))
+            if len(under_way) > at_a_time:
+                yield under_way.popleft()
+        yield from under_way

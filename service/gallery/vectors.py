@@ -39,9 +39,10 @@ class GalleryVectors:
         self._taken = self._made = 0
 
     @property
-    def workers(self) -> int:
-        """How many vectors are made at a time."""
-        return self._smoothed.engine.workers
+    def at_a_time(self) -> int:
+        """How many pictures must be under way so that no batch of the network has an empty place."""
+        smoothed, workers = self._smoothed, self._smoothed.engine.workers
+        return workers + -(-workers * smoothed.calibration.batch // smoothed.chunks(self.samples))
 
     @property
     def key(self) -> str:

@@ -155,6 +155,16 @@ def test_the_gallery_is_read(client: Client, demo_server: Server) -> None:
     assert client.item_image(found.id) == demo_server.client.get(f"/gallery/images/{found.id}").content
 
 
+def test_a_batch_is_answered_in_its_order_each_with_its_own_problem(client: Client) -> None:
+    images = [digit(3), b"nothing", tensor(4), 2 * tensor(3) + 1, picture(5)]
+    found = client.batch(images, top_k=2)
+    kinds = [one.kind if isinstance(one, ServiceProblem) else None for one in found]
+    assert kinds == [None, "not-an-image", None, "pixels-invalid", None]
+    for image, one in zip(images, found, strict=True):
+        if isinstance(one, Answer):
+            assert claims(one.as_dict()) == claims(client.retrieve(image, top_k=2).as_dict())
+
+
 def test_the_gallery_is_changed(tmp_path: Path) -> None:
     with serving(tmp_path, GALLERY_WRITES="loopback") as server, Client(server.url) as client:
         for row in range(3):

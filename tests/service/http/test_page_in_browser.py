@@ -12,7 +12,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, Request, Response, expect, sync_playwright
 
-from tests.service.processes import Server, serving, wait_for
+from tests.service.processes import Server, run_cli, serving, wait_for
 from tests.service.queries import Json, answer, digit, noisy_digit, picture, saved, tensor
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -367,3 +367,26 @@ def test_axe_finds_nothing_on_any_screen(
         # Nothing has to be scrolled sideways.
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.close()
+
+
+def test_where_a_key_is_needed_the_page_asks_for_it(browser: Browser, tmp_path: Path) -> None:
+    made = run_cli(tmp_path, "keys", "create", "a person", "--scope", "retrieve", "--scope", "gallery:read")
+    assert made.returncode == 0, made.stderr
+    key = made.stdout.split()[-1]
+    with serving(tmp_path) as server:
+        page = browser.new_page()
+        page.goto(server.url)
+        field = page.get_by_label("Key")
+        field.fill("wrong")
+        field.press("Enter")
+        expect(page.get_by_role("alert")).to_contain_text("not known here")
+        field.fill(key)
+        field.press("Enter")
+        expect(page.get_by_role("heading", name="Ask with a picture")).to_be_visible()
+        page.get_by_role("button", name="A handwritten 3").click()
+        expect(page.get_by_role("alert")).to_contain_text("the gallery is empty")
+        page.reload()  # it is kept as long as the tab is open
+        expect(page.get_by_role("heading", name="Ask with a picture")).to_be_visible()
+        page.get_by_role("link", name="Forget the key").click()
+        expect(field).to_be_visible()
+        page.close()
