@@ -33,7 +33,7 @@ RULES: dict[str, Rule] = {"cdf": "embedding", "vote": "vote"}
 def main() -> None:
     """Print the comparison and, as the last line, its JSON."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--labels", type=int, default=100)
+    parser.add_argument("--labels", type=int, default=60)
     labels = parser.parse_args().labels
     own_process()
     queries, gallery = _pictures(labels)

@@ -27,18 +27,18 @@ class ServerFailure(Exception):
 
 @contextmanager
 def launched(
-    command: Sequence[str | Path], environment: Mapping[str, str], log: Path
+    command: Sequence[str | Path], environment: Mapping[str, str], log: Path, patience: float = START_SECONDS
 ) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
     """The process of `command`, and the URL that its log names, once that is ready; ended at the end.
 
-    Raises `ServerFailure` if it ends before, or is not ready within START_SECONDS.
+    Raises `ServerFailure` if it ends before, or is not ready within so many seconds of `patience`.
     """
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
-        yield process, _url_when_ready(process, log)
+        yield process, _url_when_ready(process, log, patience)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)
@@ -62,8 +62,8 @@ def demo_server() -> Iterator[str]:
             yield url
 
 
-def _url_when_ready(process: "subprocess.Popen[bytes]", log: Path) -> str:
-    deadline = time.monotonic() + START_SECONDS
+def _url_when_ready(process: "subprocess.Popen[bytes]", log: Path, patience: float) -> str:
+    deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise ServerFailure(f"the server ended with status {process.returncode}:\n{log.read_text()}")
@@ -71,7 +71,7 @@ def _url_when_ready(process: "subprocess.Popen[bytes]", log: Path) -> str:
         if found is not None and _ready(found[1]):
             return found[1]
         time.sleep(0.05)
-    raise ServerFailure(f"the server was not ready within {START_SECONDS} s:\n{log.read_text()}")
+    raise ServerFailure(f"the server was not ready within {patience:g} s:\n{log.read_text()}")
 
 
 def _ready(url: str) -> bool:

@@ -20,8 +20,10 @@ class Stacked:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, rows: Rows) -> Singles:
-        """Some of the rows (k,): an array of its own (k, d)."""
+    def __getitem__(self, rows: Rows | NDArray[np.bool_]) -> Singles:
+        """Some of the rows, by their numbers (k,) or a mask (N,): an array of its own (k, d)."""
+        if rows.dtype == np.bool_:
+            rows = np.flatnonzero(rows)
         found = np.empty((len(rows), self.shape[1]), np.float32)
         of = np.searchsorted(self._begins, rows, side="right") - 1
         for number in np.unique(of).tolist():

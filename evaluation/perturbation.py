@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from evaluation.attack import perturb
-from evaluation.picture import EXAMPLE, show
+from evaluation.picture import show
 from evaluation.workbench import held_out, workbench
 from service.process import own_process
 from service.settings import Settings
 
-RADIUS = 0.4
+EXAMPLE, RADIUS = "digits-0060", 0.4
 
 
 def main(output: Path) -> None:
@@ -48,7 +48,7 @@ def main(output: Path) -> None:
     ]
     figure = Figure(figsize=(9.6, 2.4), layout="constrained")
     for axes, (title, pixels) in zip(figure.subplots(1, len(panels)), panels, strict=True):
-        show(axes, pixels[0], title)
+        show(axes, pixels, title)
     figure.savefig(output, dpi=110)
 
 

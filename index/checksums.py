@@ -35,7 +35,5 @@ def content_digest(id_: bytes, label: bytes, metadata: dict[str, Any], vector: b
 
 
 def _checksum(kind: bytes, *fields: bytes) -> bytes:
-    content = hashlib.sha256(kind + struct.pack(f">{len(fields)}Q", *map(len, fields)))
-    for one in fields:
-        content.update(one)
-    return content.digest()
+    lengths = struct.pack(f">{len(fields)}Q", *map(len, fields))
+    return hashlib.sha256(b"".join((kind, lengths, *fields))).digest()

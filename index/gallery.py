@@ -1,5 +1,6 @@
 """The gallery in use: the store, and the snapshot of its newest version."""
 
+import logging
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,17 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.changes import Condition, Outcome, if_new, put_items
+from index.compaction import compacted, due
 from index.entries import Stored, damaged, read_stored, tell, unembedded
 from index.failures import GalleryError
-from index.growth import Entry, View, lots
-from index.history import newest, touched
+from index.growth import LOT, Entry, State, View, lots
+from index.history import REMEMBERED, newest, touched
 from index.items import Item, NewItem, read
 from index.labels import Labels
+from index.pack import Packed, load, save
 from index.snapshot import Snapshot, entry_of
 from index.store import GalleryStore
+from index.upkeep import Upkeep
+
+log = logging.getLogger("retrievalguard")
 
 # A change that touches more items than this, and more than this share of them, is as good as another gallery.
 MANY, SHARE = 10_000, 0.25
+# Galleries from this size on are kept as they are searched, too, and again once so much of them has changed.
+LARGE, STALE = 20_000, 0.02
 
 
 class Gallery:
@@ -36,16 +44,23 @@ class Gallery:
         self._dimension = dimension
         self._label_weight = label_weight
         self._lock = threading.Lock()
+        self._pack = path.with_suffix(".pack")
+        self._upkeep = Upkeep(self._keep_up)
         try:
-            with self.store.transaction("BEGIN") as db:
-                self._load(db)
+            with self.store.view() as db:
+                self._open(db)
         except BaseException:
             self.store.close()
             raise
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, after what is done in the background now."""
+        self._upkeep.close()
         self.store.close()
+
+    def beside(self, path: Path) -> "Gallery":
+        """The gallery in another file, seen through the same model."""
+        return Gallery(path, self._model, self._dimension, self._label_weight)
 
     @property
     def damaged(self) -> tuple[str, ...]:
@@ -55,19 +70,40 @@ class Gallery:
     def snapshot(self) -> Snapshot:
         """The newest version, also when another process wrote it. Readers keep theirs: it never changes."""
         if self._version.number != self.store.version():
-            with self._lock, self.store.transaction("BEGIN") as db:
+            with self._lock, self.store.view() as db:
                 rows = touched(db, self._version)
                 if newest(db) == self._version:  # somebody else was faster
                     return self._snapshot
-                if rows is None or len(rows) > max(MANY, SHARE * len(self._snapshot)):
-                    self._load(db)
-                else:
-                    self._follow(db, rows)
+                self._catch_up(db, rows)
         return self._snapshot
+
+    def _open(self, db: sqlite3.Connection) -> None:
+        """The newest version, from what an earlier process kept, if that is of any use."""
+        packed = load(self._pack, self._model, self._dimension, self._label_weight)
+        rows = None if packed is None else touched(db, packed.version)
+        if packed is not None and rows is not None:
+            self._version, self._view, self._left_out = packed.version, packed.view, packed.left_out
+            self._kept, self._changed = packed.version.number, 0
+            self._show(packed.state)
+            tell(self.store.path, self._left_out.values())
+        self._catch_up(db, rows)
+
+    def _catch_up(self, db: sqlite3.Connection, rows: Sequence[int] | None) -> None:
+        """Bring the snapshot to the version that `db` sees; `rows` were touched since, None if unknown."""
+        if rows is None or len(rows) > max(MANY, SHARE * len(self._snapshot)):
+            self._load(db)
+        elif newest(db) != self._version:
+            self._follow(db, rows)
+        if self._stale() or due(self._snapshot.state.arrangement) is not None:
+            self._upkeep.wake()
+
+    def _show(self, state: State) -> None:
+        self._snapshot = Snapshot.of(self._version.number, self._view, state, self._texts)
 
     def _load(self, db: sqlite3.Connection) -> None:
         """Read all items, one lot of labels after the other."""
         self._version, self._left_out = newest(db), dict[int, Stored]()
+        self._kept, self._changed = -REMEMBERED, 0
         self._view = View(self._dimension, self._label_weight, Labels())
         # SQLite compares text byte by byte: in the order of the labels.
         of_label = [
@@ -78,13 +114,13 @@ class Gallery:
         ]
 
         def entries() -> Iterator[list[Entry]]:
-            for lot in lots(list(map(len, of_label))):
+            for lot in lots(list(map(len, of_label)), LOT):
                 yield self._read(db, [row for rows in of_label[lot] for row in rows])
 
         state = self._view.first(entries(), sum(map(len, of_label)))
         self._left_out = dict(sorted(self._left_out.items()))
         tell(self.store.path, self._left_out.values())
-        self._snapshot = Snapshot.of(self._version.number, self._view, state, self._texts)
+        self._show(state)
 
     def _follow(self, db: sqlite3.Connection, rows: Sequence[int]) -> None:
         """Bring the snapshot up to a version that differs in some rows."""
@@ -94,7 +130,38 @@ class Gallery:
         self._left_out = dict(sorted(self._left_out.items()))
         tell(self.store.path, [stored for row, stored in self._left_out.items() if known.get(row) != stored])
         self._version = newest(db)
-        self._snapshot = Snapshot.of(self._version.number, self._view, state, self._texts)
+        self._changed += len(rows)
+        self._show(state)
+
+    def _stale(self) -> bool:
+        """Whether what is kept for the next start is too old, or is not there."""
+        old = self._version.number - self._kept > REMEMBERED // 2
+        items = len(self._snapshot)
+        return items >= LARGE and bool(self._version.name) and (old or self._changed > STALE * items)
+
+    def _keep_up(self) -> bool:
+        """In the background: put segments together, or keep what is searched. Whether there was any need."""
+        with self._lock:
+            view, arrangement = self._view, self._snapshot.state.arrangement
+        parts = due(arrangement)
+        if parts is not None:
+            segments, rest = compacted(arrangement, parts)
+            gone = [part.segment.number for part in parts]
+            with self._lock:
+                if self._view is view:
+                    now = self._snapshot.state
+                    self._show(State(now.arrangement.compacted(gone, segments, rest), now.contents))
+            return True
+        with self._lock:
+            if not self._stale():
+                return False
+            self._kept, self._changed = self._version.number, 0
+            packed = Packed(self._version, self._model, self._view, self._snapshot.state, self._left_out)
+        try:
+            save(self._pack, packed)
+        except OSError as error:
+            log.warning("%s cannot be written (%s): the next start takes longer", self._pack, error)
+        return True
 
     def _read(self, db: sqlite3.Connection, rows: Sequence[int]) -> list[Entry]:
         """The items in `rows` that can be searched; all others are left out."""

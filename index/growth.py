@@ -13,13 +13,13 @@ from index.clusters import FEW
 from index.columns import Columns, Serials, names
 from index.contents import Contents, label_digest
 from index.labels import Labels
-from index.segment import Segment, sealed
+from index.segment import LiveSegment, Segment, sealed
 
 Numbers = NDArray[np.int64]
 Digests = NDArray[np.uint8]
 
-# Items of a segment, about; a label that has more stays whole.
-SEGMENT = 2**16
+# Items of a segment, about, and items that are read at a time; a label that has more stays whole.
+SEGMENT, LOT = 2**16, 2**13
 
 
 class Entry(NamedTuple):
@@ -57,18 +57,25 @@ class View:
         return self.dimension + (self.label_weight > 0)
 
     def first(self, lots: Iterable[Sequence[Entry]], count: int) -> State:
-        """All `count` items of a gallery, in lots of whole labels, about a SEGMENT each."""
-        segments, rest, digests = list[Segment](), [Columns.none(self.searched)], list[bytes]()
+        """All `count` items of a gallery, in lots of whole labels."""
+        nothing = Columns.none(self.searched)
+        segments, rest, digests = list[Segment](), [nothing], list[bytes]()
+
+        def seal() -> None:
+            if sum(map(len, rest)):
+                segments.append(sealed(len(segments) + 1, Columns.joined(rest)))
+            rest[:] = [nothing]
+
         for lot in lots:
             columns = self._columns(lot)
-            if not len(columns):
-                continue
             digests += self._label_digests(columns.labels, columns.digests)
-            if count > FEW:
-                segments.append(sealed(len(segments) + 1, columns))
-            else:
-                rest.append(columns)
-        return State(Arrangement.of(segments, Columns.joined(rest)), Contents.of(_stacked(digests)))
+            if count > FEW and sum(map(len, rest)) + len(columns) > SEGMENT:
+                seal()
+            rest.append(columns)
+        if count > FEW:
+            seal()
+        arrangement = Arrangement.of(list(map(LiveSegment, segments)), Columns.joined(rest))
+        return State(arrangement, Contents.of(_stacked(digests)))
 
     def next(self, state: State, touched: Sequence[int], fetch: Fetch) -> State:
         """The state after a change that touched the items `touched`, old and new ones.
@@ -121,11 +128,11 @@ class View:
         return [label_digest(self.labels.names[labels[some[0]]], digests[some]) for some in parts]
 
 
-def lots(counts: Sequence[int]) -> Iterator[slice]:
-    """Runs of labels that have so many items each: about a SEGMENT of items in each run."""
+def lots(counts: Sequence[int], size: int) -> Iterator[slice]:
+    """Runs of labels that have so many items each: at most `size` items in a run, or a single label."""
     begin = items = 0
     for label, count in enumerate(counts):
-        if items and items + count > SEGMENT:
+        if items and items + count > size:
             yield slice(begin, label)
             begin, items = label, 0
         items += count

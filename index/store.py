@@ -45,24 +45,26 @@ class GalleryStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = threading.Lock()
+        self._lock, self._reading = threading.Lock(), threading.Lock()
         with told(path):
             private_database(path)
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
+            self._db = _connected(path)
             try:
-                self._db.text_factory = bytes
                 upgrade(self._db)
                 self._db.execute("PRAGMA journal_mode=WAL")
                 self._db.execute("PRAGMA synchronous=FULL")
                 self._db.execute("PRAGMA foreign_keys=ON")
+                # One of its own: who reads waits neither for a change to be synced, nor for a long one.
+                self._reader = _connected(path)
             except BaseException:
                 self._db.close()
                 raise
 
     def close(self) -> None:
         """Close the file; what was returned from is durable already."""
-        with self._lock:
-            self._db.close()
+        with self._lock, self._reading:
+            self._reader.close()
+            self._db.close()  # the last one: it leaves no write-ahead log behind
 
     @contextmanager
     def transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
@@ -79,13 +81,23 @@ class GalleryStore:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """The file, outside a transaction; texts come as bytes."""
-        with self._lock, told(self.path):
-            yield self._db
+        """The file as it is now, outside a transaction; texts come as bytes."""
+        with self._reading, told(self.path):
+            yield self._reader
+
+    @contextmanager
+    def view(self) -> Iterator[sqlite3.Connection]:
+        """One consistent view of the file, beside what is written meanwhile; texts come as bytes."""
+        with self._reading, told(self.path):
+            self._reader.execute("BEGIN")
+            try:
+                yield self._reader
+            finally:
+                self._reader.execute("ROLLBACK")
 
     def version(self) -> int:
         """The number of changes made so far; 0 for a gallery that was never written."""
-        with self.reading() as db:
+        with self.view() as db:
             return int(db.execute("SELECT version FROM gallery").fetchone()[0])
 
     def add(self, items: Sequence[NewItem], model: str) -> int:
@@ -183,7 +195,7 @@ class GalleryStore:
         are not of `dimension` numbers (None: any) or not finite. Images are not read: `image` checks them.
         """
         items, vectors, left_out = [], [], list[Stored]()
-        with self.transaction("BEGIN") as db:
+        with self.view() as db:
             version = newest(db).number
             for stored in read_stored(db, model, dimension):
                 if stored.texts is None or stored.vector is None:
@@ -197,7 +209,7 @@ class GalleryStore:
     def texts(self, rows: Sequence[int]) -> list[Item]:
         """The items in `rows` of the file. Raises `ItemGone`, or `ItemDamaged`: it is not what was stored."""
         found = list[Item]()
-        with self.reading() as db:
+        with self.view() as db:
             for row in rows:
                 fields = db.execute(_SELECT_TEXTS, (int(row),)).fetchone()
                 if fields is None:
@@ -221,6 +233,12 @@ _SELECT_TEXTS = (
     "SELECT id, label, metadata, checksums.image, checksums.item"
     " FROM items LEFT JOIN checksums USING (row) WHERE items.row = ?"
 )
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
+    db.text_factory = bytes
+    return db
 
 
 def sent_text(id_: str) -> str:

@@ -21,6 +21,9 @@ from service.errors import GalleryEmpty, GalleryFailure
 from service.gallery.check import ItemRules
 from service.gallery.intake import Intake
 from service.gallery.items import Items
+from service.gallery.jobs import JobLimits, Jobs
+from service.gallery.snapshots import Snapshots
+from service.gallery.unpacking import UnpackLimits
 from service.gallery.vectors import GalleryVectors
 from service.images import Picture, read_image
 from service.losses import Losses, Reason
@@ -113,11 +116,20 @@ class Retriever:
         purposes: tuple[Purpose, ...] = ("query", "gallery")
         self.losses = {purpose: self._tally(purpose) for purpose in purposes}
         self.intake = Intake(self.gallery, self.vectors, self._decode_item)
-        self.items = Items(
-            self.gallery,
+        rules = ItemRules(settings.max_name_length, settings.max_metadata_bytes)
+        self.items = Items(self.gallery, self.intake, rules, settings.max_changes)
+        self.snapshots = Snapshots(
+            settings.data_dir / "snapshots", self.gallery, self.intake.beside, settings.max_snapshots
+        )
+        unpacked = UnpackLimits(
+            settings.max_unpacked_files, settings.max_body_bytes, settings.max_unpacked_bytes
+        )
+        self.jobs = Jobs(
+            settings.data_dir / "jobs",
+            settings.jobs_root,
             self.intake,
-            ItemRules(settings.max_name_length, settings.max_metadata_bytes),
-            settings.max_changes,
+            rules,
+            JobLimits(settings.max_jobs, settings.kept_jobs, unpacked),
         )
         self.intake.embed_missing(progress)
 
@@ -154,7 +166,8 @@ class Retriever:
         return cls(settings, model, store, Metrics(), secret, progress, shipped)
 
     def close(self) -> None:
-        """Close gallery and cache, and stop the sampling."""
+        """Close gallery and cache, and stop jobs and sampling."""
+        self.jobs.close()
         self.smoothed.close()
         self.gallery.close()
         self._store.close()

@@ -103,6 +103,14 @@ class Settings(BaseSettings):
 
     gallery_writes: Literal["off", "loopback", "on"] = "off"
     max_changes: Annotated[int, _whole(1, 10_000)] = 64
+    max_snapshots: Annotated[int, _whole(0, 10_000)] = 20
+    jobs_root: Path | None = None
+    max_jobs: Annotated[int, _whole(1, 1_000)] = 8
+    kept_jobs: Annotated[int, _whole(0, 10_000)] = 100
+    max_archive_bytes: Annotated[int, _whole(1, 2**44)] = 2**30
+    max_unpacked_bytes: Annotated[int, _whole(1, 2**44)] = 2**32
+    max_unpacked_files: Annotated[int, _whole(1, 10_000_000)] = 100_000
+    batch_limit: Annotated[int, _whole(1, 10_000)] = 64
     page_limit: Annotated[int, _whole(1, 100_000)] = 1_000
     max_name_length: Annotated[int, _whole(1, 10_000)] = 512
     max_metadata_bytes: Annotated[int, _whole(2, 2**24)] = 65_536

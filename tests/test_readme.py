@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bench.server import launched
-from models.datasets import digits
+from models.datasets import digits, emoji
 from service.images import png
 from service.settings import Settings
 
@@ -62,12 +62,16 @@ def test_the_curl_gives_the_output_that_is_shown(served: str) -> None:
     assert answer["certificate"]["radius"] == pytest.approx(shown["certificate"]["radius"], abs=0.05)
 
 
-def test_the_example_is_a_held_out_digit() -> None:
-    queries = digits("query")
+def test_the_example_is_a_drawing_that_is_held_out() -> None:
     examples = sorted((ROOT / "docs" / "examples").glob("*.png"))
     assert any(str(example.relative_to(ROOT)) in CURL for example in examples)
+    held_out = {
+        id_: pixels
+        for queries in (digits("query"), emoji("query"))
+        for id_, pixels in zip(queries.ids, queries.pixels, strict=True)
+    }
     for example in examples:
-        assert example.read_bytes() == png(queries.pixels[queries.ids.index(example.stem)])
+        assert example.read_bytes() == png(held_out[example.stem])
 
 
 def test_the_test_command_is_what_ci_runs() -> None:

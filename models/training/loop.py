@@ -144,7 +144,7 @@ def train(
         preprocessing=begun.preprocessing,
         sigma=recipe.sigma,
         domain=Domain(images=data.about, colour="grey" if shape[0] == 1 else "RGB", size=(height, width)),
-        ranges=activation_ranges(trained, pixels(images), recipe),
+        ranges=activation_ranges(trained, images, recipe),
         training={"command": command} | told,
         weights=Weights(
             file="weights.safetensors", sha256=save_weights(trained, folder / "weights.safetensors")
@@ -215,12 +215,12 @@ def activation_ranges(
 ) -> tuple[float, float, float] | None:
     """The largest value of each ReLU of the features on noisy `images`, to three digits, for int8 passes.
 
-    None for other networks than the convolutional one.
+    Images are as `models.training.inputs` keeps them. None for other networks than the convolutional one.
     """
     if not isinstance(network, ConvolutionalEmbedding):
         return None
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(recipe.seed))
-    values = (images + recipe.noise * recipe.sigma * noise - network.mean) / network.std
+    values = (pixels(images) + recipe.noise * recipe.sigma * noise - network.mean) / network.std
     ranges = []
     for block in network.eval().features:
         values = block(values)

@@ -48,7 +48,9 @@ class Run:
         batches = -(-len(inputs) // recipe.batch)
         self._steps = recipe.epochs * batches if minutes is None else TICKS
         self._schedule = schedule_of(recipe, self._optimizer, self._steps)
-        self._averaged = AveragedModel(network, multi_avg_fn=self._average, use_buffers=True)
+        self._averaged = (
+            AveragedModel(network, multi_avg_fn=self._average, use_buffers=True) if recipe.averaging else None
+        )
         self._began = time.monotonic()
         self._batches = 0
         self.epochs = 0
@@ -63,7 +65,7 @@ class Run:
     @property
     def result(self) -> EmbeddingNetwork:
         """The network as it is now, or the average of its weights."""
-        return cast(EmbeddingNetwork, self._averaged.module) if self._recipe.averaging else self._network
+        return cast(EmbeddingNetwork, self._averaged.module) if self._averaged is not None else self._network
 
     def epoch(self) -> float:
         """Go through the data once, or as long as there is time; returns the mean loss."""
@@ -76,7 +78,7 @@ class Run:
             loss.backward()  # type: ignore[no-untyped-call]
             self._optimizer.step()
             self._batches += 1
-            if self._recipe.averaging:
+            if self._averaged is not None:
                 self._averaged.update_parameters(self._network)
             self._follow()
             losses.append(loss.detach())
@@ -123,7 +125,7 @@ class Run:
             "loss": self._loss.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
-            "averaged": self._averaged.state_dict(),
+            "averaged": self._averaged.state_dict() if self._averaged is not None else None,
             "random": torch.get_rng_state(),
             "random_gpu": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
             "epochs": self.epochs,
@@ -137,7 +139,8 @@ class Run:
         self._loss.load_state_dict(state["loss"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
-        self._averaged.load_state_dict(state["averaged"])
+        if self._averaged is not None:
+            self._averaged.load_state_dict(state["averaged"])
         torch.set_rng_state(state["random"])
         if state["random_gpu"] is not None and self._inputs.device.type == "cuda":
             torch.cuda.set_rng_state(state["random_gpu"], self._inputs.device)

@@ -1,7 +1,7 @@
 """The client for programs that do other things meanwhile: `blocking`, with `await`."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
 from typing import Any, Self, TypeVar, Unpack
 
@@ -17,7 +17,7 @@ from retrievalguard.client.answers import (
 )
 from retrievalguard.client.calls import Call, Events, Image, Options, checked
 from retrievalguard.client.patience import Patience
-from retrievalguard.client.refusals import NoConnection, NotNow
+from retrievalguard.client.refusals import NoConnection, NotNow, ServiceProblem
 
 Result = TypeVar("Result")
 
@@ -35,7 +35,7 @@ class AsyncClient:
 
     def __init__(self, url: str, *, key: str | None = None, timeout: float = 60, retry: float = 30) -> None:
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-        self._http = httpx.AsyncClient(base_url=url, timeout=timeout, headers=headers)
+        self._http = httpx.AsyncClient(base_url=f"{url.rstrip('/')}/v1", timeout=timeout, headers=headers)
         self._retry = retry
 
     async def close(self) -> None:
@@ -69,6 +69,15 @@ class AsyncClient:
                 await asyncio.sleep(patience.pause(error, repeatable=call.repeatable))
             except httpx.TransportError as error:  # some rounds may have been told
                 raise NoConnection(f"the answer was cut off: {error or type(error).__name__}") from error
+
+    async def batch(
+        self, images: Iterable[Image], **options: Unpack[Options]
+    ) -> list[Answer | ServiceProblem]:
+        """The answers to many images with the same options, in their order; where one failed, its problem.
+
+        The service bounds how many may be sent at once.
+        """
+        return await self._send(calls.batch(images, options))
 
     async def gallery(self) -> GallerySummary:
         """Size, version and labels of the gallery."""

@@ -1,7 +1,7 @@
 """The client that waits."""
 
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from typing import Any, Self, TypeVar, Unpack
 
@@ -17,7 +17,7 @@ from retrievalguard.client.answers import (
 )
 from retrievalguard.client.calls import Call, Events, Image, Options, checked
 from retrievalguard.client.patience import Patience
-from retrievalguard.client.refusals import NoConnection, NotNow
+from retrievalguard.client.refusals import NoConnection, NotNow, ServiceProblem
 
 Result = TypeVar("Result")
 
@@ -35,7 +35,7 @@ class Client:
 
     def __init__(self, url: str, *, key: str | None = None, timeout: float = 60, retry: float = 30) -> None:
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-        self._http = httpx.Client(base_url=url, timeout=timeout, headers=headers)
+        self._http = httpx.Client(base_url=f"{url.rstrip('/')}/v1", timeout=timeout, headers=headers)
         self._retry = retry
 
     def close(self) -> None:
@@ -68,6 +68,13 @@ class Client:
                 time.sleep(patience.pause(error, repeatable=call.repeatable))
             except httpx.TransportError as error:  # some rounds may have been told
                 raise NoConnection(f"the answer was cut off: {error or type(error).__name__}") from error
+
+    def batch(self, images: Iterable[Image], **options: Unpack[Options]) -> list[Answer | ServiceProblem]:
+        """The answers to many images with the same options, in their order; where one failed, its problem.
+
+        The service bounds how many may be sent at once.
+        """
+        return self._send(calls.batch(images, options))
 
     def gallery(self) -> GallerySummary:
         """Size, version and labels of the gallery."""

@@ -3,11 +3,11 @@
 import base64
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypedDict, TypeVar, runtime_checkable
+from typing import Any, Generic, Protocol, TypedDict, TypeGuard, TypeVar, runtime_checkable
 from urllib.parse import quote
 
 import httpx
@@ -21,7 +21,7 @@ from retrievalguard.client.answers import (
     ItemPage,
     shaped,
 )
-from retrievalguard.client.refusals import ClientError, problem, problem_of
+from retrievalguard.client.refusals import ClientError, ServiceProblem, problem, problem_of
 
 Result = TypeVar("Result")
 
@@ -85,6 +85,14 @@ def retrieve(image: Image, options: Options) -> Call[Answer]:
     return Call(
         "POST", "retrieve", _json(Answer), _written(options), content, {"Content-Type": media},
     )  # fmt: skip
+
+
+def batch(images: Iterable[Image], options: Options) -> Call[list[Answer | ServiceProblem]]:
+    """Many queries at once, with the same options."""
+    queries = [_query_json(image) for image in images]
+    headers = {"Content-Type": "application/json"}
+    content = json.dumps({"queries": queries}).encode()
+    return Call("POST", "retrieve/batch", _results, _written(options), content, headers)
 
 
 def gallery() -> Call[GallerySummary]:
@@ -177,15 +185,44 @@ def _json(kind: type[Result]) -> Callable[[httpx.Response], Result]:
     return result
 
 
+def _results(response: httpx.Response) -> list[Answer | ServiceProblem]:
+    found = _json(_Results)(response)
+    return [_result(one) for one in found.results]
+
+
+def _result(one: dict[str, Any]) -> Answer | ServiceProblem:
+    if one["problem"] is not None:
+        return problem(int(one["problem"]["status"]), one["problem"])
+    return shaped(Answer, one["answer"])
+
+
+@dataclass(frozen=True)
+class _Results:
+    results: list[dict[str, Any]]
+
+
 def _query_body(image: Image) -> tuple[bytes, str]:
-    if isinstance(image, Array) and not isinstance(image, Picture):
-        if getattr(image.dtype, "kind", None) != "f":
-            raise TypeError(
-                f"an array is the exact input of the model, C x H x W floats in [0, 1], got {image.dtype}:"
-                " send 8-bit pixels as a PIL image"
-            )
-        return json.dumps({"pixels": image.tolist()}).encode(), "application/json"
+    if _is_array(image):
+        return json.dumps(_query_json(image)).encode(), "application/json"
     return _file(image), "application/octet-stream"
+
+
+def _query_json(image: Image) -> dict[str, Any]:
+    if _is_array(image):
+        return {"pixels": image.tolist()}
+    return {"image": base64.b64encode(_file(image)).decode()}
+
+
+def _is_array(image: Image) -> TypeGuard[Array]:
+    """Whether it is the exact input; raises `TypeError` on an array that is none."""
+    if not isinstance(image, Array) or isinstance(image, Picture):
+        return False
+    if getattr(image.dtype, "kind", None) != "f":
+        raise TypeError(
+            f"an array is the exact input of the model, C x H x W floats in [0, 1], got {image.dtype}:"
+            " send 8-bit pixels as a PIL image"
+        )
+    return True
 
 
 def _file(image: Image) -> bytes:

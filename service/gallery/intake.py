@@ -1,9 +1,12 @@
 """From sources to stored items: decode, embed, add. The one way into the gallery."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +35,9 @@ BATCH = 64
 Progress = Callable[[Iterable[Source]], Iterable[Source]]
 Change = Literal["added", "replaced", "unchanged"]
 
+Thing = TypeVar("Thing")
+Result = TypeVar("Result")
+
 
 @dataclass(frozen=True)
 class AddReport:
@@ -42,8 +48,8 @@ class AddReport:
     unchanged: int
     refused: tuple[Refusal, ...]
     skipped: Mapping[str, int]
-    deleted: int
-    warnings: tuple[str, ...]
+    deleted: int = 0
+    warnings: tuple[str, ...] = ()
 
     @property
     def found(self) -> int:
@@ -70,6 +76,11 @@ class Intake:
     ) -> None:
         self._gallery, self._vectors, self._decode = gallery, vectors, decode
 
+    def beside(self, path: Path) -> tuple[Gallery, "Intake"]:
+        """The gallery in another file, and what embeds for it by the same model."""
+        gallery = self._gallery.beside(path)
+        return gallery, Intake(gallery, self._vectors, self._decode)
+
     def prepare(self, item: Item, content: bytes) -> NewItem:
         """Decode and embed an image file for the gallery.
 
@@ -80,6 +91,19 @@ class Intake:
             raise ModelFailure("the model returned an embedding that is not finite for this image")
         return NewItem(item, content, media_type(content), vector)
 
+    def prepare_all(self, images: Sequence[tuple[Item, bytes]]) -> list[NewItem | Problem]:
+        """The same for many, several at a time; in the place of one that cannot be, what it raises."""
+        if not images:
+            return []
+        with ThreadPoolExecutor(min(len(images), self._vectors.at_a_time)) as pool:
+            return list(pool.map(self._prepared, images))
+
+    def _prepared(self, image: tuple[Item, bytes]) -> NewItem | Problem:
+        try:
+            return self.prepare(*image)
+        except Problem as problem:
+            return problem
+
     def add(
         self,
         findings: Findings,
@@ -89,32 +113,41 @@ class Intake:
         prefix: str = "",
         batch: int = BATCH,
         progress: Progress = lambda sources: sources,
+        stored: Callable[[AddReport], None] = lambda so_far: None,
     ) -> AddReport:
         """Store what is new, `batch` items a transaction, and tell what became of every entry.
 
         replace  also what is there under the same id with another image, label or metadata; else refused
         prune    then delete items that the source does not have, those whose id begins with `prefix`; not if
                  anything was refused: what cannot be read is not gone
+        stored   is told after each transaction what became of the entries so far
         """
         counts: dict[Change, int] = {"added": 0, "replaced": 0, "unchanged": 0}
         refused, prepared, twins = list(findings.refused), list[NewItem](), Twins(self._gallery.store)
-        for source in progress(findings.sources):
+
+        def read(source: Source) -> tuple[bytes, Change, NewItem | None]:
+            content = source.read()
+            change = self._change(source.item, content)
+            wanted = change == "added" or (change == "replaced" and replace)
+            return content, change, self.prepare(source.item, content) if wanted else None
+
+        for source, future in _several(read, progress(findings.sources), self._vectors.at_a_time):
             try:
-                content = source.read()
-                change = self._change(source.item, content)
-                if change == "replaced" and not replace:
-                    refused.append(Refusal(source.place, _there_already(source.item.id)))
-                    continue
-                if change != "unchanged":
-                    prepared.append(self.prepare(source.item, content))
+                content, change, new = future.result()
             except (OSError, Problem) as error:
                 refused.append(Refusal(source.place, _reason(error)))
                 continue
+            if change == "replaced" and not replace:
+                refused.append(Refusal(source.place, _there_already(source.item.id)))
+                continue
+            if new is not None:
+                prepared.append(new)
             twins.see(source.item, content)
             counts[change] += 1
             if len(prepared) == batch:
                 self._gallery.add(prepared)
                 prepared = []
+                stored(_so_far(counts, refused, findings))
         if prepared:
             self._gallery.add(prepared)
         warnings = [*findings.warnings, *twins.warnings()]
@@ -135,17 +168,18 @@ class Intake:
         """
         missing, vectors = self._gallery.missing(), dict[str, NDArray[np.float32]]()
         images = dict[str, bytes]()  # an item may get another image meanwhile, by another process
-        for id_ in progress(missing) if missing else ():
+
+        def embedded(id_: str) -> tuple[NDArray[np.float32], bytes]:
+            content, kind = self._gallery.store.image(id_)
+            return self._vectors.of(self._decode(content)), image_checksum(kind.encode(), content)
+
+        for id_, future in _several(embedded, progress(missing) if missing else (), self._vectors.at_a_time):
             try:
-                content, kind = self._gallery.store.image(id_)
-                image = self._decode(content)
+                vectors[id_], images[id_] = future.result()
             except ItemMissing:
                 continue  # deleted meanwhile
             except (ItemDamaged, Problem) as error:
                 log.error("item %r is left out of every answer: %s", id_, error)
-            else:
-                vectors[id_] = self._vectors.of(image)
-                images[id_] = image_checksum(kind.encode(), content)
         if vectors:
             self._gallery.set_vectors(vectors, images)
 
@@ -167,6 +201,12 @@ class Intake:
         if gone:
             store.delete(gone)
         return len(gone)
+
+
+def _so_far(counts: Mapping[Change, int], refused: Sequence[Refusal], findings: Findings) -> AddReport:
+    return AddReport(
+        counts["added"], counts["replaced"], counts["unchanged"], tuple(refused), findings.skipped
+    )
 
 
 class Twins:
@@ -205,3 +245,16 @@ def _there_already(id_: str) -> str:
 
 def _reason(error: OSError | Problem) -> str:
     return str(error) if isinstance(error, Problem) else f"cannot be read: {error.strerror or error}"
+
+
+def _several(
+    work: Callable[[Thing], Result], things: Iterable[Thing], at_a_time: int
+) -> Iterator[tuple[Thing, Future[Result]]]:
+    """Each of `things` with what `work` makes of it, in order; so many at a time, on threads."""
+    with ThreadPoolExecutor(at_a_time, thread_name_prefix="intake") as pool:
+        under_way = deque[tuple[Thing, Future[Result]]]()
+        for thing in things:
+            under_way.append((thing, pool.submit(work, thing)))
+            if len(under_way) > at_a_time:
+                yield under_way.popleft()
+        yield from under_way

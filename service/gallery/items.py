@@ -1,9 +1,9 @@
 """Items one by one, for whoever asks from outside: looked up, listed, added, replaced, revised, deleted."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from index import (
@@ -13,6 +13,8 @@ from index import (
     ItemChanged,
     ItemDamaged,
     ItemMissing,
+    NewItem,
+    Outcome,
     StoredItem,
     StoreFailure,
     always,
@@ -43,6 +45,16 @@ log = logging.getLogger("retrievalguard")
 _CHANGED = (
     "the item is not the one that If-Match or If-None-Match is about: get it again, and look at its ETag"
 )
+
+
+@dataclass(frozen=True)
+class Addition:
+    """An item that is to be added, as it was sent."""
+
+    id: str
+    label: str
+    metadata: dict[str, Any]
+    image: bytes
 
 
 @dataclass(frozen=True)
@@ -93,6 +105,25 @@ class Items:
         """
         return self._put(self._item(id_, label, metadata), content, if_new, _exists(id_))
 
+    def add_all(self, additions: Sequence[Addition | Problem]) -> tuple[int, list[ChangedItem | Problem]]:
+        """Add many in one change: the version, and in each place what became of it, or what `add` raises.
+
+        A problem among `additions` stays in its place.
+        """
+        with self._admission.enter(), _told():
+            checked = [self._addition(one) for one in additions]
+            embedded = iter(self._intake.prepare_all([one for one in checked if isinstance(one, tuple)]))
+            places = [next(embedded) if isinstance(one, tuple) else one for one in checked]
+            version, outcomes = self._gallery.put([one for one in places if isinstance(one, NewItem)])
+            stored = iter(outcomes)
+            results = list[ChangedItem | Problem]()
+            for one in places:
+                if isinstance(one, NewItem):
+                    results.append(self._became(one, next(stored), version) or _exists(one.item.id))
+                else:
+                    results.append(replace(one, version=version) if isinstance(one, ChangedItem) else one)
+            return version, results
+
     def put(
         self, id_: str, label: str, metadata: dict[str, Any], content: bytes, condition: Condition = always
     ) -> ChangedItem:
@@ -142,20 +173,47 @@ class Items:
         except ItemRefused as error:
             raise ItemInvalid(str(error)) from error
 
+    def _addition(self, one: Addition | Problem) -> tuple[Item, bytes] | ChangedItem | Problem:
+        if isinstance(one, Problem):
+            return one
+        try:
+            item = self._item(one.id, one.label, one.metadata)
+            return self._unchanged(item, one.image, if_new, _exists(item.id)) or (item, one.image)
+        except Problem as problem:
+            return problem
+
     def _put(self, item: Item, content: bytes, condition: Condition, refusal: Problem) -> ChangedItem:
-        """Nothing is embedded that would not be stored; the condition is looked at again when it is."""
         with self._admission.enter(), _told():
-            tag, there = tag_of(item, content, media_type(content)), current_tag(self._store, item.id)
-            if not condition(there, tag):
-                raise refusal
-            if there == tag:
-                return ChangedItem(item, tag, "unchanged", self._store.version())
-            new, twins = self._intake.prepare(item, content), Twins(self._store)
+            unchanged = self._unchanged(item, content, condition, refusal)
+            if unchanged is not None:
+                return unchanged
+            new = self._intake.prepare(item, content)
             version, (outcome,) = self._gallery.put([new], condition)
-            if outcome == "refused":  # another writer was faster
+            found = self._became(new, outcome, version)
+            if found is None:  # another writer was faster
                 raise refusal
-            twins.see(item, content)
-            return ChangedItem(item, tag, outcome, version, tuple(twins.warnings()))
+            return found
+
+    def _unchanged(
+        self, item: Item, content: bytes, condition: Condition, refusal: Problem
+    ) -> ChangedItem | None:
+        """The very same item, if it is there: nothing is embedded that would not be stored.
+
+        Raises `refusal` if the condition does not hold; it is looked at again when the item is stored.
+        """
+        tag, there = tag_of(item, content, media_type(content)), current_tag(self._store, item.id)
+        if not condition(there, tag):
+            raise refusal
+        return ChangedItem(item, tag, "unchanged", self._store.version()) if there == tag else None
+
+    def _became(self, new: NewItem, outcome: Outcome, version: int) -> ChangedItem | None:
+        """What became of an item that was to be stored; None if it was refused."""
+        if outcome == "refused":
+            return None
+        twins = Twins(self._store)
+        twins.see(new.item, new.image)
+        tag = tag_of(new.item, new.image, new.media_type)
+        return ChangedItem(new.item, tag, outcome, version, tuple(twins.warnings()))
 
 
 def _exists(id_: str) -> ItemExists:

@@ -39,6 +39,12 @@ class GalleryVectors:
         self._taken = self._made = 0
 
     @property
+    def at_a_time(self) -> int:
+        """How many pictures must be under way so that no batch of the network has an empty place."""
+        smoothed, workers = self._smoothed, self._smoothed.engine.workers
+        return workers + -(-workers * smoothed.calibration.batch // smoothed.chunks(self.samples))
+
+    @property
     def key(self) -> str:
         """Names the embedding: pictures of equal pixels have equal vectors under it."""
         key = f"{self._smoothed.digest} sigma {self._smoothed.sigma!r} samples {self.samples}"

@@ -18,7 +18,7 @@ from service.traffic.rates import WINDOW_SECONDS, Rates, Standing
 
 # For everybody: they tell nothing of the gallery, and orchestrators and browsers have no key at first.
 PUBLIC = frozenset({"/", "/livez", "/readyz", "/docs", "/redoc", "/openapi.json"})
-PUBLIC_BELOW = ("/static-offline-docs/",)
+PUBLIC_BELOW = ("/page/", "/static-offline-docs/")
 _READS = frozenset({"GET", "HEAD"})
 
 

@@ -186,6 +186,17 @@ def _with_a_value(options: Pairs) -> Pairs:
     return [(name, value) for name, value in options if value is not None or name not in known]
 
 
+def check_options(request: Request, *known: str) -> None:
+    """Raises `InvalidOption` unless the query string has only `known` options, each once.
+
+    One that is passed over could be what would have kept items from being deleted.
+    """
+    given = once(request.query_params.multi_items())
+    wrong = [(name, f"unknown option; known ones: {', '.join(known)}") for name in given if name not in known]
+    if wrong:
+        raise InvalidOption(*wrong[:16])
+
+
 def once(pairs: Pairs) -> dict[str, Any]:
     """The pairs by name; `InvalidOption` if a name comes twice."""
     named: dict[str, Any] = {}

@@ -37,6 +37,11 @@ def file() -> Json:
     return {"required": True, "content": {media: {"schema": BINARY} for media in RAW}}
 
 
+def batch_operation() -> Json:
+    """What an operation that takes a batch of queries adds to its description."""
+    return operation() | {"requestBody": {"$ref": "#/components/requestBodies/Queries"}}
+
+
 def components(retriever: Retriever) -> dict[str, Json]:
     """The components that `operation` refers to, with the shape and examples that fit the model served."""
     options = _options()
@@ -63,10 +68,11 @@ def components(retriever: Retriever) -> dict[str, Json]:
         }
         for name, schema in options.items()
     }
+    either = {"oneOf": [_schema("RetrieveImageBody"), _schema("RetrievePixelsBody")]}
     content: dict[str, Json] = {media: {"schema": BINARY} for media in RAW}
     content["multipart/form-data"] = {"schema": _schema("RetrieveForm")}
     content["application/json"] = {
-        "schema": {"oneOf": [_schema("RetrieveImageBody"), _schema("RetrievePixelsBody")]},
+        "schema": either,
         "examples": _examples(retriever),
     }
     body = {
@@ -74,7 +80,19 @@ def components(retriever: Retriever) -> dict[str, Json]:
         "required": True,
         "content": content,
     }
-    return {"schemas": schemas, "parameters": parameters, "requestBodies": {"Query": body}}
+    schemas["QueriesBody"] = batch_body("A batch of queries.", "queries", either)
+    batch = {
+        "description": "Queries, each in JSON. Options in the URL are those of all.",
+        "required": True,
+        "content": {"application/json": {"schema": _schema("QueriesBody")}},
+    }
+    bodies = {"Query": body, "Queries": batch}
+    return {"schemas": schemas, "parameters": parameters, "requestBodies": bodies}
+
+
+def batch_body(description: str, name: str, item: Json) -> Json:
+    """The schema of a batch; a list alone, without the object around it, is read too."""
+    return _body(description, {name: {"type": "array", "minItems": 1, "items": item}})
 
 
 def _options() -> dict[str, Json]:

@@ -1,13 +1,15 @@
 """The forms in which an item may arrive: a raw image, multipart with a part `image`, or JSON."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from fastapi import Request
 
-from service.errors import InvalidOption, ItemInvalid, MalformedBody, UnsupportedMediaType
+from service.errors import InvalidOption, ItemInvalid, MalformedBody, Problem, UnsupportedMediaType
+from service.gallery.items import Addition
+from service.http.batches import each, listed
 from service.http.body import Pairs, form, is_json, json_document, not_empty, once, read_body
 from service.http.encoded import image_bytes
 from service.http.reading import OTHER_VALUES, Parsing
@@ -39,7 +41,33 @@ async def read_item(request: Request, settings: Settings) -> SentItem:
     work = partial(parse_item, content_type, body, request.query_params.multi_items())
     parsing: Parsing = request.app.state.parsing
     json = body if is_json(content_type) else b""
-    return await parsing.run(work, json=json, most=most_values(settings))
+    return await parsing.run(work, json=json, most=_most_values(settings, 1))
+
+
+async def read_items(request: Request, settings: Settings) -> Addition | Sequence[Addition | Problem]:
+    """Read an item to add, or a batch of them, or what is wrong with one, in their places.
+
+    Raises what `read_item` raises, if there is no batch.
+    """
+    content_type, body = await read_body(request, settings.max_body_bytes)
+    query = request.query_params.multi_items()
+    parsing: Parsing = request.app.state.parsing
+    if not is_json(content_type):
+        return await parsing.run(lambda: _addition(parse_item(content_type, body, query)))
+
+    def parse() -> Addition | Sequence[Addition | Problem]:
+        document, in_url = json_document(body), [(name, _from_text(name, text)) for name, text in query]
+        batch = listed(document, "items", settings.batch_limit)
+        if batch is None:
+            return _addition(item_of(document, in_url))
+        return each(batch, lambda one: _addition(item_of(one, in_url)))
+
+    return await parsing.run(parse, json=body, most=_most_values(settings, settings.batch_limit))
+
+
+def _addition(sent: SentItem) -> Addition:
+    id_, label = given("id", sent.fields.id), given("label", sent.fields.label)
+    return Addition(id_, label, sent.fields.metadata or {}, sent.image)
 
 
 async def read_revision(request: Request, settings: Settings) -> ItemFields:
@@ -48,12 +76,12 @@ async def read_revision(request: Request, settings: Settings) -> ItemFields:
     if not is_json(content_type):
         raise UnsupportedMediaType("send application/json with `label`, `metadata` or both")
     parsing: Parsing = request.app.state.parsing
-    return await parsing.run(partial(parse_revision, body), json=body, most=most_values(settings))
+    return await parsing.run(partial(parse_revision, body), json=body, most=_most_values(settings, 1))
 
 
-def most_values(settings: Settings) -> int:
-    """How many values an item in JSON may hold: those of metadata that is a list of digits, at most."""
-    return OTHER_VALUES + settings.max_metadata_bytes // 2
+def _most_values(settings: Settings, items: int) -> int:
+    """How many values so many items in JSON may hold: one may have metadata that is a long list of digits."""
+    return items * OTHER_VALUES + settings.max_metadata_bytes // 2
 
 
 def parse_item(content_type: str, body: bytes, query: Iterable[tuple[str, str]]) -> SentItem:
@@ -84,6 +112,13 @@ def parse_revision(body: bytes) -> ItemFields:
     if found.label is None and found.metadata is None:
         raise MalformedBody("nothing to change: send `label`, `metadata` or both")
     return found
+
+
+def given(name: str, value: str | None) -> str:
+    """A field that an item needs; raises `ItemInvalid` if it was not given."""
+    if value is None:
+        raise ItemInvalid(f"the item has no `{name}`: give it in the query string, or in the form or JSON")
+    return value
 
 
 def _fields(pairs: Pairs) -> ItemFields:

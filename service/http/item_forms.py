@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from service.http.forms import BINARY, RAW, Json
+from service.http.forms import BINARY, RAW, Json, batch_body
 
 _IMAGE = {"type": "string", "description": "A PNG, JPEG or WebP file in base64, or a data URI of one."}
 _ID = {"type": "string", "description": "The id: one line of text, no part between slashes empty or dots."}
@@ -36,6 +36,7 @@ def components() -> dict[str, Json]:
         "NewItemForm": _object(
             "An item to add, as a form.", {"image": BINARY} | id_ | in_form, "image", "id", "label"
         ),
+        "NewItemsBody": batch_body("A batch of items to add.", "items", _schema("NewItemBody")),
         "PutItemBody": _object("An item, whose id is in the URL.", image | fields, "image", "label"),
         "PutItemForm": _object(
             "An item, whose id is in the URL, as a form.", {"image": BINARY} | in_form, "image", "label"
@@ -53,8 +54,12 @@ def components() -> dict[str, Json]:
         }
         for name, component in (("id", "ItemId"), ("label", "ItemLabel"), ("metadata", "MetadataText"))
     }
+    new_item = _request("The image of an item, all of the item, or a batch of items.", "NewItem")
+    new_item["content"]["application/json"]["schema"] = {
+        "oneOf": [_schema("NewItemBody"), _schema("NewItemsBody")]
+    }
     bodies = {
-        "NewItem": _request("The image of an item, or all of the item.", "NewItem"),
+        "NewItem": new_item,
         "PutItem": _request("The image of an item, or all of the item but its id.", "PutItem"),
         "Revision": {
             "description": "What is to change.",

@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import Overloaded, Unavailable
 from service.http.draining import Draining
-from service.http.probes import is_probe
+from service.http.probes import is_probe, is_upload
 from service.http.problems import document, problem_response
 from service.http.reading import Bodies
 
@@ -35,7 +35,10 @@ class Limits:
                 streams = b"text/event-stream" in dict(message["headers"]).get(b"content-type", b"")
             await send(message)
 
-        with self._draining.request() as request, self._bodies.counted(receive) as read:
+        with (
+            self._draining.request() as request,
+            self._bodies.counted(receive, streamed=is_upload(scope)) as read,
+        ):
             await self._app(scope, read, respond)
         if request.cancelled_caught:
             refusal = self._draining.refusal()

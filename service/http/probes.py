@@ -11,6 +11,7 @@ from service.errors import NotReady
 
 # No limit holds for these, and shutting down does not refuse them.
 PROBES = ("/livez", "/readyz", "/metrics")
+UPLOAD = "/gallery/jobs"
 # How long a probe waits for a check that it began, before it takes the result of the one before, in seconds.
 PATIENCE = 0.05
 # A result that is older tells nothing any more, and who asks then has to wait for a new one, in seconds.
@@ -29,6 +30,11 @@ def route_path(scope: Scope) -> str:
 def is_probe(scope: Scope) -> bool:
     """Whether this is a health check, or a look at the metrics."""
     return route_path(scope) in PROBES
+
+
+def is_upload(scope: Scope) -> bool:
+    """Whether this sends an archive, which is written to the disk as it comes."""
+    return scope["method"] == "POST" and route_path(scope) == UPLOAD
 
 
 class Latest(Generic[Result]):

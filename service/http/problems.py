@@ -39,6 +39,16 @@ def document(problem: Problem) -> dict[str, Any]:
     return _body(problem.status, problem.slug, problem.title, problem.detail) | problem.extensions
 
 
+def problem_body(problem: Problem) -> ProblemBody:
+    """The same, for a place in the answer to a batch."""
+    return ProblemBody.model_validate(document(problem))
+
+
+def unexpected_body() -> ProblemBody:
+    """In such a place, what tells of an error that nobody expected."""
+    return ProblemBody.model_validate(plain_document(500, "the server failed; its log tells why"))
+
+
 def plain_document(status: int, detail: str) -> dict[str, Any]:
     """The document of an error that HTTP itself defines, such as 404 for an unknown route."""
     title = HTTPStatus(status).phrase

@@ -33,8 +33,10 @@ class Bodies:
         return self._held
 
     @contextmanager
-    def counted(self, receive: Receive) -> Iterator[Receive]:
+    def counted(self, receive: Receive, *, streamed: bool = False) -> Iterator[Receive]:
         """A `receive` for the body of one request, whose bytes count until the end of the block.
+
+        streamed   the route writes them away as they come: each part has its time, and counts until the next
 
         It raises `RequestTimeout` when the body is not there in time, and `Overloaded` when there is no room.
         """
@@ -42,9 +44,12 @@ class Bodies:
         mine, whole = 0, False
 
         async def read() -> Message:
-            nonlocal mine, whole
+            nonlocal deadline, mine, whole
             if whole:  # what comes now is that the client leaves, whenever that is
                 return await receive()
+            if streamed:
+                self._held -= mine
+                mine, deadline = 0, asyncio.get_running_loop().time() + self._seconds
             try:
                 async with asyncio.timeout_at(deadline):
                     message = await receive()
@@ -79,6 +84,11 @@ class Parsing:
         self._limiter = CapacityLimiter(threads)
         self._input_shape = input_shape
         self._most_values = prod(input_shape) + OTHER_VALUES
+
+    @property
+    def query_values(self) -> int:
+        """How many values a query may hold."""
+        return self._most_values
 
     async def run(self, parse: Callable[[], Parsed], json: bytes = b"", most: int | None = None) -> Parsed:
         """What `parse` returns or raises. `json`: the body, if it is JSON; `most`: values that it may hold.

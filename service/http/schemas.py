@@ -1,11 +1,15 @@
 """The shapes of what routes besides /retrieve send, as clients see them."""
 
+from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel
 
 from certify import Guarantee, Method, Rule
 from models import Domain, Measured, Preprocessing
+from service.gallery.job_records import Job
+from service.http.problems import ProblemBody
+from service.retrieval.answer import RetrieveResponse
 
 
 class ItemBody(BaseModel):
@@ -35,11 +39,74 @@ class ChangeBody(BaseModel):
     warnings: list[str]
 
 
+class ChangeResult(BaseModel):
+    """What became of one item of a batch, or the problem that it met."""
+
+    change: ChangeBody | None = None
+    problem: ProblemBody | None = None
+
+
+class ChangesBody(BaseModel):
+    """What became of a batch of items, in their order, and the version of the gallery."""
+
+    results: list[ChangeResult]
+    version: int
+
+
+class AnswerResult(BaseModel):
+    """The answer to one query of a batch, or the problem that it met."""
+
+    answer: RetrieveResponse | None = None
+    problem: ProblemBody | None = None
+
+
+class AnswersBody(BaseModel):
+    """The results of a batch of queries, in their order."""
+
+    results: list[AnswerResult]
+
+
 class DeletedBody(BaseModel):
     """How many items were deleted, and the version of the gallery."""
 
     deleted: int
     version: int
+
+
+class JobsBody(BaseModel):
+    """All jobs, the newest first."""
+
+    jobs: list[Job]
+
+
+class SnapshotBody(BaseModel):
+    """A snapshot of the gallery: its name, when it was made, and how large its file is."""
+
+    name: str
+    created: datetime
+    bytes: int
+
+
+class SnapshotsBody(BaseModel):
+    """All snapshots, by name."""
+
+    snapshots: list[SnapshotBody]
+
+
+class MadeSnapshot(SnapshotBody):
+    """A snapshot that was just made: what it holds, and what was left out, being damaged."""
+
+    version: int
+    items: int
+    damaged: list[str]
+    damaged_vectors: int
+
+
+class RestoredBody(BaseModel):
+    """The gallery after a snapshot was put in its place: its version, and how many items it has."""
+
+    version: int
+    items: int
 
 
 class GalleryBody(BaseModel):

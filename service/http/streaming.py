@@ -3,8 +3,8 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import ExitStack, asynccontextmanager
 
 from anyio import CapacityLimiter, from_thread, to_thread
 from fastapi import Request, Response
@@ -23,26 +23,33 @@ LEFT = 499
 
 
 @asynccontextmanager
-async def cancelled_when_left(request: Request, stop: Stop) -> AsyncIterator[None]:
-    """Cancel `stop` when the client closes the connection of `request`, whose body has been read.
+async def cancelled_when_left(request: Request, *stops: Stop) -> AsyncIterator[None]:
+    """Cancel `stops` when the client closes the connection of `request`, whose body has been read.
 
-    When the service shuts down, it is hurried first.
+    When the service shuts down, they are hurried first.
     """
 
     async def watch() -> None:
         while (await request.receive())["type"] != "http.disconnect":
             pass
-        await to_thread.run_sync(stop.cancel)  # who is woken may hold a lock for a moment
+        await to_thread.run_sync(_cancel, stops)  # who is woken may hold a lock for a moment
 
     watcher = asyncio.create_task(watch())
     try:
-        with request.app.state.draining.hurrying(stop):
+        with ExitStack() as hurried:
+            for stop in stops:
+                hurried.enter_context(request.app.state.draining.hurrying(stop))
             yield
     except asyncio.CancelledError:  # the service shuts down, and cannot wait any longer
-        stop.cancel()
+        _cancel(stops)
         raise
     finally:
         watcher.cancel()
+
+
+def _cancel(stops: Iterable[Stop]) -> None:
+    for stop in stops:
+        stop.cancel()
 
 
 async def plain(

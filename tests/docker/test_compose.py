@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ("docker", "compose", "-p", "retrievalguard-test")
-DIGIT = ROOT / "docs" / "examples" / "digits-0039.png"
+EMOJI = ROOT / "docs" / "examples" / "emoji-twemoji-panda.png"
 
 pytestmark = [
     pytest.mark.docker,
@@ -55,7 +55,7 @@ def stack() -> Iterator[None]:
 
 def retrieve() -> dict[str, Any]:
     request = urllib.request.Request(
-        "http://127.0.0.1:8000/retrieve", DIGIT.read_bytes(), {"Content-Type": "image/png"}
+        "http://127.0.0.1:8000/retrieve", EMOJI.read_bytes(), {"Content-Type": "image/png"}
     )
     with urllib.request.urlopen(request, timeout=60) as response:
         assert response.status == 200

@@ -85,7 +85,7 @@ def test_of_two_writers_who_saw_the_same_item_one_is_told(store: GalleryStore, t
         other.close()
 
 
-def test_a_revision_keeps_image_vector_and_place(tmp_path: Path) -> None:
+def test_a_revision_keeps_image_and_vector_and_goes_to_the_end(tmp_path: Path) -> None:
     gallery = Gallery(tmp_path / "gallery.sqlite3", MODEL, 2)
     store = gallery.store
     gallery.put([new("one", vector=(1, 0)), new("two", vector=(0, 1))])
@@ -95,11 +95,11 @@ def test_a_revision_keeps_image_vector_and_place(tmp_path: Path) -> None:
     assert found == stored_item(store, "one")
     assert revise(store, "one", metadata={"n": 1})[1].item == Item("one", "b", {"n": 1})
     assert revise(store, "one", label="b", metadata={"n": 1})[0] == 3  # nothing changes
-    assert ids(store) == ["one", "two"]
+    assert ids(store) == ["two", "one"]
     assert store.image("one") == (b"an image", "image/png")
     _, items, vectors = loaded(store, MODEL)
-    assert items == [Item("one", "b", {"n": 1}), Item("two", "a")]
-    assert np.array_equal(vectors, [[1, 0], [0, 1]])
+    assert items == [Item("two", "a"), Item("one", "b", {"n": 1})]
+    assert np.array_equal(vectors, [[0, 1], [1, 0]])
     assert gallery.snapshot().version == 3
     assert gallery.snapshot().digest != before
     gallery.close()

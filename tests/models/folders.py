@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from models import PRETRAINED, EmbeddingModel, Manifest
-from models.manifest import MANIFEST, Normalization, ResidualArchitecture
+from models.manifest import MANIFEST, DenoisedArchitecture, Normalization, ResidualArchitecture
 from models.model import build_network
 from models.networks.convolutional import ConvolutionalEmbedding
 
@@ -51,6 +51,19 @@ def model_of(network: ConvolutionalEmbedding) -> EmbeddingModel:
         "normalization": manifest.normalization.model_copy(update={"mean": network.mean, "std": network.std}),
     }
     return EmbeddingModel(manifest.model_copy(update=changes), network)
+
+
+def denoised() -> EmbeddingModel:
+    """The `residual` model behind a denoiser that changes something."""
+    behind = residual()
+    architecture = DenoisedArchitecture(kind="denoised", width=4, backbone=behind.manifest.architecture)
+    with torch.random.fork_rng():
+        torch.manual_seed(6)
+        network = build_network(architecture, behind.input_shape, behind.manifest.normalization)
+        network.get_submodule("backbone").load_state_dict(behind.network.state_dict())
+        torch.nn.init.normal_(network.get_parameter("denoiser.change.weight"), std=0.1)
+    manifest = behind.manifest.model_copy(update={"architecture": architecture})
+    return EmbeddingModel(manifest, network)
 
 
 def residual() -> EmbeddingModel:

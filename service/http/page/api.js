@@ -8,11 +8,23 @@ export class Problem extends Error {
   }
 }
 
-// Paths are relative to the page, which may stand below a proxy's path.
+// The key, where the service asks for one, for as long as the tab is open.
+let key = sessionStorage.getItem("key");
+export const hasKey = () => key !== null;
+export function setKey(given) {
+  key = given;
+  if (given === null) sessionStorage.removeItem("key");
+  else sessionStorage.setItem("key", given);
+}
+
+// Paths are relative to the page, which may stand below a proxy's path; those of the API name its version.
+const VERSION = "v1/";
+
 async function ask(path, options = {}) {
+  const headers = key === null ? options.headers : { ...options.headers, Authorization: `Bearer ${key}` };
   let response;
   try {
-    response = await fetch(new URL(path, document.baseURI), options);
+    response = await fetch(new URL(path, document.baseURI), { ...options, headers });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Problem({ status: 0, detail: "The service cannot be reached: is it running?" });
@@ -24,22 +36,25 @@ async function ask(path, options = {}) {
 
 export const get = async (path) => (await ask(path)).json();
 
-const itemPath = (id) => `gallery/items/${encodeURIComponent(id)}`;
-export const imagePath = (id) => `gallery/images/${encodeURIComponent(id)}`;
+export const getModel = () => get(`${VERSION}model`);
+export const getGallery = () => get(`${VERSION}gallery`);
+
+const itemPath = (id) => `${VERSION}gallery/items/${encodeURIComponent(id)}`;
+export const imagePath = (id) => `${VERSION}gallery/images/${encodeURIComponent(id)}`;
 export const file = async (path) => (await ask(path)).blob();
 
 const search = (given) => new URLSearchParams(Object.entries(given).filter(([, value]) => value !== null && value !== ""));
 
 // A page of items: { items, next }, `next` being the cursor of the page after it.
-export const items = (wanted) => get(`gallery/items?${search(wanted)}`);
-export const add = (blob, fields) => ask(`gallery/items?${search(fields)}`, { method: "POST", body: blob, headers: typed(blob) });
+export const items = (wanted) => get(`${VERSION}gallery/items?${search(wanted)}`);
+export const add = (blob, fields) => ask(`${VERSION}gallery/items?${search(fields)}`, { method: "POST", body: blob, headers: typed(blob) });
 export const remove = (id) => ask(itemPath(id), { method: "DELETE" });
 export const relabel = (id, label) =>
   ask(itemPath(id), { method: "PATCH", body: JSON.stringify({ label }), headers: { "Content-Type": "application/json" } });
 
 // What the model sees of an image file: { shape: [C, H, W], pixels: Float32Array, losses }.
 export async function modelInput(blob) {
-  const found = await (await ask("model/input", { method: "POST", body: blob, headers: typed(blob) })).json();
+  const found = await (await ask(`${VERSION}model/input`, { method: "POST", body: blob, headers: typed(blob) })).json();
   const bytes = Uint8Array.from(atob(found.pixels), (character) => character.charCodeAt(0));
   return { ...found, pixels: new Float32Array(bytes.buffer) };
 }
@@ -50,10 +65,10 @@ const typed = (blob) => ({ "Content-Type": blob.type || "application/octet-strea
 function bodyOf(query, options) {
   const given = search(options);
   if (query.file) {
-    return [`retrieve?${given}`, { method: "POST", body: query.file, headers: typed(query.file) }];
+    return [`${VERSION}retrieve?${given}`, { method: "POST", body: query.file, headers: typed(query.file) }];
   }
   const body = JSON.stringify({ pixels: nested(query.tensor) });
-  return [`retrieve?${given}`, { method: "POST", body, headers: { "Content-Type": "application/json" } }];
+  return [`${VERSION}retrieve?${given}`, { method: "POST", body, headers: { "Content-Type": "application/json" } }];
 }
 
 function nested({ shape: [channels, height, width], pixels }) {

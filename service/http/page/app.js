@@ -1,7 +1,7 @@
 // The page: its three screens, and what is asked, which goes from one to the other.
 import { render } from "./vendor/preact.js";
 import { useEffect, useRef, useState } from "./vendor/hooks.js";
-import { file, get, imagePath } from "./api.js";
+import { file, getModel, hasKey, imagePath, setKey } from "./api.js";
 import { Ask } from "./ask.js";
 import { Gallery } from "./gallery.js";
 import { html } from "./html.js";
@@ -21,6 +21,13 @@ function App() {
   const [problem, setProblem] = useState(null);
   const main = useRef();
 
+  const load = () => getModel().then((found) => (setModel(found), setProblem(null)), setProblem);
+  const forget = () => {
+    setKey(null);
+    setModel(null);
+    load();
+  };
+
   useEffect(() => {
     const go = () => {
       setScreen(here());
@@ -28,7 +35,7 @@ function App() {
       scrollTo(0, 0);
     };
     addEventListener("hashchange", go);
-    get("model").then(setModel, setProblem);
+    load();
     return () => removeEventListener("hashchange", go);
   }, []);
 
@@ -57,6 +64,7 @@ function App() {
     </header>
     <main id="main" tabindex="-1" ref=${main}>
       ${problem && html`<p role="alert" class="problem">${problem.message}</p>`}
+      ${problem?.status === 401 && html`<${KeyForm} given=${(key) => (setKey(key), load())} />`}
       ${model &&
       html`
         <div hidden=${screen !== "ask"}><${Ask} model=${model} query=${query} setQuery=${setQuery} /></div>
@@ -68,8 +76,25 @@ function App() {
       <small>
         A certificate says that an answer is stable, not that it is right.
         ${model && html` Model <code>${model.name}</code>, σ = ${model.sigma}.`}
+        ${hasKey() && html` <a href="#ask" onClick=${forget}>Forget the key</a>`}
       </small>
     </footer>
+  `;
+}
+
+function KeyForm({ given }) {
+  const [key, setText] = useState("");
+  const submit = (event) => {
+    event.preventDefault();
+    given(key.trim());
+  };
+  return html`
+    <form class="key" onSubmit=${submit}>
+      <h1>This service asks for a key</h1>
+      <label>Key <input type="password" autocomplete="off" required value=${key} onInput=${(event) => setText(event.target.value)} /></label>
+      <p><small>It is kept until this tab is closed, and sent to this service alone.</small></p>
+      <button type="submit">Use it</button>
+    </form>
   `;
 }
 

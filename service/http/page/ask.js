@@ -1,9 +1,10 @@
 // Asking: a picture from a file, the clipboard, a camera, the examples or one's own hand; and its answer.
 import { useEffect, useRef, useState } from "./vendor/hooks.js";
-import { get, modelInput, retrieving } from "./api.js";
+import { file, get, imagePath, items, modelInput, retrieving } from "./api.js";
 import { Answer } from "./answer.js";
 import { Drawing } from "./drawing.js";
 import { html } from "./html.js";
+import { ItemPicture } from "./pictures.js";
 
 // What may be drawn by hand: few cells, and no colours.
 const MOST_CELLS = 32 * 32;
@@ -116,16 +117,22 @@ function Chooser({ setQuery }) {
 function Examples({ model, setQuery }) {
   const [found, setFound] = useState([]);
   useEffect(() => {
-    get("page/examples/index.json").then((all) => setFound(all[model.name] ?? []), () => {});
+    const find = async () => {
+      const shipped = (await get("page/examples/index.json"))[model.name];
+      if (shipped) return shipped.map(({ path, alt }) => ({ path: `page/examples/${path}`, alt }));
+      return (await items({ limit: 4 })).items.map(({ id }) => ({ id, path: imagePath(id), alt: `Item ${id}` }));
+    };
+    find().then(setFound, () => {});
   }, []);
   if (!found.length) return null;
-  const choose = async (path) => setQuery({ name: path.split("/").pop(), file: await (await fetch(path)).blob() });
+  const choose = async ({ path, id }) => setQuery({ name: id ?? path.split("/").pop(), file: await file(path) });
   return html`
-    <p class="examples-title">Or try one that is not in the gallery:</p>
+    <p class="examples-title">Or try one ${found[0].id ? "of" : "that is not in"} the gallery:</p>
     <ul class="examples">
-      ${found.map(({ path, alt }) => {
-        const url = `page/examples/${path}`;
-        return html`<li><button type="button" onClick=${() => choose(url)}><img class="picture" src=${url} alt=${alt} /></button></li>`;
+      ${found.map((example) => {
+        const { id, path, alt } = example;
+        const picture = id ? html`<${ItemPicture} id=${id} alt=${alt} />` : html`<img class="picture" src=${path} alt=${alt} />`;
+        return html`<li><button type="button" onClick=${() => choose(example)}>${picture}</button></li>`;
       })}
     </ul>
   `;

@@ -1,6 +1,6 @@
 // The gallery: its labels, its items page by page, asking with one of them, and changing them.
 import { useEffect, useRef, useState } from "./vendor/hooks.js";
-import { add, get, items, relabel, remove } from "./api.js";
+import { add, getGallery, items, relabel, remove } from "./api.js";
 import { html } from "./html.js";
 import { ItemPicture } from "./pictures.js";
 import { counted } from "./words.js";
@@ -17,7 +17,7 @@ export function Gallery({ askWithItem }) {
   const [chosen, setChosen] = useState(null);
 
   const load = () => {
-    get("gallery").then(setGallery, setProblem);
+    getGallery().then(setGallery, setProblem);
     items({ label, limit: PAGE, cursor: cursors.at(-1) }).then(setPage, setProblem);
   };
   useEffect(load, [label, cursors]);
@@ -31,7 +31,7 @@ export function Gallery({ askWithItem }) {
   return html`
     <h1>Gallery</h1>
     <p>
-      ${counted(gallery.size)} items, ${counted(labels.length)} labels, version ${gallery.version}.
+      ${counted(gallery.size)} ${gallery.size === 1 ? "item" : "items"}, ${counted(labels.length)} ${labels.length === 1 ? "label" : "labels"}, version ${gallery.version}.
       ${gallery.damaged > 0 && ` ${counted(gallery.damaged)} are left out, as they are not what was stored.`}
     </p>
     ${problem && html`<p role="alert" class="problem">${problem.message}</p>`}
@@ -40,6 +40,15 @@ export function Gallery({ askWithItem }) {
       <input type="search" list="labels" placeholder="all" onChange=${(event) => filter(event.target.value)} />
     </label>
     <datalist id="labels">${labels.map(([name, count]) => html`<option value=${name}>${counted(count)}</option>`)}</datalist>
+    <nav class="pages" aria-label="Pages">
+      <button type="button" class="secondary" disabled=${number === 1} onClick=${() => setCursors(cursors.slice(0, -1))}>
+        Earlier
+      </button>
+      <span role="status">Page ${number}</span>
+      <button type="button" class="secondary" disabled=${!page.next} onClick=${() => setCursors([...cursors, page.next])}>
+        Later
+      </button>
+    </nav>
     <ul class="items">
       ${page.items.map(
         (item) => html`<li key=${item.id}>
@@ -50,15 +59,6 @@ export function Gallery({ askWithItem }) {
       )}
     </ul>
     ${page.items.length === 0 && html`<p>There is none.</p>`}
-    <nav class="pages" aria-label="Pages">
-      <button type="button" class="secondary" disabled=${number === 1} onClick=${() => setCursors(cursors.slice(0, -1))}>
-        Earlier
-      </button>
-      <span role="status">Page ${number}</span>
-      <button type="button" class="secondary" disabled=${!page.next} onClick=${() => setCursors([...cursors, page.next])}>
-        Later
-      </button>
-    </nav>
     <${Adding} added=${load} />
     ${chosen && html`<${ItemDialog} item=${chosen} close=${() => setChosen(null)} changed=${load} askWithItem=${askWithItem} />`}
   `;
@@ -69,7 +69,11 @@ function ItemDialog({ item, close, changed, askWithItem }) {
   const [label, setLabel] = useState(item.label);
   const [sure, setSure] = useState(false);
   const [problem, setProblem] = useState(null);
-  useEffect(() => dialog.current.showModal(), []);
+  useEffect(() => {
+    const opener = document.activeElement;
+    dialog.current.showModal();
+    return () => opener.focus();
+  }, []);
   const change = async (work) => {
     try {
       await work();

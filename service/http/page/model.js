@@ -5,9 +5,8 @@ import { counted } from "./words.js";
 export function Model({ model }) {
   const [channels, height, width] = model.input_shape;
   const { forward_pass: run, defaults, trained_on: trained } = model;
-  const url = new URL("retrieve", document.baseURI).href;
-  const server = url.slice(0, -"/retrieve".length);
-  const curl = `curl -s --data-binary @picture.png -H 'Content-Type: image/png' ${url}`;
+  const server = new URL(".", document.baseURI).href.slice(0, -1);
+  const curl = `curl -s --data-binary @picture.png -H 'Content-Type: image/png' ${server}/v1/retrieve`;
   const python = `from retrievalguard.client import Client
 
 answer = Client("${server}").retrieve("picture.png")

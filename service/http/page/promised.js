@@ -5,7 +5,7 @@ import { distanced, down, subject } from "./words.js";
 
 const [WIDTH, HEIGHT, CENTRE, REACH, THUMB] = [360, 220, 104, 210, 44];
 // A circle smaller than this could not be seen: then the way to the rival is broken, and drawn as if shorter.
-const LEAST = 30;
+const LEAST = 20;
 
 // `change`: what is looked at, { kind, size }: a point on the way to the rival, or somewhere on a ring.
 export function Promised({ radius, guarantee, neighbor, rival, input, change }) {

@@ -8,16 +8,16 @@ from anyio import to_thread
 from fastapi import APIRouter, Query, Request, Response
 
 from index import Item, StoredItem
-from service.errors import InvalidOption, ItemInvalid
-from service.gallery.items import ChangedItem
+from service.errors import InvalidOption, ItemInvalid, Problem
+from service.gallery.items import Addition, ChangedItem
 from service.http import item_forms
-from service.http.body import once
+from service.http.body import check_options
 from service.http.changing import Changing, condition, tag_header
 from service.http.dependencies import Service
-from service.http.item_body import read_item, read_revision
+from service.http.item_body import given, read_item, read_items, read_revision
 from service.http.openapi import LOCATION_HEADER, TAG_HEADER
-from service.http.problems import documented
-from service.http.schemas import ChangeBody, DeletedBody, ItemBody, ItemsBody
+from service.http.problems import documented, problem_body
+from service.http.schemas import ChangeBody, ChangeResult, ChangesBody, DeletedBody, ItemBody, ItemsBody
 
 router = APIRouter()
 
@@ -43,8 +43,8 @@ def items(
     limit: Annotated[int | None, Query(ge=1, description="How many at a time; default 100.")] = None,
     cursor: Annotated[str | None, Query(description="`next` of the page before.")] = None,
 ) -> ItemsBody:
-    """A page of items, in the order of addition. One that is replaced meanwhile goes to the end."""
-    _check_options(request, "label", "limit", "cursor")
+    """A page of items, in the order of addition. One that is replaced or revised goes to the end."""
+    check_options(request, "label", "limit", "cursor")
     most = retriever.settings.page_limit
     wanted = min(DEFAULT_PAGE, most) if limit is None else limit
     if wanted > most:
@@ -70,14 +70,27 @@ def item(item_id: str, retriever: Service, response: Response) -> ItemBody:
     responses=_CHANGES | documented(409) | _ADDED,
     openapi_extra=item_forms.operation("NewItem", "id", "label", "metadata"),
 )
-async def add_item(request: Request, response: Response, retriever: Changing) -> ChangeBody:
-    """Add an item: when this is answered it is durable, and the next query finds it."""
-    sent = await read_item(request, retriever.settings)
-    id_, label = _given("id", sent.fields.id), _given("label", sent.fields.label)
-    change = await _work(
-        request, lambda: retriever.items.add(id_, label, sent.fields.metadata or {}, sent.image)
+async def add_items(request: Request, response: Response, retriever: Changing) -> ChangeBody | ChangesBody:
+    """Add an item, or a batch: when this is answered it is durable, and the next query finds it.
+
+    A batch is one change of the gallery, and its answer has a result for each item in its place.
+    """
+    sent = await read_items(request, retriever.settings)
+    if isinstance(sent, Addition):
+        added = await _work(
+            request, lambda: retriever.items.add(sent.id, sent.label, sent.metadata, sent.image)
+        )
+        return _answer(request, response, added)
+    version, results = await _work(request, lambda: retriever.items.add_all(sent))
+    return ChangesBody(
+        results=[
+            ChangeResult(problem=problem_body(one))
+            if isinstance(one, Problem)
+            else ChangeResult(change=_change(one))
+            for one in results
+        ],
+        version=version,
     )
-    return _answer(request, response, change)
 
 
 @router.put(
@@ -89,7 +102,7 @@ async def put_item(item_id: str, request: Request, response: Response, retriever
     """Add an item, or put it in place of the one with its id; `If-Match` and `If-None-Match` hold."""
     sent = await read_item(request, retriever.settings)
     _check_id(sent.fields.id, item_id)
-    label, holds = _given("label", sent.fields.label), condition(request)
+    label, holds = given("label", sent.fields.label), condition(request)
     change = await _work(
         request, lambda: retriever.items.put(item_id, label, sent.fields.metadata or {}, sent.image, holds)
     )
@@ -122,7 +135,7 @@ async def delete_items(
     prefix: Annotated[str | None, Query(description="All items whose id begins so.")] = None,
 ) -> DeletedBody:
     """Delete all items with a label, with ids that begin alike, or both, in one change."""
-    _check_options(request, "label", "prefix")
+    check_options(request, "label", "prefix")
     if not label and not prefix:
         raise InvalidOption(("label", "give `label`, `prefix` or both: all items are not deleted at once"))
     version, count = await _work(request, lambda: retriever.items.delete_where(label or None, prefix or None))
@@ -142,25 +155,9 @@ async def _work(request: Request, work: Callable[[], Result]) -> Result:
     return await to_thread.run_sync(work, limiter=request.app.state.changes)
 
 
-def _check_options(request: Request, *known: str) -> None:
-    """Raises `InvalidOption`: one that is passed over could be what would have kept items from deletion."""
-    given = once(request.query_params.multi_items())
-    unknown = [
-        (name, f"unknown option; known ones: {', '.join(known)}") for name in given if name not in known
-    ]
-    if unknown:
-        raise InvalidOption(*unknown[:16])
-
-
 def _check_id(given: str | None, item_id: str) -> None:
     if given not in (None, item_id):
         raise ItemInvalid("the id in the body is not that of the URL: an item keeps its id")
-
-
-def _given(name: str, value: str | None) -> str:
-    if value is None:
-        raise ItemInvalid(f"the item has no `{name}`: give it in the query string, or in the form or JSON")
-    return value
 
 
 def _body(found: Item) -> ItemBody:
@@ -173,6 +170,10 @@ def _answer(request: Request, response: Response, change: ChangedItem) -> Change
         response.status_code = 201
         root = request.scope["root_path"]
         response.headers["Location"] = f"{root}/gallery/items/{quote(change.item.id)}"
+    return _change(change)
+
+
+def _change(change: ChangedItem) -> ChangeBody:
     return ChangeBody(
         outcome=change.outcome,
         item=_body(change.item),

@@ -19,17 +19,17 @@ from models.passes.pictures import noisy, pictures
 from models.passes.quantization import _with_zero, measured_ranges, quantize
 from models.passes.variants import BY_NAME, with_ranges
 from tests.models import backbones
-from tests.models.folders import residual
+from tests.models.folders import denoised, residual
 
 Images = NDArray[np.float32]
 SIGMA, BATCH = 0.25, 16
 
 
-@pytest.fixture(scope="module", params=["residual", "vit"])
+@pytest.fixture(scope="module", params=["residual", "vit", "denoised"])
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> EmbeddingModel:
     """With its ranges measured."""
-    if request.param == "residual":
-        found = residual()
+    if request.param in ("residual", "denoised"):
+        found = {"residual": residual, "denoised": denoised}[request.param]()
     else:
         folder = tmp_path_factory.mktemp(request.param)
         encoder = backbones.made(request.param, folder / "encoder")
@@ -75,7 +75,8 @@ def test_ranges_are_the_same_when_they_are_measured_again(model: EmbeddingModel)
     assert with_ranges(model, 9.0) is model  # what is known is kept
     assert model.ranges
     assert all(low <= 0 <= high for low, high in model.ranges)
-    assert any(low < 0 for low, _ in model.ranges) == (not model.nonnegative)
+    # Behind a ReLU there is nothing below 0; denoised pixels may be.
+    assert any(low < 0 for low, _ in model.ranges) == (model.manifest.architecture.kind != "residual")
 
 
 def test_every_number_of_the_ranges_is_part_of_the_digest_and_of_the_function(

@@ -27,7 +27,7 @@ from retrievalguard.client import (
     ServiceProblem,
 )
 from service import errors
-from tests.service.processes import Server, run_cli, wait_for
+from tests.service.processes import Server, run_cli, serving, wait_for
 from tests.service.queries import Json, answer, claims, digit, noisy_digit, picture, tensor
 
 
@@ -52,6 +52,8 @@ SHAPES = {
     "RoundNeighbor": door.RoundItem,
     "GalleryBody": door.GallerySummary,
     "ItemBody": door.GalleryItem,
+    "ItemsBody": door.ItemPage,
+    "ChangeBody": door.ItemChange,
 }
 PLAIN = {"string": str, "integer": int, "number": float}
 
@@ -90,11 +92,13 @@ def test_its_shapes_are_those_of_openapi(document: Json, name: str) -> None:
 
 
 def test_its_options_are_those_of_openapi(document: Json) -> None:
+    references = document["paths"]["/retrieve"]["post"]["parameters"]
+    names = [reference["$ref"].rpartition("/")[2] for reference in references]
     known, hints = document["components"]["parameters"], get_type_hints(Options)
-    assert hints.keys() == known.keys()
+    assert list(hints) == names
     plain = PLAIN | {"boolean": bool}
-    for name, parameter in known.items():
-        schema = parameter["schema"]
+    for name in names:
+        schema = known[name]["schema"]
         described = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
         assert hints[name] is plain[described["type"]], name
 
@@ -149,6 +153,39 @@ def test_the_gallery_is_read(client: Client, demo_server: Server) -> None:
     item = client.item(found.id)
     assert (item.id, item.label) == (found.id, found.label)
     assert client.item_image(found.id) == demo_server.client.get(f"/gallery/images/{found.id}").content
+
+
+def test_a_batch_is_answered_in_its_order_each_with_its_own_problem(client: Client) -> None:
+    images = [digit(3), b"nothing", tensor(4), 2 * tensor(3) + 1, picture(5)]
+    found = client.batch(images, top_k=2)
+    kinds = [one.kind if isinstance(one, ServiceProblem) else None for one in found]
+    assert kinds == [None, "not-an-image", None, "pixels-invalid", None]
+    for image, one in zip(images, found, strict=True):
+        if isinstance(one, Answer):
+            assert claims(one.as_dict()) == claims(client.retrieve(image, top_k=2).as_dict())
+
+
+def test_the_gallery_is_changed(tmp_path: Path) -> None:
+    with serving(tmp_path, GALLERY_WRITES="loopback") as server, Client(server.url) as client:
+        for row in range(3):
+            added = client.add(digit(row), item_id=f"a/{row}?.png", label="some", metadata={"row": row})
+            assert added.outcome == "added"
+        assert [item.metadata for item in client.items()] == [{"row": 0}, {"row": 1}, {"row": 2}]
+        assert client.put(picture(4), item_id="a/0?.png", label="other").outcome == "replaced"
+        assert client.revise("a/1?.png", label="other").item.label == "other"
+        assert sorted(item.id for item in client.items("other")) == ["a/0?.png", "a/1?.png"]
+        with pytest.raises(door.ConflictingChange) as refused:
+            client.add(digit(5), item_id="a/0?.png", label="some")
+        assert refused.value.status == 409
+        client.delete("a/0?.png")
+        with pytest.raises(MissingItem):
+            client.item("a/0?.png")
+        assert client.gallery().size == 2
+
+
+def test_changes_that_are_not_allowed_are_forbidden(client: Client) -> None:
+    with pytest.raises(door.Forbidden, match="RETRIEVALGUARD_GALLERY_WRITES"):
+        client.delete("digits-0045")
 
 
 def test_the_async_client_is_the_same(client: Client, demo_server: Server) -> None:

@@ -51,7 +51,8 @@ def test_they_spare_the_embedding_and_are_named_in_the_key(
             image = retriever.decode(retriever.gallery.store.image(item.id)[0])
             found = shipped.of(image)
             assert (found is None) == (item.label == "5")
-            assert found is None or np.array_equal(found, vector)
+            expected = retriever.smoothed.mean(image, retriever.vectors.samples) if found is None else found
+            assert np.array_equal(expected, vector)
         assert retriever.vectors.key.endswith(f"shipped {shipped.digest}")
     # Whoever asks for a number of samples gets vectors of that many: others than those that are stored.
     with opened(settings, gallery_samples=128) as retriever, caplog.at_level("INFO", "retrievalguard"):
@@ -59,6 +60,22 @@ def test_they_spare_the_embedding_and_are_named_in_the_key(
         assert retriever.vectors.statement is None
         embedded = retriever.gallery.plain()[1]
     assert not any(np.array_equal(ours, theirs) for ours, theirs in zip(embedded, vectors, strict=True))
+
+
+def test_items_are_embedded_together_as_one_by_one(demo_settings: Settings, tmp_path: Path) -> None:
+    files = {f"{row % 3}/{row}.png": digit(row) for row in range(12)}
+    with opened(demo_settings, data_dir=tmp_path) as retriever:
+        retriever.gallery.store.delete(retriever.gallery.store.ids())
+        found = sources(str(folder_of(tmp_path / "source", files)))
+        retriever.intake.add(found, batch=5)
+        items, vectors = retriever.gallery.plain()
+        assert [item.id for item in items] == [source.item.id for source in found.sources]
+        for source, vector in zip(found.sources, vectors, strict=True):
+            alone = retriever.smoothed.mean(retriever.decode(source.read()), retriever.vectors.samples)
+            assert np.array_equal(alone, vector)
+        chunks = retriever.smoothed.chunks(retriever.vectors.samples)
+        engine, calibration = retriever.smoothed.engine, retriever.smoothed.calibration
+        assert retriever.vectors.at_a_time * chunks >= engine.workers * calibration.batch
 
 
 def test_another_sigma_does_without_them_and_says_so(

@@ -177,6 +177,7 @@ def test_behind_a_proxy_all_is_below_its_path_whether_it_sends_that_or_not(app: 
     for path in ("/model", f"/gallery/items/{ITEM}", "/livez", "/metrics", "/openapi.json"):
         assert asked(app, "GET", sent + path).status_code == 200
     assert asked(app, "GET", f"{sent}/livez", headers={"host": "10.0.0.7"}).status_code == 200
+    assert asked(app, "GET", f"{sent}/v1/model").json() == asked(app, "GET", f"{sent}/model").json()
     assert "page/app.js" in asked(app, "GET", f"{sent}/").text
     assert asked(app, "GET", f"{sent}/page/app.js").status_code == 200
     page = asked(app, "GET", f"{sent}/docs").text
@@ -184,6 +185,17 @@ def test_behind_a_proxy_all_is_below_its_path_whether_it_sends_that_or_not(app: 
     assert f'"{ROOT}/static-offline-docs/swagger-ui-bundle.js"' in page
     assert asked(app, "GET", f"{sent}/static-offline-docs/swagger-ui-bundle.js").status_code == 200
     assert asked(app, "GET", f"{sent}/openapi.json").json()["servers"] == [{"url": ROOT}]
+
+
+def test_every_path_is_also_one_of_the_version(demo_server: Server) -> None:
+    ask = demo_server.client.get
+    for path in ("/model", f"/gallery/items/{ITEM}", f"/gallery/images/{ITEM}"):
+        assert ask(f"/v1{path}").content == ask(path).content
+    for path in ("/v2/model", "/v1", "/v1/v1/model", "/v1model"):
+        assert ask(path).status_code == 404
+    counted = demo_server.metric("retrievalguard_requests_total", route="/model", status="200")
+    ask("/v1/model")
+    assert demo_server.metric("retrievalguard_requests_total", route="/model", status="200") == counted + 1
 
 
 @pytest.mark.parametrize("app", [{"root_path": ROOT}], indirect=True)

@@ -12,7 +12,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, Request, Response, expect, sync_playwright
 
-from tests.service.processes import Server, wait_for
+from tests.service.processes import Server, run_cli, serving, wait_for
 from tests.service.queries import Json, answer, digit, noisy_digit, picture, saved, tensor
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -46,6 +46,13 @@ def page(browser: Browser, demo_server: Server) -> Iterator[Page]:
     assert hosts == {urlsplit(demo_server.url).netloc}
     assert [text for text in wrong if "422" not in text and "415" not in text] == []
     page.close()
+
+
+@pytest.fixture
+def open_server(tmp_path: Path) -> Iterator[Server]:
+    """A server whose gallery is empty, and may be changed over HTTP."""
+    with serving(tmp_path, GALLERY_WRITES="loopback") as server:
+        yield server
 
 
 def tab_to(page: Page, target: Locator) -> None:
@@ -258,12 +265,73 @@ def test_every_screen_is_reached_by_keyboard_and_says_what_the_api_does(
     expect(page.locator("main")).to_be_focused()
     expect(page.locator("main")).to_contain_text(model["digest"])
     expect(page.locator("main")).to_contain_text("handwritten digits, 8 × 8, grey")
-    expect(page.get_by_label("The request with curl")).to_contain_text(f"{demo_server.url}/retrieve")
+    expect(page.get_by_label("The request with curl")).to_contain_text(f"{demo_server.url}/v1/retrieve")
     page.keyboard.press("Shift+Tab")
     tab_to(page, page.get_by_role("link", name="Gallery"))
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Gallery")).to_be_visible()
-    expect(page.locator("main")).to_contain_text("600 items")
+    expect(page.locator("main")).to_contain_text("600 items, 10 labels")
+
+
+def test_the_gallery_is_read_page_by_page_and_asked_with(demo_server: Server, page: Page) -> None:
+    page.get_by_role("link", name="Gallery").click()
+    later = page.get_by_role("button", name="Later")
+    tab_to(page, later)
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Page 2")).to_be_visible()
+    listed = demo_server.client.get("/gallery/items", params={"limit": 120}).json()["items"][60:]
+    expect(page.locator(".items img").first).to_have_attribute("alt", f"Item {listed[0]['id']}")
+    assert page.locator(".items span").all_inner_texts() == [item["label"] for item in listed]
+    label = page.get_by_role("combobox", name="Label")
+    label.fill("7")
+    label.press("Enter")
+    expect(page.get_by_text("Page 1")).to_be_visible()
+    expect(page.locator(".items span").filter(has_not_text="7")).to_have_count(0)
+    tab_to(page, page.locator(".items button").first)
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog", name="7")
+    item = dialog.locator("code").inner_text()
+    assert demo_server.client.get(f"/gallery/items/{item}").json()["label"] == "7"
+    page.keyboard.press("Escape")
+    expect(dialog).not_to_be_attached()
+    page.keyboard.press("Enter")
+    tab_to(page, dialog.get_by_role("button", name="Ask with this"))
+    page.keyboard.press("Enter")
+    answered(page)
+    shows(page, answer(demo_server.client, image_of(demo_server, item), **ASKED))
+
+
+def test_pictures_are_added_relabelled_and_deleted(browser: Browser, open_server: Server) -> None:
+    page = browser.new_page()
+    page.goto(f"{open_server.url}#gallery")
+    expect(page.get_by_text("There is none.")).to_be_visible()
+    page.get_by_text("Add pictures").press("Enter")
+    files = [
+        {"name": name, "mimeType": "image/png", "buffer": content}
+        for name, content in (("a.png", digit(0)), ("b.png", digit(1)), ("broken.png", b"nothing"))
+    ]
+    page.get_by_label("Pictures", exact=True).set_input_files(files)
+    page.get_by_label("Their label").fill("round & black")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("2 of 3 added.")).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("broken.png: ")).to_contain_text("PNG, JPEG or WebP")
+    assert open_server.client.get("/gallery").json()["labels"] == {"round & black": 2}
+    expect(page.locator("main")).to_contain_text("2 items, 1 label")
+    page.locator(".items button").first.press("Enter")
+    dialog = page.get_by_role("dialog", name="round & black")
+    dialog.get_by_label("Label").fill("zero")
+    page.keyboard.press("Enter")
+    expect(dialog).not_to_be_attached()
+    expect(page.locator(".items span").first).to_have_text("zero")
+    assert open_server.client.get("/gallery/items/a.png").json()["label"] == "zero"
+    page.locator(".items button").first.press("Enter")
+    delete = page.get_by_role("button", name="Delete")
+    delete.press("Enter")
+    assert open_server.client.get("/gallery").json()["size"] == 2  # asked twice
+    delete.press("Enter")
+    expect(page.locator(".items li")).to_have_count(1)
+    assert open_server.client.get("/gallery/items/a.png").status_code == 404
+    page.close()
 
 
 def test_all_of_it_is_light(browser: Browser, demo_server: Server) -> None:
@@ -277,8 +345,7 @@ def test_all_of_it_is_light(browser: Browser, demo_server: Server) -> None:
     page.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 380])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 380)])
 def test_axe_finds_nothing_on_any_screen(
     browser: Browser, demo_server: Server, scheme: str, width: int
 ) -> None:
@@ -300,3 +367,26 @@ def test_axe_finds_nothing_on_any_screen(
         # Nothing has to be scrolled sideways.
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.close()
+
+
+def test_where_a_key_is_needed_the_page_asks_for_it(browser: Browser, tmp_path: Path) -> None:
+    made = run_cli(tmp_path, "keys", "create", "a person", "--scope", "retrieve", "--scope", "gallery:read")
+    assert made.returncode == 0, made.stderr
+    key = made.stdout.split()[-1]
+    with serving(tmp_path) as server:
+        page = browser.new_page()
+        page.goto(server.url)
+        field = page.get_by_label("Key")
+        field.fill("wrong")
+        field.press("Enter")
+        expect(page.get_by_role("alert")).to_contain_text("not known here")
+        field.fill(key)
+        field.press("Enter")
+        expect(page.get_by_role("heading", name="Ask with a picture")).to_be_visible()
+        page.get_by_role("button", name="A handwritten 3").click()
+        expect(page.get_by_role("alert")).to_contain_text("the gallery is empty")
+        page.reload()  # it is kept as long as the tab is open
+        expect(page.get_by_role("heading", name="Ask with a picture")).to_be_visible()
+        page.get_by_role("link", name="Forget the key").click()
+        expect(field).to_be_visible()
+        page.close()

@@ -111,6 +111,7 @@ def test_the_model_is_described_with_its_defaults(client: httpx.Client, demo_ret
         "sigma": 0.25,
         "radius_unit": "l2 over [0,1] pixels of the 1x8x8 model input",
         "preprocessing": None,
+        "gallery_vectors": {"samples": 256, "shipped": 0, "shipped_samples": 0},
         "defaults": {
             "alpha": 0.001, "samples": SAMPLES, "min_gain": 0.05,
             "guarantee": "label", "rule": "embedding", "method": "cdf",

@@ -1,0 +1,176 @@
+"""What is kept of jobs: a folder for each, with its record, its report, and what was sent.
+
+Records are replaced as a whole, so they can be looked at from outside, by the command line or another
+replica, and are right after a crash.
+"""
+
+import os
+import re
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from service.errors import JobNotFound
+from service.gallery.unpacking import remove
+
+State = Literal["waiting", "running", "done", "failed", "cancelled"]
+ENDED: tuple[State, ...] = ("done", "failed", "cancelled")
+_ID = re.compile(r"[0-9]{20}-[0-9a-f]{8}")
+
+
+class RefusedEntry(BaseModel):
+    """A file that was not added: where it is in what was sent, and why."""
+
+    place: str
+    reason: str
+
+
+class Job(BaseModel):
+    """A job as it is kept, and as clients see it.
+
+    folder    of the server, below the one that jobs may read; null: an archive was sent
+    starts    how often it was begun since it last got further
+    seen      how many of the `total` entries were looked at; 0 of 0 until it is known what there is
+    refused   how many should have been added and were not; `refusals` names each, when the job has ended
+    skipped   entries that are not meant to be added, by reason
+    error     why the job failed as a whole
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    state: State = "waiting"
+    folder: str | None
+    prefix: str
+    replace: bool
+    created: datetime
+    ended: datetime | None = None
+    starts: int = 0
+    total: int = 0
+    seen: int = 0
+    added: int = 0
+    replaced: int = 0
+    unchanged: int = 0
+    refused: int = 0
+    skipped: dict[str, int] = {}
+    refusals: list[RefusedEntry] = []
+    warnings: list[str] = []
+    error: str | None = None
+
+
+_REFUSALS = TypeAdapter(list[RefusedEntry])
+
+
+class JobFolder:
+    """The folder of one job."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.sent, self.content, self.lock = place / "archive", place / "content", place / "lock"
+        self._record, self._report, self._cancel = place / "job.json", place / "report.json", place / "cancel"
+
+    def read(self) -> Job | None:
+        """The record; None if there is none."""
+        try:
+            return Job.model_validate_json(self._record.read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+    def write(self, job: Job) -> None:
+        """Replace the record, durably; nothing is written of a job that was forgotten."""
+        if self.place.is_dir():
+            _replaced(self._record, job.model_dump_json(exclude={"refusals"}))
+
+    def refusals(self) -> list[RefusedEntry]:
+        """What names each refusal, once the job has ended."""
+        try:
+            return _REFUSALS.validate_json(self._report.read_bytes())
+        except (OSError, ValidationError):
+            return []
+
+    def end(self, job: Job, refusals: Sequence[RefusedEntry]) -> None:
+        """Write down how the job ended, and throw away what was sent."""
+        if self.place.is_dir():
+            _replaced(self._report, _REFUSALS.dump_json(list(refusals)).decode())
+        self.write(job.model_copy(update={"ended": datetime.now(UTC)}))
+        remove(self.content)
+        self.sent.unlink(missing_ok=True)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the job is to stop."""
+        return self._cancel.exists()
+
+    def cancel(self) -> None:
+        """Have it stop at the next item, in whatever process it runs."""
+        self._cancel.touch()
+
+
+class JobRecords:
+    """All jobs, each in a folder below `place`."""
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+
+    def folder(self, id_: str) -> JobFolder:
+        """The folder of a job; raises `JobNotFound` for what is no id of one."""
+        if not _ID.fullmatch(id_):
+            raise _missing(id_)
+        return JobFolder(self._place / id_)
+
+    def all(self) -> list[Job]:
+        """All jobs, the newest first, without what names each refusal."""
+        found = (JobFolder(path).read() for path in sorted(self._place.glob("*-*"), reverse=True))
+        return [job for job in found if job is not None]
+
+    def get(self, id_: str) -> Job:
+        """One job, with what names each refusal; raises `JobNotFound`."""
+        folder = self.folder(id_)
+        found = folder.read()
+        if found is None:
+            raise _missing(id_)
+        return found.model_copy(update={"refusals": folder.refusals()})
+
+    @contextmanager
+    def receiving(self) -> Iterator[tuple[str, JobFolder]]:
+        """A new job and its folder; of one that has no record at the end nothing is left."""
+        id_ = f"{datetime.now(UTC):%Y%m%d%H%M%S%f}-{secrets.token_hex(4)}"
+        folder = self.folder(id_)
+        folder.place.mkdir(mode=0o700, parents=True)
+        try:
+            yield id_, folder
+        finally:
+            if folder.read() is None:
+                remove(folder.place)
+
+    def delete(self, id_: str) -> Job:
+        """Cancel a job that has not ended, or forget one that has. Raises `JobNotFound`."""
+        job, folder = self.get(id_), self.folder(id_)
+        if job.state in ENDED:
+            remove(folder.place)
+        else:
+            folder.cancel()
+        return job
+
+    def keep(self, most: int) -> None:
+        """Forget the oldest of those that have ended, but for so many."""
+        for job in [job for job in self.all() if job.state in ENDED][most:]:
+            remove(self._place / job.id)
+
+
+def _missing(id_: str) -> JobNotFound:
+    return JobNotFound(f"there is no job {id_[:40]!r}: see GET /gallery/jobs")
+
+
+def _replaced(path: Path, text: str) -> None:
+    draft = path.with_suffix(".part")
+    with draft.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
