@@ -54,7 +54,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.installed-dev  ## BENCH=engine (the default), query or certification
+bench: $(VENV)/.installed-dev  ## BENCH=engine (the default), query, certification or gallery
 	$(BIN)/python -m bench.$(BENCH)
 
 load: $(VENV)/.installed-dev  ## Locust against a server it starts; the last line is JSON
@@ -81,7 +81,7 @@ mutants: $(VENV)/.installed-dev  ## breaks certify/ and the choice of rivals lin
 	$(BIN)/python -m tests.mutants docs/mutants.json $(STUDY)
 
 screens: $(VENV)/.installed-dev  ## the pictures of the page in docs/; needs chromium
-	$(BIN)/python -m tests.service.http.screens docs
+	RETRIEVALGUARD_MODEL=emoji-small $(BIN)/python -m tests.service.http.screens docs
 
 EMOJI := models/datasets/emoji_sheets
 emoji: $(VENV)/.installed-dev  ## draws the sheets of emoji again; needs npm, a few minutes

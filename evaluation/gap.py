@@ -5,7 +5,7 @@ distribution were the true one, but for a share 1/(n + 1) at the lower end of ev
 claim nothing. They are made for margins of
 
 embedding  E h, as they are certified
-seen       E h, if no margin could be lower than the lowest that was seen: what the lower end costs
+half       E h, if no margin could fall half as far as is proven: what the lower end costs
 vote       votes of the noisy copies for the label of their nearest item
 soft τ     E of softmax over labels of -d²/τ, d the distance of a copy from the nearest item of a label: a
            rule between the two, the vote for small τ
@@ -31,7 +31,7 @@ from service.process import own_process
 from service.retrieval.contest import Contest, vectors_of
 from service.settings import Settings
 
-MODEL, SIGMA, QUERIES, SAMPLES, ALPHA = "emoji-small", 0.25, 60, 2_048, 0.001
+MODEL, SIGMA, QUERIES, SAMPLES, ALPHA = "emoji-small", 0.25, 30, 2_048, 0.001
 TEMPERATURES = (0.01, 0.03, 0.1, 0.3)
 # Rivals that are looked at closely: those whose mean margin is least in units of its deviation.
 CLOSEST = 64
@@ -68,7 +68,7 @@ class Gap:
         margins, lower = self._margins(points)
         right = bool(radii["embedding: right"])
         radii["embedding: known"] = right * self._radius(margins, lower)
-        radii["seen: known"] = right * self._radius(margins, np.minimum(margins.min(axis=1), -1e-6))
+        radii["half: known"] = right * self._radius(margins, np.minimum(margins.min(axis=1), lower / 2))
         distances = self._distances(points)
         nearest = distances.argmin(axis=1)
         for name, scores in [

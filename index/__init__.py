@@ -28,6 +28,7 @@ from index.failures import GalleryError, ItemChanged, ItemDamaged, ItemGone, Ite
 from index.files import private_database
 from index.gallery import Gallery
 from index.items import Item, NewItem
+from index.restoring import prepared, replace_all
 from index.segment import Segment
 from index.snapshot import Neighbors, Snapshot
 from index.store import GalleryStore
@@ -65,8 +66,10 @@ __all__ = [
     "image_checksum",
     "import_gallery",
     "list_items",
+    "prepared",
     "private_database",
     "put_items",
+    "replace_all",
     "revise",
     "stored_item",
     "tag_of",

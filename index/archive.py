@@ -15,7 +15,7 @@ from pathlib import Path
 
 from index.failures import GalleryError, told
 from index.history import begin_anew
-from index.rows import DamagedItem, WholeItem, put_item, put_vector, whole_items
+from index.rows import DamagedItem, WholeItem, put_whole, whole_items
 from index.schema import STEPS, parts, parts_of, upgrade
 from index.store import GalleryStore
 
@@ -114,7 +114,7 @@ def _write(gallery: Path, draft: Path, archive: Path) -> Exported:
                 damaged.append(whole.id)
                 continue
             with told(archive):
-                _put(target, whole)
+                put_whole(target, whole)
             items += 1
             damaged_vectors += whole.damaged_vectors
         with told(archive):
@@ -169,15 +169,9 @@ def _fill(store: GalleryStore, items: Iterator[WholeItem], source: sqlite3.Conne
             )
         count = 0
         for count, whole in enumerate(items, start=1):  # noqa: B007 (it is returned)
-            _put(db, whole)
+            put_whole(db, whole)
         begin_anew(db, 1 + max(_version(db), _version(source)))
         return count
-
-
-def _put(db: sqlite3.Connection, whole: WholeItem) -> None:
-    row, image, _ = put_item(db, whole.item, whole.image, whole.media_type)
-    for model, vector in whole.vectors.items():
-        put_vector(db, row, whole.item.id, image, model, vector)
 
 
 def _version(db: sqlite3.Connection) -> int:

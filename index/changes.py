@@ -140,7 +140,7 @@ def list_items(
 ) -> tuple[list[StoredItem], int | None]:
     """Up to `most` items in the order of addition, and where the next page begins (None: there is none).
 
-    `after`: where this page begins. An item that is replaced goes to the end. What is damaged is left out.
+    `after`: where this page begins. An item that is changed goes to the end. What is damaged is left out.
     """
     where, values = _matching(label, prefix)
     with store.reading() as db:

@@ -58,6 +58,10 @@ class Gallery:
         self._upkeep.close()
         self.store.close()
 
+    def beside(self, path: Path) -> "Gallery":
+        """The gallery in another file, seen through the same model."""
+        return Gallery(path, self._model, self._dimension, self._label_weight)
+
     @property
     def damaged(self) -> tuple[str, ...]:
         """Ids of items that are left out: they, or their vectors, are not what was stored."""

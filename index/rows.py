@@ -93,6 +93,13 @@ def put_vector(db: sqlite3.Connection, row: int, id_: str, image: bytes, model: 
     db.execute("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?, ?)", (row, model, vector, checksum))
 
 
+def put_whole(db: sqlite3.Connection, whole: WholeItem) -> None:
+    """Store an item with its vectors, as it was read."""
+    row, image, _ = put_item(db, whole.item, whole.image, whole.media_type)
+    for model, vector in whole.vectors.items():
+        put_vector(db, row, whole.item.id, image, model, vector)
+
+
 def stored_texts(id_: object, label: object, metadata: object, image: object, item: object) -> Texts | None:
     """The texts of a row with its checksums `image` and `item`; None if they are not what was stored."""
     fields = (id_, label, metadata, image)

@@ -270,11 +270,14 @@ def _tell(report: "AddReport") -> None:
 
 
 @gallery_app.command("list")
-def gallery_list() -> None:
-    """Print id and label of every item, one a line, separated by a tab."""
+def gallery_list(
+    label: Annotated[str | None, typer.Option(help="Only items with this label.")] = None,
+) -> None:
+    """Print id and label of every item that is searched, one a line, separated by a tab."""
     with _retriever() as retriever:
         for item in retriever.gallery.snapshot().items:
-            print(f"{item.id}\t{item.label}")
+            if label in (None, item.label):
+                print(f"{item.id}\t{item.label}")
 
 
 @gallery_app.command("export")
@@ -334,12 +337,73 @@ def gallery_import(
 
 @gallery_app.command("delete")
 def gallery_delete(
-    ids: Annotated[list[str], typer.Argument(help="Ids as `gallery list` prints them.")],
+    ids: Annotated[list[str] | None, typer.Argument(help="Ids as `gallery list` prints them.")] = None,
+    label: Annotated[str | None, typer.Option(help="All items with this label.")] = None,
+    prefix: Annotated[str | None, typer.Option(help="All items whose id begins so.")] = None,
 ) -> None:
-    """Delete items, all of them or, if one is not there, none."""
+    """Delete items, all of them or, if one is not there, none; or all with a label, a prefix or both."""
+    from index import delete_where
+
+    if bool(ids) == bool(label or prefix):
+        raise typer.BadParameter("give ids, or --label, --prefix or both")
+    with _store(made=True) as store:
+        if ids:
+            store.delete(ids)
+        else:
+            _, count = delete_where(store, label=label or None, prefix=prefix or None)
+            console.print(f"{count} items deleted")
+        console.print(f"the gallery has {len(store.ids())} items")
+
+
+@gallery_app.command("relabel")
+def gallery_relabel(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="An id as `gallery list` prints it.")],
+    label: Annotated[str, typer.Argument(help="Its new label.")],
+) -> None:
+    """Give an item another label: nothing is embedded anew."""
+    from index import revise
+    from service.gallery.check import ItemRefused, ItemRules
+
+    settings = _settings()
+    try:
+        item = ItemRules(settings.max_name_length, settings.max_metadata_bytes).item(id_, label, {})
+    except ItemRefused as error:
+        raise preflight.CheckError(str(error)) from error
+    with _store(made=True) as store:
+        revise(store, item.id, label=item.label)
+
+
+@gallery_app.command("snapshot")
+def gallery_snapshot(
+    name: Annotated[str | None, typer.Argument(help="What to call it; default: the time.")] = None,
+) -> None:
+    """Keep the gallery as it is now in the data folder, also while a server is running."""
     with _retriever() as retriever:
-        retriever.gallery.store.delete(ids)
-        console.print(f"the gallery has {len(retriever.gallery.snapshot())} items")
+        made, held = retriever.snapshots.create(name)
+    console.print(f"{made.name}: {held.items} items", markup=False)
+    for damaged in held.damaged:
+        console.print(streams.readable(f"left out, it is damaged: {damaged}"), style="red", markup=False)
+
+
+@gallery_app.command("snapshots")
+def gallery_snapshots() -> None:
+    """Print name, time and bytes of every snapshot, one a line, separated by tabs."""
+    with _retriever() as retriever:
+        for one in retriever.snapshots.all():
+            print(f"{one.name}\t{one.created:%Y-%m-%dT%H:%M:%SZ}\t{one.size}")
+
+
+@gallery_app.command("restore")
+def gallery_restore(
+    name: Annotated[str, typer.Argument(help="A name as `gallery snapshots` prints it.")],
+    embed: Annotated[
+        bool, typer.Option("--embed", help="Embed items that this model has not embedded, else refuse.")
+    ] = False,
+) -> None:
+    """Put a snapshot in the place of the gallery; a server answers from the old one meanwhile."""
+    with _retriever() as retriever:
+        _, count = retriever.snapshots.restore(name, embed=embed)
+    console.print(f"the gallery has {count} items")
 
 
 def main() -> None:

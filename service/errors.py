@@ -8,9 +8,12 @@ Problem                     the root: status, stable type, title, and a detail t
 ├── Forbidden               403  a key that was not made for this
 ├── ItemNotFound            404  no gallery item with this id
 ├── JobNotFound             404  no job with this id
+├── SnapshotNotFound        404  no snapshot of this name
 ├── RequestTimeout          408  the body was not there in time
 ├── GalleryEmpty            409  a query, and nothing to compare it with
 ├── ItemExists              409  another item has this id
+├── SnapshotExists          409  a snapshot of this name, or as many as may be
+├── SnapshotOfAnotherModel  409  a snapshot whose items the model that is served has not embedded
 ├── PreconditionFailed      412  the item is not the one that `If-Match` names
 ├── BodyTooLarge            413  more bytes than the limit
 ├── ImageTooLarge           413  more pixels than the limit
@@ -22,6 +25,7 @@ Problem                     the root: status, stable type, title, and a detail t
 ├── ImageBlank              422  nothing is left of a picture when its transparency is laid over black
 ├── PixelsInvalid           422  the wrong shape or type, not finite, or outside [0, 1]
 ├── ItemInvalid             422  an id, a label or metadata that cannot be stored
+├── SnapshotInvalid         422  a name that no snapshot can have
 ├── InvalidOption           422  an option is unknown, given twice, or out of range
 ├── ModelFailure            500  the network returned something that is not a finite vector
 └── Unavailable                  not now; Retry-After says when to come back
@@ -94,6 +98,30 @@ class JobNotFound(Problem):
     """No job with this id, or one that was forgotten."""
 
     status, slug, title = 404, "job-not-found", "Job not found"
+
+
+class SnapshotNotFound(Problem):
+    """No snapshot of this name."""
+
+    status, slug, title = 404, "snapshot-not-found", "Snapshot not found"
+
+
+class SnapshotExists(Problem):
+    """There is a snapshot of this name, or as many as `RETRIEVALGUARD_MAX_SNAPSHOTS`."""
+
+    status, slug, title = 409, "snapshot-exists", "The snapshot exists"
+
+
+class SnapshotOfAnotherModel(Problem):
+    """The model that is served has not embedded all items of a snapshot."""
+
+    status, slug, title = 409, "snapshot-of-another-model", "Snapshot of another model"
+
+
+class SnapshotInvalid(Problem):
+    """A name that no snapshot can have."""
+
+    status, slug, title = 422, "snapshot-invalid", "Invalid snapshot"
 
 
 class GalleryEmpty(Problem):

@@ -22,6 +22,7 @@ from service.gallery.check import ItemRules
 from service.gallery.intake import Intake
 from service.gallery.items import Items
 from service.gallery.jobs import JobLimits, Jobs
+from service.gallery.snapshots import Snapshots
 from service.gallery.unpacking import UnpackLimits
 from service.gallery.vectors import GalleryVectors
 from service.images import Picture, read_image
@@ -117,6 +118,9 @@ class Retriever:
         self.intake = Intake(self.gallery, self.vectors, self._decode_item)
         rules = ItemRules(settings.max_name_length, settings.max_metadata_bytes)
         self.items = Items(self.gallery, self.intake, rules, settings.max_changes)
+        self.snapshots = Snapshots(
+            settings.data_dir / "snapshots", self.gallery, self.intake.beside, settings.max_snapshots
+        )
         unpacked = UnpackLimits(
             settings.max_unpacked_files, settings.max_body_bytes, settings.max_unpacked_bytes
         )

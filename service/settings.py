@@ -103,6 +103,7 @@ class Settings(BaseSettings):
 
     gallery_writes: Literal["off", "loopback", "on"] = "off"
     max_changes: Annotated[int, _whole(1, 10_000)] = 64
+    max_snapshots: Annotated[int, _whole(0, 10_000)] = 20
     jobs_root: Path | None = None
     max_jobs: Annotated[int, _whole(1, 1_000)] = 8
     kept_jobs: Annotated[int, _whole(0, 10_000)] = 100

@@ -60,7 +60,8 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 
 @pytest.fixture(scope="session")
 def _own_gallery_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("own")) as server:
+    hosts = "localhost,127.0.0.1,evil.example"
+    with serving(tmp_path_factory.mktemp("own"), GALLERY_WRITES="loopback", ALLOWED_HOSTS=hosts) as server:
         yield server
 
 

@@ -4,7 +4,8 @@ A test compares them with the OpenAPI document. What a newer service adds is pas
 """
 
 import html
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass
+from functools import cache
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -199,8 +200,11 @@ def _shaped(kind: Any, value: Any) -> Any:
     if get_origin(kind) is list:
         return [_shaped(get_args(kind)[0], one) for one in value]
     if is_dataclass(kind) and isinstance(kind, type):
-        hints = get_type_hints(kind)
-        return kind(
-            **{field.name: _shaped(hints[field.name], value.get(field.name)) for field in fields(kind)}
-        )
+        return kind(**{name: _shaped(hint, value.get(name)) for name, hint in _members(kind).items()})
     return value
+
+
+@cache
+def _members(kind: type) -> dict[str, Any]:
+    """The names and types of the fields of a dataclass."""
+    return get_type_hints(kind)

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -74,6 +75,11 @@ class Intake:
         decode: Callable[[bytes], NDArray[np.float32]],
     ) -> None:
         self._gallery, self._vectors, self._decode = gallery, vectors, decode
+
+    def beside(self, path: Path) -> tuple[Gallery, "Intake"]:
+        """The gallery in another file, and what embeds for it by the same model."""
+        gallery = self._gallery.beside(path)
+        return gallery, Intake(gallery, self._vectors, self._decode)
 
     def prepare(self, item: Item, content: bytes) -> NewItem:
         """Decode and embed an image file for the gallery.

@@ -20,7 +20,7 @@ from service.gallery.unpacking import remove
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 ENDED: tuple[State, ...] = ("done", "failed", "cancelled")
-_ID = re.compile(r"[0-9]{14}-[0-9a-f]{8}")
+_ID = re.compile(r"[0-9]{20}-[0-9a-f]{8}")
 
 
 class RefusedEntry(BaseModel):
@@ -139,7 +139,7 @@ class JobRecords:
     @contextmanager
     def receiving(self) -> Iterator[tuple[str, JobFolder]]:
         """A new job and its folder; of one that has no record at the end nothing is left."""
-        id_ = f"{datetime.now(UTC):%Y%m%d%H%M%S}-{secrets.token_hex(4)}"
+        id_ = f"{datetime.now(UTC):%Y%m%d%H%M%S%f}-{secrets.token_hex(4)}"
         folder = self.folder(id_)
         folder.place.mkdir(mode=0o700, parents=True)
         try:

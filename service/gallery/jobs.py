@@ -91,9 +91,13 @@ class Jobs:
 
     def _work(self) -> None:
         while not self._closing:
-            waiting = [job for job in reversed(self.records.all()) if job.state not in ENDED]
-            ran = any(self._try(job) for job in waiting)  # until one was ours
-            self.records.keep(self._limits.kept)
+            try:
+                waiting = [job for job in reversed(self.records.all()) if job.state not in ENDED]
+                ran = any(self._try(job) for job in waiting)  # until one was ours
+                self.records.keep(self._limits.kept)
+            except OSError as error:  # the disk is full, or the folder is gone
+                log.error("jobs wait, their folder cannot be used: %s", error)
+                ran = False
             with self._changed:
                 if not ran and not self._closing:
                     self._changed.wait(LOOK_SECONDS)

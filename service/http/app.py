@@ -19,8 +19,8 @@ from service.http.observe import Observe
 from service.http.probes import Latest
 from service.http.reading import Bodies, Parsing
 from service.http.root import RootPath
-from service.http.routes import batch, gallery, images, items, jobs, model, page, retrieve, status
-from service.http.version import Version
+from service.http.routes import batch, gallery, images, items, jobs, model, page, retrieve, snapshots, status
+from service.http.version import VersionPrefix
 from service.keys import Keys
 from service.retriever import Retriever
 from service.traffic.rates import Rates
@@ -55,7 +55,7 @@ def create_app(retriever: Retriever) -> FastAPI:
     state.draining = Draining(settings.shutdown_grace_seconds)
     state.readiness, state.gallery = Latest(retriever.check), Latest(retriever.snapshot)
     state.metrics = CapacityLimiter(1)
-    for routes in (retrieve, batch, gallery, items, images, jobs, model, status, page):
+    for routes in (retrieve, batch, gallery, items, images, jobs, snapshots, model, status, page):
         app.include_router(routes.router)
     bodies = Bodies(most=settings.max_bodies_bytes, seconds=settings.body_timeout_seconds)
     # The last one sees a request first.
@@ -65,7 +65,7 @@ def create_app(retriever: Retriever) -> FastAPI:
     app.add_middleware(Hosts, allowed=allowed_hosts(settings))
     app.add_middleware(Head)
     app.add_middleware(Observe, metrics=retriever.metrics)
-    app.add_middleware(Version)
+    app.add_middleware(VersionPrefix)
     if settings.root_path:
         app.add_middleware(RootPath, root=settings.root_path)
     if settings.cors_origins:

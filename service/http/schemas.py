@@ -1,5 +1,6 @@
 """The shapes of what routes besides /retrieve send, as clients see them."""
 
+from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -76,6 +77,36 @@ class JobsBody(BaseModel):
     """All jobs, the newest first."""
 
     jobs: list[Job]
+
+
+class SnapshotBody(BaseModel):
+    """A snapshot of the gallery: its name, when it was made, and how large its file is."""
+
+    name: str
+    created: datetime
+    bytes: int
+
+
+class SnapshotsBody(BaseModel):
+    """All snapshots, by name."""
+
+    snapshots: list[SnapshotBody]
+
+
+class MadeSnapshot(SnapshotBody):
+    """A snapshot that was just made: what it holds, and what was left out, being damaged."""
+
+    version: int
+    items: int
+    damaged: list[str]
+    damaged_vectors: int
+
+
+class RestoredBody(BaseModel):
+    """The gallery after a snapshot was put in its place: its version, and how many items it has."""
+
+    version: int
+    items: int
 
 
 class GalleryBody(BaseModel):

@@ -149,3 +149,36 @@ def test_a_running_server_sees_what_the_command_line_adds_and_deletes(
     body = answer(client, digit(0))
     assert body["neighbor"]["id"] == "5/c.png"
     assert body["gallery"] == {"version": after["version"] + 1, "size": 1}
+
+
+def test_items_are_relabelled_deleted_and_brought_back_under_a_running_server(
+    empty_server: Server, tmp_path: Path
+) -> None:
+    data, client = empty_server.data, empty_server.client
+
+    def labels() -> dict[str, str]:
+        return {item["id"]: item["label"] for item in client.get("/gallery/items").json()["items"]}
+
+    files = {"3/a.png": digit(0), "3/b.png": digit(1), "5/c.png": digit(2)}
+    assert run_cli(data, "gallery", "add", folder_of(tmp_path, files)).returncode == 0
+    assert run_cli(data, "gallery", "relabel", "3/a.png", "three").returncode == 0
+    before = labels()
+    assert before == {"3/a.png": "three", "3/b.png": "3", "5/c.png": "5"}
+    assert run_cli(data, "gallery", "list", "--label", "three").stdout == "3/a.png\tthree\n"
+    assert run_cli(data, "gallery", "snapshot", "before").returncode == 0
+    assert "before\t" in run_cli(data, "gallery", "snapshots").stdout
+    assert run_cli(data, "gallery", "delete", "--prefix", "3/", "--label", "3").returncode == 0
+    assert labels() == {"3/a.png": "three", "5/c.png": "5"}
+    assert run_cli(data, "gallery", "restore", "before").returncode == 0
+    assert labels() == before
+    assert answer(client, digit(0))["neighbor"]["label"] == "three"
+    for bad in (
+        ["relabel", "none", "x"],
+        ["relabel", "3/a.png", " "],
+        ["restore", "none"],
+        ["snapshot", "a/b"],
+    ):
+        assert run_cli(data, "gallery", *bad).returncode == 1, bad
+    for bad in (["delete"], ["delete", "3/a.png", "--label", "3"]):
+        assert run_cli(data, "gallery", *bad).returncode == 2, bad
+    assert labels() == before

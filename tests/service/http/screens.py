@@ -15,20 +15,20 @@ from bench.server import demo_server
 
 CHROMIUM = Path("/usr/bin/chromium")
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
-WIDTH, HEIGHT = 1200, 800
-# Enough for flat colours, and a third of the bytes.
-COLOURS = 64
+# As tall as the tallest screen: a browser loads pictures when they come into view.
+WIDTH, HEIGHT = 1200, 1500
 
 
 def take(browser: Browser, url: str, folder: Path, scheme: Literal["light", "dark"]) -> None:
     """The screens of the page at `url`, as PNG files in `folder`."""
     page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme=scheme)
     page.goto(url)
-    ask(page)
+    ask(page, SCHEMES.index(scheme))
     save(page, folder / f"page-ask-{scheme}.png")
     page.goto(f"{url}#gallery")
     page.locator(".items img").first.wait_for()
-    page.wait_for_load_state("networkidle")
+    while not page.evaluate("[...document.images].every((image) => image.complete)"):
+        page.wait_for_timeout(100)
     save(page, folder / f"page-gallery-{scheme}.png")
     page.goto(f"{url}#model")
     page.get_by_role("heading", name="Limits").wait_for()
@@ -36,18 +36,19 @@ def take(browser: Browser, url: str, folder: Path, scheme: Literal["light", "dar
     page.close()
 
 
-def ask(page: Page) -> None:
-    """Ask with an example, and move the change half way to the radius."""
-    page.locator(".examples button").first.click()
+def ask(page: Page, example: int) -> None:
+    """Ask with an example: another each time, as what was asked before has no rounds to show."""
+    page.locator(".examples button").nth(example).click()
     page.get_by_role("heading", name="What a change of that size looks like").wait_for(timeout=60_000)
     page.wait_for_load_state("networkidle")
+    page.get_by_label("going straight").wait_for()
     page.mouse.move(0, 0)
 
 
 def save(page: Page, path: Path) -> None:
-    """The whole screen in few colours."""
+    """The whole screen, in 256 colours."""
     image = Image.open(io.BytesIO(page.screenshot(full_page=True, animations="disabled"))).convert("RGB")
-    image.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+    image.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def main(folder: Path) -> None:

@@ -138,7 +138,7 @@ def test_what_is_no_job_is_refused_and_nothing_is_left_of_it(server: Server) -> 
         response = client.post("/gallery/jobs", **request)
         assert response.status_code == status, response.text
     assert client.get("/gallery/jobs/../../etc").status_code == 404
-    for path in ("/gallery/jobs/x", "/gallery/jobs/20261126000000-00000000"):
+    for path in ("/gallery/jobs/x", "/gallery/jobs/20261126000000000000-00000000"):
         assert client.get(path).json()["type"].endswith("job-not-found")
         assert client.delete(path).status_code == 404
     assert sorted((server.data / "jobs").iterdir()) == before
