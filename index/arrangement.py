@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.columns import Columns, Serials, Singles
-from index.segment import Part, Places, Segment, opened
+from index.segment import LiveSegment, Places, Segment, opened
 
 # A place is the number of a segment, and a position in it.
 SHIFT = 32
@@ -29,17 +29,17 @@ class Arrangement:
     places   (N,) of each row
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[LiveSegment, ...]
     open: Segment
     serials: Serials
     places: Places
 
     @classmethod
-    def of(cls, parts: Sequence[Part], rest: Columns) -> "Arrangement":
+    def of(cls, parts: Sequence[LiveSegment], rest: Columns) -> "Arrangement":
         """The items of sealed `parts`, and `rest` in the open segment."""
         last = opened(rest)
         serials, places = list[Serials](), list[Places]()
-        for part in (*parts, Part(last)):
+        for part in (*parts, LiveSegment(last)):
             there = np.flatnonzero(part.within(np.ones(len(part.segment), np.bool_)))
             serials.append(part.segment.columns.serials[there])
             places.append((part.segment.number << SHIFT) + there)
@@ -51,9 +51,9 @@ class Arrangement:
         return len(self.serials)
 
     @cached_property
-    def all(self) -> tuple[Part, ...]:
+    def all(self) -> tuple[LiveSegment, ...]:
         """All parts that hold items, the open one last."""
-        return (*self.parts, Part(self.open)) if len(self.open) else self.parts
+        return (*self.parts, LiveSegment(self.open)) if len(self.open) else self.parts
 
     @cached_property
     def _segments(self) -> dict[int, Segment]:
@@ -157,7 +157,7 @@ class Arrangement:
         for segment, now in zip(new, current, strict=False):
             where = np.flatnonzero(now)
             places[self.rows(segment.columns.serials[where])] = (segment.number << SHIFT) + where
-            parts.append(Part(segment, None if now.all() else now))
+            parts.append(LiveSegment(segment, None if now.all() else now))
         places[self.rows(last.columns.serials)] = np.arange(len(last))
         return Arrangement(tuple(part for part in parts if len(part)), last, self.serials, places)
 

@@ -52,7 +52,7 @@ class Segment:
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class LiveSegment:
     """A segment as one version of the gallery sees it; `alive` (n,): which items are there, None for all."""
 
     segment: Segment
@@ -74,11 +74,11 @@ class Part:
         """Squared distances and places (n, k) of the `count` items nearest to each of `points`, or all."""
         return search(self.segment.columns.vectors, points, min(count, len(self)), self.alive)
 
-    def without(self, places: Places) -> "Part":
+    def without(self, places: Places) -> "LiveSegment":
         """The part, after the items at `places` have left."""
         alive = np.ones(len(self.segment), np.bool_) if self.alive is None else self.alive.copy()
         alive[places] = False
-        return Part(self.segment, alive)
+        return LiveSegment(self.segment, alive)
 
     @cached_property
     def layout(self) -> bytes:

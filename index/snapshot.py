@@ -22,7 +22,7 @@ from index.columns import keys
 from index.growth import LOT, Entry, State, View, lots
 from index.items import Item
 from index.labels import Labels
-from index.segment import Part
+from index.segment import LiveSegment
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -140,7 +140,7 @@ class Snapshot:
         return self.state.arrangement
 
     @property
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[LiveSegment, ...]:
         """Where the items are: as certificates see them, part after part."""
         return self._arrangement.all
 
@@ -195,7 +195,7 @@ class Snapshot:
         serials = np.concatenate([part.segment.columns.serials for part in self.parts])
         return self._arrangement.rows(serials[positions])
 
-    def _mask(self, wanted: Callable[[Part], NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    def _mask(self, wanted: Callable[[LiveSegment], NDArray[np.bool_]]) -> NDArray[np.bool_]:
         return np.concatenate([part.within(wanted(part)) for part in self.parts])
 
     def lift(self, samples: NDArray[np.floating]) -> Array:
