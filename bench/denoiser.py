@@ -85,7 +85,7 @@ def clean_recall(model: EmbeddingModel, gallery: ImageSet, queries: ImageSet) ->
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Comparison:
     """What is trained on, searched and asked, and how a network is trained, but for its noise."""
 
     training: ImageSet
@@ -94,22 +94,22 @@ class Experiment:
     recipe: Recipe
 
 
-def on_digits(epochs: int) -> Experiment:
+def on_digits(epochs: int) -> Comparison:
     """Digits of the demo, the small convolutional network."""
     queries = digits("query").take(range(QUERIES))
-    return Experiment(digits("train"), digits("gallery"), queries, Recipe(SIGMA, epochs=epochs))
+    return Comparison(digits("train"), digits("gallery"), queries, Recipe(SIGMA, epochs=epochs))
 
 
-def on_emoji(epochs: int) -> Experiment:
+def on_emoji(epochs: int) -> Comparison:
     """Emoji of some labels at 32 pixels; Twitter's ask, whose drawings are nowhere else."""
     everything, asking = emoji("train"), emoji("query")
     labels = set(sorted(set(everything.labels) & set(asking.labels))[::12][:QUERIES])
     gallery = chosen(everything, labels)
     recipe = replace(small(SIGMA, SIDE), epochs=epochs, batch=64, learning_rate=3e-3, averaging=0.99)
-    return Experiment(gallery, gallery, chosen(asking, labels), recipe)
+    return Comparison(gallery, gallery, chosen(asking, labels), recipe)
 
 
-def trained(folder: Path, experiment: Experiment) -> Iterator[tuple[str, float]]:
+def trained(folder: Path, experiment: Comparison) -> Iterator[tuple[str, float]]:
     """Train the three into `folder`; the name and the minutes of a core of each."""
 
     def timed(name: str, recipe: Recipe, given: EmbeddingModel | None = None) -> tuple[str, float]:
@@ -145,7 +145,7 @@ def main() -> None:
             row |= asked(folder / name, experiment.gallery, experiment.queries)
             report[name] = row
             print(name, row, flush=True)
-    save(f"denoiser-{given.data}", report)
+            save(f"denoiser-{given.data}", report)
     print(json.dumps(report))
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from models.training import Epoch, Recipe
     from models.training.recipe import LossName
     from service.gallery.findings import Findings, Refusal, Source
-    from service.gallery.training_set import Limits
+    from service.gallery.training_set import PictureLimits
     from service.settings import Settings
 
 app = typer.Typer()
@@ -271,11 +271,11 @@ def _tell(refused: "Iterable[Refusal]") -> None:
         console.print(f"not trained on: {len(named) - NAMED} more", style="red")
 
 
-def _limits() -> "Limits":
-    from service.gallery.training_set import Limits
+def _limits() -> "PictureLimits":
+    from service.gallery.training_set import PictureLimits
 
     settings = _settings()
-    return Limits(settings.max_image_pixels, settings.min_image_side)
+    return PictureLimits(settings.max_image_pixels, settings.min_image_side)
 
 
 def _settings() -> "Settings":

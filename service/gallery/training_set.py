@@ -19,7 +19,7 @@ GLANCES = 100
 
 
 @dataclass(frozen=True)
-class Limits:
+class PictureLimits:
     """Of an installation: the most pixels of a picture, and the least on a side."""
 
     max_pixels: int
@@ -27,14 +27,14 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Look:
+class Appearance:
     """What pictures are like: the median (height, width), and whether any of them has colours."""
 
     size: tuple[int, int]
     colourful: bool
 
 
-def look(findings: Findings, limits: Limits) -> Look:
+def look(findings: Findings, limits: PictureLimits) -> Appearance:
     """What the pictures are like, from some of them; those that cannot be read are passed over."""
     step = -(-len(findings.sources) // GLANCES)
     seen = [
@@ -43,16 +43,16 @@ def look(findings: Findings, limits: Limits) -> Look:
         if isinstance(picture := _picture(source, (3, 4, 4), None, limits), Picture)
     ]
     if not seen:
-        return Look((4, 4), colourful=True)  # whoever reads them all will say what is wrong with each
+        return Appearance((4, 4), colourful=True)  # whoever reads them all will say what is wrong with each
     width, height = (round(statistics.median(picture.size[axis] for picture in seen)) for axis in (0, 1))
-    return Look((height, width), any(picture.colourful for picture in seen))
+    return Appearance((height, width), any(picture.colourful for picture in seen))
 
 
 def training_set(
     findings: Findings,
     shape: tuple[int, int, int],
     preprocessing: Preprocessing | None,
-    limits: Limits,
+    limits: PictureLimits,
     *,
     about: str,
     progress: Callable[[Iterable[Source]], Iterable[Source]] = lambda sources: sources,
@@ -92,7 +92,7 @@ def as_findings(data: ImageSet) -> Findings:
 
 
 def _picture(
-    source: Source, shape: tuple[int, int, int], preprocessing: Preprocessing | None, limits: Limits
+    source: Source, shape: tuple[int, int, int], preprocessing: Preprocessing | None, limits: PictureLimits
 ) -> Picture | Refusal:
     try:
         return read_image(

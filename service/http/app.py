@@ -20,7 +20,7 @@ from service.http.probes import Latest
 from service.http.reading import Bodies, Parsing
 from service.http.root import RootPath
 from service.http.routes import batch, gallery, images, items, jobs, model, page, retrieve, snapshots, status
-from service.http.version import Version
+from service.http.version import VersionPrefix
 from service.keys import Keys
 from service.retriever import Retriever
 from service.traffic.rates import Rates
@@ -65,7 +65,7 @@ def create_app(retriever: Retriever) -> FastAPI:
     app.add_middleware(Hosts, allowed=allowed_hosts(settings))
     app.add_middleware(Head)
     app.add_middleware(Observe, metrics=retriever.metrics)
-    app.add_middleware(Version)
+    app.add_middleware(VersionPrefix)
     if settings.root_path:
         app.add_middleware(RootPath, root=settings.root_path)
     if settings.cors_origins:

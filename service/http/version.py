@@ -7,7 +7,7 @@ from service.http.probes import route_path
 PREFIX = "/v1"
 
 
-class Version:
+class VersionPrefix:
     """Has the application see paths without the version; inside of `RootPath`, outside of all else."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -111,7 +111,7 @@ class RetrieveResponse(BaseModel):
     gallery: GalleryRef
     cache: CacheResult
     timing_ms: Timing
-    explanation: ExplanationBody | None = Field(None, description="With `explain`, else null.")
+    explanation: ExplanationBody | None = Field(description="With `explain`, else null.")
 
 
 class RoundNeighbor(BaseModel):

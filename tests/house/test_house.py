@@ -71,6 +71,8 @@ def test_the_map_names_every_module(package: str) -> None:
 def test_no_public_class_name_stands_for_two_things() -> None:
     homes = defaultdict(list)
     for path in MODULES:
+        if "client" in path.parts:  # which stands alone, and names what the service names
+            continue
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 homes[node.name].append(module(path))

@@ -10,10 +10,10 @@ from models import Preprocessing
 from models.datasets import digits
 from service.gallery.findings import Findings
 from service.gallery.sources import sources
-from service.gallery.training_set import Limits, as_findings, look, training_set
+from service.gallery.training_set import PictureLimits, as_findings, look, training_set
 from service.images import decode_image, png
 
-LIMITS = Limits(max_pixels=10_000, min_side=8)
+LIMITS = PictureLimits(max_pixels=10_000, min_side=8)
 CROPPED = Preprocessing(shortest_edge=20, interpolation="bicubic")
 
 
