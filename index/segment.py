@@ -59,6 +59,10 @@ class LiveSegment:
     alive: Alive | None = None
 
     def __len__(self) -> int:
+        return self._count
+
+    @cached_property
+    def _count(self) -> int:
         return len(self.segment) if self.alive is None else int(np.count_nonzero(self.alive))
 
     def within(self, some: Alive) -> Alive:
