@@ -60,7 +60,7 @@ class Votes:
     labels: Rows
 
 
-class Items(Sequence[Item]):
+class ItemsByRow(Sequence[Item]):
     """The items of a snapshot by row. They are read where they are stored, when they are asked for."""
 
     def __init__(self, serials: Rows, read: Callable[[Rows], Sequence[Item]]) -> None:
@@ -126,7 +126,7 @@ class Snapshot:
         self.version, self.state, self._view, self._read = version, state, view, read
         self._blended = view.label_weight > 0
         self.label_names = view.labels.names
-        self.items = Items(self._arrangement.serials, read)
+        self.items = ItemsByRow(self._arrangement.serials, read)
 
     def at(self, version: int) -> "Snapshot":
         """The same content as another version of the gallery."""
