@@ -54,7 +54,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.installed-dev  ## BENCH=engine (the default), query or certification
+bench: $(VENV)/.installed-dev  ## BENCH=engine (the default), query, certification or gallery
 	$(BIN)/python -m bench.$(BENCH)
 
 load: $(VENV)/.installed-dev  ## Locust against a server it starts; the last line is JSON

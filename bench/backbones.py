@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bench.results import save
+from bench.results import RESULTS, save
 from bench.server import EXECUTABLE, launched
 from bench.throughput import Bare, engine
 from models import EmbeddingModel, SmoothedModel, calibrated
@@ -178,7 +178,10 @@ def rates(model: EmbeddingModel, record: Path) -> dict[str, float | str]:
 def main() -> None:
     """Print what was compared and, as the last line, its JSON."""
     own_process()
-    report: dict[str, Any] = {"cores": len(os.sched_getaffinity(0))}
+    path = RESULTS / "backbones.json"
+    # What other runs measured stays: one backbone takes a while.
+    report: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    report["cores"] = len(os.sched_getaffinity(0))
     for name in sys.argv[1:] or BACKBONES:
         with tempfile.TemporaryDirectory(prefix="retrievalguard-bench-") as temporary:
             folder = Path(temporary)

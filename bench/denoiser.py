@@ -145,7 +145,7 @@ def main() -> None:
             row |= asked(folder / name, experiment.gallery, experiment.queries)
             report[name] = row
             print(name, row, flush=True)
-    save(f"denoiser-{given.data}", report)
+            save(f"denoiser-{given.data}", report)
     print(json.dumps(report))
 
 

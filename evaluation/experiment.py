@@ -13,11 +13,10 @@ from typing import Any, Protocol, TypeVar
 import evaluation
 from evaluation.certified_recall import Conditions, QueryResult, ask, report
 from evaluation.kept import Kept
-from evaluation.queries import QueryImage, of_gallery, of_source, without
+from evaluation.queries import QueryImage, is_data_set, of_gallery, of_source, without
 from evaluation.words import verdict
 from evaluation.workbench import opened, own_gallery
 from models.code import code_digest
-from models.datasets import DATASETS
 from service.errors import GalleryEmpty, Problem
 from service.gallery.findings import ImportFailure
 from service.gallery.sources import sources
@@ -131,7 +130,7 @@ def _retriever(
 def _queries(experiment: Experiment, retriever: Retriever) -> list[QueryImage]:
     if experiment.asking is not None:
         return of_source(experiment.asking, experiment.queries)
-    if experiment.gallery in DATASETS:
+    if experiment.gallery is not None and is_data_set(experiment.gallery):
         return of_source(experiment.gallery, experiment.queries)
     return of_gallery(retriever.gallery, experiment.queries)
 

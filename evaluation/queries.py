@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,11 @@ class QueryImage:
     row: int | None = None
 
 
+def is_data_set(origin: str) -> bool:
+    """Whether `gallery add` would take `origin` for a data set: a folder of that name goes first."""
+    return origin in DATASETS and not Path(origin).is_dir()
+
+
 def of_data_set(name: str, count: int) -> list[QueryImage]:
     """`count` held-out images of a data set, evenly spread."""
     images = held_out(name, count)
@@ -42,7 +48,7 @@ def of_source(origin: str, count: int) -> list[QueryImage]:
 
     Raises `ImportFailure`.
     """
-    if origin in DATASETS:
+    if is_data_set(origin):
         return of_data_set(origin, count)
     found = sources(origin).sources
     chosen = [found[row] for row in spread(len(found), count).tolist()]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.columns import Columns, Serials, Singles
-from index.segment import Part, Places, Segment, opened
+from index.segment import LiveSegment, Places, Segment, opened
 
 # A place is the number of a segment, and a position in it.
 SHIFT = 32
@@ -29,17 +29,17 @@ class Arrangement:
     places   (N,) of each row
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[LiveSegment, ...]
     open: Segment
     serials: Serials
     places: Places
 
     @classmethod
-    def of(cls, parts: Sequence[Part], rest: Columns) -> "Arrangement":
+    def of(cls, parts: Sequence[LiveSegment], rest: Columns) -> "Arrangement":
         """The items of sealed `parts`, and `rest` in the open segment."""
         last = opened(rest)
         serials, places = list[Serials](), list[Places]()
-        for part in (*parts, Part(last)):
+        for part in (*parts, LiveSegment(last)):
             there = np.flatnonzero(part.within(np.ones(len(part.segment), np.bool_)))
             serials.append(part.segment.columns.serials[there])
             places.append((part.segment.number << SHIFT) + there)
@@ -51,9 +51,9 @@ class Arrangement:
         return len(self.serials)
 
     @cached_property
-    def all(self) -> tuple[Part, ...]:
+    def all(self) -> tuple[LiveSegment, ...]:
         """All parts that hold items, the open one last."""
-        return (*self.parts, Part(self.open)) if len(self.open) else self.parts
+        return (*self.parts, LiveSegment(self.open)) if len(self.open) else self.parts
 
     @cached_property
     def _segments(self) -> dict[int, Segment]:
@@ -104,11 +104,13 @@ class Arrangement:
         return found
 
     def of_labels(self, numbers: NDArray[np.int64]) -> list[tuple[Segment, Places]]:
-        """Where the items of labels `numbers` are."""
+        """Where the items of labels `numbers` (at least one) are."""
         found = []
+        wanted = np.zeros(int(numbers.max()) + 2, np.bool_)  # the last is for all larger numbers
+        wanted[numbers] = True
         for part in self.all:
             labels = part.segment.columns.labels
-            mine = labels == numbers[0] if len(numbers) == 1 else np.isin(labels, numbers)
+            mine = wanted[np.minimum(labels, len(wanted) - 1)]
             places = np.flatnonzero(part.within(mine))
             if len(places):
                 found.append((part.segment, places))
@@ -129,11 +131,16 @@ class Arrangement:
         stay = np.ones(len(self.open), np.bool_)
         stay[places[numbers == 0] & POSITION] = False
         last = opened(Columns.joined([self.open.columns.take(stay), new]))
-        back = np.isin(gone, new.serials)
-        serials, kept = np.delete(self.serials, rows[~back]), np.delete(self.places, rows[~back])
-        more = np.sort(new.serials[~np.isin(new.serials, gone)])
+        left, more = np.setdiff1d(gone, new.serials), np.setdiff1d(new.serials, gone)
+        serials, kept = self.serials, self.places
+        if len(left):
+            left = self.rows(left)
+            serials, kept = np.delete(serials, left), np.delete(kept, left)
         at = np.searchsorted(serials, more)
-        serials, kept = np.insert(serials, at, more), np.insert(kept, at, 0)
+        if len(more) and at[0] < len(serials):  # an item that was there, and could not be searched
+            serials, kept = np.insert(serials, at, more), np.insert(kept, at, 0)
+        else:
+            serials, kept = np.append(serials, more), np.append(kept, np.zeros_like(more))
         kept[np.searchsorted(serials, last.columns.serials)] = np.arange(len(last))
         return Arrangement(tuple(part for part in parts if len(part)), last, serials, kept)
 
@@ -157,7 +164,7 @@ class Arrangement:
         for segment, now in zip(new, current, strict=False):
             where = np.flatnonzero(now)
             places[self.rows(segment.columns.serials[where])] = (segment.number << SHIFT) + where
-            parts.append(Part(segment, None if now.all() else now))
+            parts.append(LiveSegment(segment, None if now.all() else now))
         places[self.rows(last.columns.serials)] = np.arange(len(last))
         return Arrangement(tuple(part for part in parts if len(part)), last, self.serials, places)
 

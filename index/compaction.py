@@ -12,7 +12,7 @@ from index.arrangement import Arrangement
 from index.clusters import FEW
 from index.columns import Columns, names
 from index.growth import SEGMENT, lots
-from index.segment import Part, Segment, sealed
+from index.segment import LiveSegment, Segment, sealed
 
 # Items that may stand in the open segment, where each is a cluster by itself and is copied by each change.
 OPEN = 4096
@@ -20,7 +20,7 @@ OPEN = 4096
 FULL = 0.5
 
 
-def due(arrangement: Arrangement) -> list[Part] | None:
+def due(arrangement: Arrangement) -> list[LiveSegment] | None:
     """The sealed segments that should be put together with the open one, if anything should."""
     hollow = [part for part in arrangement.parts if len(part) < FULL * len(part.segment)]
     if len(arrangement.open) <= OPEN and not hollow:
@@ -34,9 +34,9 @@ def due(arrangement: Arrangement) -> list[Part] | None:
     return chosen
 
 
-def compacted(arrangement: Arrangement, parts: Sequence[Part]) -> tuple[list[Segment], Columns]:
+def compacted(arrangement: Arrangement, parts: Sequence[LiveSegment]) -> tuple[list[Segment], Columns]:
     """The items of `parts` and of the open segment in new segments; too few for these stay as they are."""
-    columns = Columns.joined([part.columns for part in (*parts, Part(arrangement.open))])
+    columns = Columns.joined([part.columns for part in (*parts, LiveSegment(arrangement.open))])
     if len(columns) <= FEW:
         return [], columns
     number = 1 + max((part.segment.number for part in arrangement.parts), default=0)

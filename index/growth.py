@@ -13,7 +13,7 @@ from index.clusters import FEW
 from index.columns import Columns, Serials, names
 from index.contents import Contents, label_digest
 from index.labels import Labels
-from index.segment import Part, Segment, sealed
+from index.segment import LiveSegment, Segment, sealed
 
 Numbers = NDArray[np.int64]
 Digests = NDArray[np.uint8]
@@ -74,7 +74,7 @@ class View:
             rest.append(columns)
         if count > FEW:
             seal()
-        arrangement = Arrangement.of(list(map(Part, segments)), Columns.joined(rest))
+        arrangement = Arrangement.of(list(map(LiveSegment, segments)), Columns.joined(rest))
         return State(arrangement, Contents.of(_stacked(digests)))
 
     def next(self, state: State, touched: Sequence[int], fetch: Fetch) -> State:

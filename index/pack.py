@@ -24,7 +24,7 @@ from index.growth import State, View
 from index.history import Version
 from index.items import Texts
 from index.labels import Labels
-from index.segment import Part, Segment
+from index.segment import LiveSegment, Segment
 
 MAGIC = b"retrievalguard pack 1\n"
 COLUMNS = ("serials", "labels", "digests", "vectors")
@@ -95,7 +95,7 @@ def _seen(model: str, dimension: int, label_weight: float) -> list[str]:
 
 def _arrays(packed: Packed) -> Iterator[tuple[str, NDArray[Any]]]:
     yield "contents", packed.state.contents.labels
-    for part in (*packed.state.arrangement.parts, Part(packed.state.arrangement.open)):
+    for part in (*packed.state.arrangement.parts, LiveSegment(packed.state.arrangement.open)):
         segment, columns = part.segment, part.segment.columns
         for name in COLUMNS:
             yield f"{segment.number} {name}", getattr(columns, name)
@@ -138,7 +138,7 @@ def _read(file: BinaryIO, seen: list[str], model: str) -> Packed | None:
         return Columns(*(arrays[f"{number} {name}"] for name in COLUMNS))
 
     parts = [
-        Part(
+        LiveSegment(
             Segment(
                 number,
                 columns(number),

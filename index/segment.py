@@ -52,13 +52,17 @@ class Segment:
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class LiveSegment:
     """A segment as one version of the gallery sees it; `alive` (n,): which items are there, None for all."""
 
     segment: Segment
     alive: Alive | None = None
 
     def __len__(self) -> int:
+        return self._count
+
+    @cached_property
+    def _count(self) -> int:
         return len(self.segment) if self.alive is None else int(np.count_nonzero(self.alive))
 
     def within(self, some: Alive) -> Alive:
@@ -74,11 +78,11 @@ class Part:
         """Squared distances and places (n, k) of the `count` items nearest to each of `points`, or all."""
         return search(self.segment.columns.vectors, points, min(count, len(self)), self.alive)
 
-    def without(self, places: Places) -> "Part":
+    def without(self, places: Places) -> "LiveSegment":
         """The part, after the items at `places` have left."""
         alive = np.ones(len(self.segment), np.bool_) if self.alive is None else self.alive.copy()
         alive[places] = False
-        return Part(self.segment, alive)
+        return LiveSegment(self.segment, alive)
 
     @cached_property
     def layout(self) -> bytes:

@@ -22,7 +22,7 @@ from index.columns import keys
 from index.growth import LOT, Entry, State, View, lots
 from index.items import Item
 from index.labels import Labels
-from index.segment import Part
+from index.segment import LiveSegment
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -60,7 +60,7 @@ class Votes:
     labels: Rows
 
 
-class Items(Sequence[Item]):
+class ItemsByRow(Sequence[Item]):
     """The items of a snapshot by row. They are read where they are stored, when they are asked for."""
 
     def __init__(self, serials: Rows, read: Callable[[Rows], Sequence[Item]]) -> None:
@@ -126,7 +126,7 @@ class Snapshot:
         self.version, self.state, self._view, self._read = version, state, view, read
         self._blended = view.label_weight > 0
         self.label_names = view.labels.names
-        self.items = Items(self._arrangement.serials, read)
+        self.items = ItemsByRow(self._arrangement.serials, read)
 
     def at(self, version: int) -> "Snapshot":
         """The same content as another version of the gallery."""
@@ -140,7 +140,7 @@ class Snapshot:
         return self.state.arrangement
 
     @property
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[LiveSegment, ...]:
         """Where the items are: as certificates see them, part after part."""
         return self._arrangement.all
 
@@ -195,7 +195,7 @@ class Snapshot:
         serials = np.concatenate([part.segment.columns.serials for part in self.parts])
         return self._arrangement.rows(serials[positions])
 
-    def _mask(self, wanted: Callable[[Part], NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    def _mask(self, wanted: Callable[[LiveSegment], NDArray[np.bool_]]) -> NDArray[np.bool_]:
         return np.concatenate([part.within(wanted(part)) for part in self.parts])
 
     def lift(self, samples: NDArray[np.floating]) -> Array:

@@ -20,7 +20,7 @@ from service.cache.sqlite_store import embedded_store
 from service.errors import GalleryEmpty, GalleryFailure
 from service.gallery.check import ItemRules
 from service.gallery.intake import Intake
-from service.gallery.items import Items
+from service.gallery.items import GalleryItems
 from service.gallery.jobs import JobLimits, Jobs
 from service.gallery.snapshots import Snapshots
 from service.gallery.unpacking import UnpackLimits
@@ -117,7 +117,7 @@ class Retriever:
         self.losses = {purpose: self._tally(purpose) for purpose in purposes}
         self.intake = Intake(self.gallery, self.vectors, self._decode_item)
         rules = ItemRules(settings.max_name_length, settings.max_metadata_bytes)
-        self.items = Items(self.gallery, self.intake, rules, settings.max_changes)
+        self.items = GalleryItems(self.gallery, self.intake, rules, settings.max_changes)
         self.snapshots = Snapshots(
             settings.data_dir / "snapshots", self.gallery, self.intake.beside, settings.max_snapshots
         )

@@ -590,6 +590,12 @@ MUTANTS = [
         "part.starts[:-1] for",
     ),
     Mutant(
+        "certify/stacked.py",
+        "the first row of an array is sought in the one before",
+        'side="right"',
+        'side="left"',
+    ),
+    Mutant(
         "service/retrieval/contest.py",
         "items of any label stand for the label",
         "snapshot.nearest_of_label(centre, WINNERS, label)",

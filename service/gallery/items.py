@@ -71,7 +71,7 @@ class ChangedItem:
     warnings: tuple[str, ...] = ()
 
 
-class Items:
+class GalleryItems:
     """The items of a gallery. Safe to share between threads.
 
     Every method raises `ItemNotFound`, or `GalleryFailure`: the gallery file cannot be read or written, or

@@ -26,7 +26,7 @@ def needed(method: str, path: str) -> Scope | None:
     """The scope that a request needs; None if it is for everybody. What is not known here needs `admin`."""
     if path in PUBLIC or path.startswith(PUBLIC_BELOW):
         return None if method in _READS else "admin"
-    first = path.split("/")[1]
+    first = path.removeprefix("/").partition("/")[0]  # `OPTIONS *` has a path without any
     if first in ("retrieve", "model"):
         return "retrieve"
     if first == "metrics":

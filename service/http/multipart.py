@@ -21,14 +21,14 @@ _PLAIN = ("", "binary", "8bit", "7bit", "identity")
 
 
 @dataclass(frozen=True)
-class Part:
+class FormPart:
     """A part: whether it came with a file name or not says nothing about what it is."""
 
     name: str
     content: bytes
 
 
-def parts(content_type: str, body: bytes, most: int) -> list[Part]:
+def parts(content_type: str, body: bytes, most: int) -> list[FormPart]:
     """The parts of `body`, at most `most` of them, in the order in which they were sent.
 
     A Content-Transfer-Encoding is undone; a charset is not looked at, for names and options are ASCII.
@@ -40,7 +40,7 @@ def parts(content_type: str, body: bytes, most: int) -> list[Part]:
         raise MalformedBody("multipart/form-data needs its boundary in the Content-Type")
     whole = b"\r\n" + body
     delimiter = re.compile(b"\r\n--" + re.escape(boundary) + rb"(--|[ \t]*\r\n)")
-    found: list[Part] = []
+    found: list[FormPart] = []
     start: int | None = None
     for match in delimiter.finditer(whole):
         if start is not None:
@@ -53,7 +53,7 @@ def parts(content_type: str, body: bytes, most: int) -> list[Part]:
     raise MalformedBody("the multipart body is cut off, or its boundary is not that of the Content-Type")
 
 
-def _part(text: bytes) -> Part:
+def _part(text: bytes) -> FormPart:
     end = text.find(b"\r\n\r\n", 0, MAX_HEADER_BYTES)
     if end < 0:
         raise MalformedBody(f"a part of the multipart body has no header of up to {MAX_HEADER_BYTES} bytes")
@@ -64,7 +64,7 @@ def _part(text: bytes) -> Part:
     if name is None:
         raise MalformedBody("a part of the multipart body has no name in its Content-Disposition")
     encoding = headers.get(b"content-transfer-encoding", b"").decode("latin-1").lower()
-    return Part(name.decode("utf-8", "replace"), _decoded(text[end + 4 :], encoding))
+    return FormPart(name.decode("utf-8", "replace"), _decoded(text[end + 4 :], encoding))
 
 
 def _parameter(header: bytes, name: bytes) -> bytes | None:

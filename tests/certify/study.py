@@ -174,11 +174,11 @@ def main(study: Study, arguments: Sequence[str] | None = None) -> None:
     context = get_context("forkserver")
     context.set_forkserver_preload([Row.__module__])
     with ProcessPoolExecutor(asked.workers, context, worker) as pool:
-        for key, block in finish(
+        for key, _ in finish(
             blocks.items(), Block.run, kept, pool, workers=asked.workers, minutes=asked.minutes
         ):
             done += 1
-            print(f"{done} of {len(blocks)}: {key}: {block.of}: {kept.results[key]}", flush=True)
+            print(f"{done} of {len(blocks)}: {key}: {kept.results[key]}", flush=True)
     found = study.report({key.removeprefix(f"{sources} "): each for key, each in kept.results.items()})
     asked.output.write_text(to_json(found))
     largest = max((row["upper_99"] for row in found["rows"]), default=None)

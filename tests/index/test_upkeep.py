@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from index import Gallery, Item, NewItem, Snapshot, pack
 from index.compaction import compacted, due
-from index.segment import Part
+from index.segment import LiveSegment
 from service.retrieval.contest import vectors_of
 from tests.index.items import MODEL, process
 
@@ -97,7 +97,7 @@ def test_what_changes_while_segments_are_put_together_stays_changed(gallery: Gal
     gallery.snapshot()
     wait(lambda: due(gallery.snapshot().state.arrangement) is None)
     before = gallery.snapshot().state.arrangement
-    parts: list[Part] = list(before.parts)
+    parts: list[LiveSegment] = list(before.parts)
     segments, rest = compacted(before, parts)
     # Some leave, some move, some come: all while the segments above were made.
     gallery.store.delete([f"item-{number}" for number in range(0, 300, 3)])

@@ -272,7 +272,7 @@ def test_the_documentation_names_no_metric_that_is_not_there() -> None:
 
 def test_every_route_is_documented(demo_server: Server) -> None:
     for path, methods in demo_server.client.get("/openapi.json").json()["paths"].items():
-        written = re.escape(path.replace("{item_id}", "{id}"))
+        written = re.escape(re.sub(r"\{\w+_id\}", "{id}", path))
         for method in methods:
             assert re.search(rf"(`|{method.upper()} ){written}(`|$)", DOCS, re.M), f"{method.upper()} {path}"
 

@@ -3,6 +3,7 @@
 import base64
 import json
 import subprocess
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from service.images import png
+from tests.service.hostile import hostile_requests
 from tests.service.processes import Server
 from tests.service.queries import Json, answer, digit
 from tests.service.raw import exchange
@@ -326,6 +328,26 @@ def test_a_page_that_has_its_name_resolve_to_this_machine_changes_nothing(
     request = b"DELETE /gallery/items?label=3 HTTP/1.1\r\nHost: %s\r\n\r\n"
     assert exchange(server.url, request % b"evil.example", "DELETE").status == 403
     assert exchange(server.url, request % b"localhost:80", "DELETE").status == 200
+
+
+TARGETS = [
+    b"POST /gallery/items", b"PUT /gallery/items/x", b"PATCH /gallery/items/x", b"DELETE /gallery/items/x",
+    b"POST /gallery/jobs", b"POST /gallery/snapshots", b"POST /retrieve/batch",
+]  # fmt: skip
+
+
+def test_what_means_harm_to_queries_does_none_to_the_gallery(client: httpx.Client, server: Server) -> None:
+    add(client, "one", "3")
+    statuses = Counter[int]()
+    for number, bad in enumerate(hostile_requests(seed=5, count=350)):
+        target = TARGETS[number % len(TARGETS)]
+        content = bad.content.replace(b"POST /retrieve", target)
+        found = exchange(server.url, content, target.split()[0].decode(), seconds=20, ends=not bad.whole)
+        assert found.status < 500, (target, bad.kind, bad.content[:300], found.body)
+        statuses[found.status] += 1
+    assert {400, 404, 415, 422} <= statuses.keys(), statuses
+    assert answer(client, digit(0))["neighbor"]["id"]
+    assert "Traceback" not in server.log.read_text()
 
 
 # --- when the machine fails
