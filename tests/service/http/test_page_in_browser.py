@@ -16,7 +16,7 @@ from tests.service.queries import Json, answer, digit, noisy_digit, picture, sav
 
 CHROMIUM = Path("/usr/bin/chromium")
 EXAMPLE = Path(__file__).parents[3] / "service/http/page/examples/digits-cnn/digits-0060.png"
-WEIGHT = 150_000
+WEIGHT = 150 * 1024
 
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"{CHROMIUM} is not installed")
 
