@@ -16,6 +16,10 @@ class ImportFailure(Exception):
     """A source that cannot be read; the message names the file, the line and the mend."""
 
 
+class Stopped(Exception):
+    """The work was cancelled, or the server ends: nobody waits for the rest."""
+
+
 @dataclass(frozen=True)
 class Source:
     """An item to add, where it was found, and where its image comes from: a file, or bytes at hand."""
