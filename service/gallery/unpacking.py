@@ -153,7 +153,8 @@ class _Guarded(io.RawIOBase):
         self._left -= len(found)
         if self._left < 0:
             raise ImportFailure(
-                "the archive has too long a header or list of files: send it in parts, without extended attributes"
+                "the archive has too long a header or list of files: send it in parts, and without extended"
+                " attributes"
             )
         return found
 
@@ -208,8 +209,8 @@ def _tar_files(file: _Guarded) -> Iterator[_Entry]:
     with tarfile.open(fileobj=file, mode="r:") as archive:
         while (entry := archive.next()) is not None:
             # The library keeps every header, and copies the global ones for each file.
-            archive.members.clear()
-            archive.pax_headers.clear()
+            archive.members.clear()  # type: ignore[attr-defined]
+            archive.pax_headers = {}
             if not entry.isdir() and (not entry.isreg() or entry.issparse()):
                 raise ImportFailure(f"{shown(entry.name)} in the archive is no plain file: leave it out")
             content = archive.extractfile(entry)  # None of a folder
