@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from index import GalleryError
-from service.errors import ItemInvalid, Overloaded, Problem
+from service.errors import ItemInvalid, Problem
 from service.gallery.check import ItemRules
 from service.gallery.findings import Bounds, Findings, ImportFailure, Source, Stopped
 from service.gallery.intake import AddReport, Intake
@@ -73,11 +73,9 @@ class Jobs:
     def receiving(self) -> Iterator[tuple[str, Path]]:
         """The id of a new job, and the file for what is sent; without a `submit` nothing is left of it.
 
-        Raises `Overloaded` if too many have not ended yet.
+        Raises `Overloaded` if too many have not ended yet, or are being received.
         """
-        if sum(job.state not in ENDED for job in self.records.all()) >= self._limits.unended:
-            raise Overloaded("too many jobs are waiting already: try again later", retry_after=10)
-        with self.records.receiving() as (id_, folder):
+        with self.records.receiving(self._limits.unended) as (id_, folder):
             yield id_, folder.sent
 
     def submit(self, id_: str, *, folder: str | None = None, prefix: str = "", replace: bool = False) -> Job:

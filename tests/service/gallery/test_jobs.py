@@ -2,11 +2,14 @@
 
 import json
 import os
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from service.errors import Overloaded
 from service.gallery.check import ItemRules
 from service.gallery.job_records import ENDED, Job
 from service.gallery.jobs import MOST_NAMED, JobLimits, Jobs
@@ -111,3 +114,42 @@ def test_a_job_that_is_stopped_before_it_knows_what_there_is_goes_on_later(jobs:
     folder.cancel()
     jobs._run(stopped, folder)
     assert jobs.records.get(job.id).state == "cancelled"
+
+
+def test_uploads_under_way_count_as_jobs(jobs: Jobs, tmp_path: Path) -> None:
+    most, together = LIMITS.unended, threading.Barrier(12)
+
+    def upload() -> bool:
+        try:
+            with jobs.receiving():
+                together.wait()
+                return True
+        except Overloaded:
+            together.wait()
+            return False
+
+    with ThreadPoolExecutor(together.parties) as pool:
+        assert sum(pool.map(lambda _: upload(), range(together.parties))) == most
+    assert not list((tmp_path / "data" / "jobs").iterdir())
+    for _ in range(most):
+        submitted(jobs)
+    with pytest.raises(Overloaded):
+        submitted(jobs)
+
+
+def test_what_a_crash_leaves_of_an_upload_is_removed_and_one_under_way_is_not(
+    jobs: Jobs, tmp_path: Path
+) -> None:
+    with jobs.receiving() as (_, sent):
+        left = sent.parent.with_name("20261126000000000000-00000000")
+        left.mkdir()
+        (left / "archive").touch()
+        jobs.start()
+        wait_for(lambda: not left.exists())
+        assert sent.parent.exists()
+
+
+def test_jobs_are_private(jobs: Jobs, tmp_path: Path) -> None:
+    submitted(jobs)
+    place = tmp_path / "data" / "jobs"
+    assert [path.stat().st_mode & 0o777 for path in (place, *place.iterdir())] == [0o700, 0o700]
