@@ -25,7 +25,7 @@ from index.changes import (
 from index.checksums import image_checksum
 from index.clusters import Clusters
 from index.failures import GalleryError, ItemChanged, ItemDamaged, ItemGone, ItemMissing, StoreFailure
-from index.files import private_database
+from index.files import private_database, private_folder
 from index.gallery import Gallery
 from index.items import Item, NewItem
 from index.restoring import prepared, replace_all
@@ -68,6 +68,7 @@ __all__ = [
     "list_items",
     "prepared",
     "private_database",
+    "private_folder",
     "put_items",
     "replace_all",
     "revise",

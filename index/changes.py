@@ -20,8 +20,9 @@ from index.store import GalleryStore, checked_vector, sent_text
 Outcome = Literal["added", "replaced", "unchanged", "refused"]
 # Whether to change an item: of its tag as it is (None: not there), and of the tag that it would get.
 Condition = Callable[[str | None, str], bool]
-# The tag of what is not what was stored: no condition that names a tag holds, nothing equals it.
-DAMAGED = ""
+# The tag of what is not what was stored: no condition that names a tag holds, nothing equals it. A header
+# cannot name it, as a quote ends a tag there.
+DAMAGED = '"'
 
 
 @dataclass(frozen=True)

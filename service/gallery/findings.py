@@ -1,5 +1,7 @@
 """What a source holds: items to add, entries that are refused or skipped, and what looks like a mistake."""
 
+import errno
+import stat
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,6 +18,10 @@ class ImportFailure(Exception):
     """A source that cannot be read; the message names the file, the line and the mend."""
 
 
+class Stopped(Exception):
+    """The work was cancelled, or the server ends: nobody waits for the rest."""
+
+
 @dataclass(frozen=True)
 class Source:
     """An item to add, where it was found, and where its image comes from: a file, or bytes at hand."""
@@ -27,7 +33,16 @@ class Source:
 
     def read(self) -> bytes:
         """The image file's bytes; `OSError` if the file cannot be read."""
-        return self.content if self.path is None else self.path.read_bytes()
+        if self.path is None:
+            return self.content
+        check_plain(self.path)
+        return self.path.read_bytes()
+
+
+def check_plain(path: Path) -> None:
+    """Raises `OSError` for what is no plain file: opening a pipe waits for somebody to write to it."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is no plain file")
 
 
 @dataclass(frozen=True)
@@ -53,11 +68,39 @@ class Findings:
         return len(self.sources) + len(self.refused) + sum(self.skipped.values())
 
 
-class Collector:
-    """Findings in the making: readers tell it of every entry, so that none is passed over in silence."""
+@dataclass(frozen=True)
+class Bounds:
+    """What may be looked at of a source that somebody else named.
 
-    def __init__(self, rules: ItemRules, prefix: str = "") -> None:
-        self._rules, self._prefix = rules, prefix
+    inside    nothing outside of this folder, which has no links in its path, be it by name or by a link
+    entries   the most there may be
+    stopped   is asked at each entry whether to give up
+    """
+
+    inside: Path | None = None
+    entries: int | None = None
+    stopped: Callable[[], bool] = lambda: False
+
+    def allow(self, path: Path) -> bool:
+        """Whether `path` is where it may be."""
+        try:
+            return self.inside is None or path.resolve().is_relative_to(self.inside)
+        except (OSError, RuntimeError):  # links in a circle
+            return False
+
+
+NO_BOUNDS = Bounds()
+
+
+class Collector:
+    """Findings in the making: readers tell it of every entry, so that none is passed over in silence.
+
+    Being told raises `ImportFailure` or `Stopped`, as `bounds` want it.
+    """
+
+    def __init__(self, rules: ItemRules, prefix: str = "", bounds: Bounds = NO_BOUNDS) -> None:
+        self._rules, self._prefix, self.bounds = rules, prefix, bounds
+        self._seen = 0
         self._sources: list[Source] = []
         self._refused: list[Refusal] = []
         self._skipped: Counter[str] = Counter()
@@ -67,9 +110,12 @@ class Collector:
         try:
             id_, label, metadata, path = make()
             item = self._rules.item(self._prefix + id_, label, metadata)
+            if not self.bounds.allow(path):
+                raise ItemRefused("names a file outside of what was sent")
         except ItemRefused as error:
             self.refuse(place, str(error))
         else:
+            self._count()
             self._sources.append(Source(item, path, place=place))
 
     def give(self, item: Item, content: bytes) -> None:
@@ -78,11 +124,20 @@ class Collector:
 
     def refuse(self, place: str, reason: str) -> None:
         """An entry that cannot be added."""
+        self._count()
         self._refused.append(Refusal(place.encode(errors="backslashreplace").decode(), reason))
 
     def skip(self, reason: str) -> None:
         """An entry that is not meant to be added."""
+        self._count()
         self._skipped[reason] += 1
+
+    def _count(self) -> None:
+        self._seen += 1
+        if self.bounds.entries is not None and self._seen > self.bounds.entries:
+            raise ImportFailure(f"there are more than {self.bounds.entries} entries: send them in parts")
+        if self.bounds.stopped():
+            raise Stopped
 
     def findings(self) -> Findings:
         """All of it; raises `ImportFailure` on ids that are claimed by different entries."""
@@ -100,7 +155,7 @@ class Collector:
             if known is source:
                 continue
             if (known.item, known.path) == (source.item, source.path):
-                self.skip("said twice")
+                self._skipped["said twice"] += 1
             else:
                 conflicts.append(f"{shown(source.item.id)}: {known.place}, and {source.place}")
         if conflicts:

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from service.gallery.check import ItemRefused
-from service.gallery.findings import Collector
+from service.gallery.findings import Collector, check_plain
 
 # What systems and editors leave in folders; names that begin with a dot are theirs, too.
 SYSTEM = frozenset(
@@ -57,6 +57,8 @@ def _read(root: Path, folder: Path, collector: Collector, ancestors: tuple[tuple
         path = Path(entry.path)
         if entry.name.startswith(".") or entry.name.casefold() in SYSTEM:
             collector.skip("hidden or system")
+        elif entry.is_symlink() and not collector.bounds.allow(path):
+            collector.refuse(entry.path, "is a link that leads out of the folder")
         elif entry.is_dir():
             _read(root, path, collector, (*ancestors, identity))
         else:
@@ -66,6 +68,7 @@ def _read(root: Path, folder: Path, collector: Collector, ancestors: tuple[tuple
 def _read_file(root: Path, path: Path, collector: Collector) -> None:
     inside = path.relative_to(root)
     try:
+        check_plain(path)
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
     except OSError as error:

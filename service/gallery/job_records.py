@@ -4,18 +4,20 @@ Records are replaced as a whole, so they can be looked at from outside, by the c
 replica, and are right after a crash.
 """
 
+import fcntl
 import os
 import re
 import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from service.errors import JobNotFound
+from index import private_folder
+from service.errors import JobNotFound, Overloaded
 from service.gallery.unpacking import remove
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
@@ -81,6 +83,19 @@ class JobFolder:
         except (OSError, ValidationError):
             return None
 
+    @property
+    def is_received(self) -> bool:
+        """Whether all of it was sent."""
+        return self._record.exists()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the job has not ended, or is being received."""
+        if not self.is_received:
+            return True
+        job = self.read()
+        return job is not None and job.state not in ENDED
+
     def write(self, job: Job) -> None:
         """Replace the record, durably; nothing is written of a job that was forgotten."""
         if self.place.is_dir():
@@ -125,7 +140,7 @@ class JobRecords:
 
     def all(self) -> list[Job]:
         """All jobs, the newest first, without what names each refusal."""
-        found = (JobFolder(path).read() for path in sorted(self._place.glob("*-*"), reverse=True))
+        found = (JobFolder(path).read() for path in sorted(self._folders(), reverse=True))
         return [job for job in found if job is not None]
 
     def get(self, id_: str) -> Job:
@@ -137,16 +152,25 @@ class JobRecords:
         return found.model_copy(update={"refusals": folder.refusals()})
 
     @contextmanager
-    def receiving(self) -> Iterator[tuple[str, JobFolder]]:
-        """A new job and its folder; of one that has no record at the end nothing is left."""
-        id_ = f"{datetime.now(UTC):%Y%m%d%H%M%S%f}-{secrets.token_hex(4)}"
-        folder = self.folder(id_)
-        folder.place.mkdir(mode=0o700, parents=True)
-        try:
-            yield id_, folder
-        finally:
-            if folder.read() is None:
-                remove(folder.place)
+    def receiving(self, most: int) -> Iterator[tuple[str, JobFolder]]:
+        """A new job and its folder; of one that has no record at the end nothing is left.
+
+        Raises `Overloaded` if there are `most` that have not ended, with those that others receive now.
+        """
+        private_folder(self._place)
+        with ExitStack() as ours:
+            with _locked(self._place):
+                if sum(JobFolder(path).is_open for path in self._folders()) >= most:
+                    raise Overloaded("too many jobs are waiting already: try again later", retry_after=10)
+                id_ = f"{datetime.now(UTC):%Y%m%d%H%M%S%f}-{secrets.token_hex(4)}"
+                folder = self.folder(id_)
+                folder.place.mkdir(mode=0o700)
+                ours.enter_context(_locked(folder.place))
+            try:
+                yield id_, folder
+            finally:
+                if folder.read() is None:
+                    remove(folder.place)
 
     def delete(self, id_: str) -> Job:
         """Cancel a job that has not ended, or forget one that has. Raises `JobNotFound`."""
@@ -158,13 +182,33 @@ class JobRecords:
         return job
 
     def keep(self, most: int) -> None:
-        """Forget the oldest of those that have ended, but for so many."""
+        """Forget the oldest of those that have ended, but for so many, and what a crash left of an upload."""
         for job in [job for job in self.all() if job.state in ENDED][most:]:
             remove(self._place / job.id)
+        if self._place.is_dir():
+            with _locked(self._place):  # else an upload might be about to begin
+                for path in self._folders():
+                    with suppress(BlockingIOError, FileNotFoundError), _locked(path, wait=False):
+                        if not JobFolder(path).is_received:
+                            remove(path)
+
+    def _folders(self) -> Iterator[Path]:
+        return self._place.glob("*-*")
 
 
 def _missing(id_: str) -> JobNotFound:
     return JobNotFound(f"there is no job {id_[:40]!r}: see GET /gallery/jobs")
+
+
+@contextmanager
+def _locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold a folder against all other processes, and threads; raises `BlockingIOError` if it may not wait."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _replaced(path: Path, text: str) -> None:

@@ -6,16 +6,16 @@ After a crash a job begins again: what was stored by then is found to be there, 
 import fcntl
 import logging
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from index import GalleryError
-from service.errors import ItemInvalid, Overloaded, Problem
+from service.errors import ItemInvalid, Problem
 from service.gallery.check import ItemRules
-from service.gallery.findings import Findings, ImportFailure, Refusal, Source
+from service.gallery.findings import Bounds, Findings, ImportFailure, Source, Stopped
 from service.gallery.intake import AddReport, Intake
 from service.gallery.job_records import ENDED, Job, JobFolder, JobRecords, RefusedEntry
 from service.gallery.sources import sources
@@ -25,6 +25,10 @@ log = logging.getLogger("retrievalguard")
 
 # How often to look for a job that another process was given, in seconds.
 LOOK_SECONDS = 5.0
+# How long the end of the server waits for a job to get to a point where it can stop, in seconds.
+CLOSE_SECONDS = 10.0
+# What a report names of what was refused; how many more there are it tells. And the longest text in it.
+MOST_NAMED, LONGEST_TEXT = 1_000, 2_000
 # A job that gets no further in so many starts of the server may be what ends it.
 MOST_STARTS = 5
 
@@ -58,22 +62,20 @@ class Jobs:
         self._worker.start()
 
     def close(self) -> None:
-        """Stop at the next item; the next start goes on."""
+        """Stop at the next item; the next start goes on. One that hangs, as disks do, is left behind."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
         if self._worker is not None:
-            self._worker.join()
+            self._worker.join(CLOSE_SECONDS)
 
     @contextmanager
     def receiving(self) -> Iterator[tuple[str, Path]]:
         """The id of a new job, and the file for what is sent; without a `submit` nothing is left of it.
 
-        Raises `Overloaded` if too many have not ended yet.
+        Raises `Overloaded` if too many have not ended yet, or are being received.
         """
-        if sum(job.state not in ENDED for job in self.records.all()) >= self._limits.unended:
-            raise Overloaded("too many jobs are waiting already: try again later", retry_after=10)
-        with self.records.receiving() as (id_, folder):
+        with self.records.receiving(self._limits.unended) as (id_, folder):
             yield id_, folder.sent
 
     def submit(self, id_: str, *, folder: str | None = None, prefix: str = "", replace: bool = False) -> Job:
@@ -112,20 +114,19 @@ class Jobs:
                 return False
             try:
                 self._run(job, folder)
-            except (ImportFailure, Problem, GalleryError, OSError) as error:
-                log.warning("job %s failed: %s", job.id, error)
-                known = isinstance(error, ImportFailure | Problem)
-                told = str(error) if known else "the server's log tells why"
-                self._fail(job, folder, told)
-            except Exception:
-                if not self._closing:  # else the network is gone
-                    log.exception("job %s failed", job.id)
-                    self._fail(job, folder, "the server failed; its log tells why")
+            except Exception as error:
+                if not self._closing:  # else the network is gone, or the gallery is closed
+                    self._fail(job, folder, error)
         return True
 
-    def _fail(self, job: Job, folder: JobFolder, reason: str) -> None:
-        error = self._shown(folder, reason)
-        folder.end((folder.read() or job).model_copy(update={"state": "failed", "error": error}), ())
+    def _fail(self, job: Job, folder: JobFolder, error: Exception) -> None:
+        if isinstance(error, ImportFailure | Problem | GalleryError | OSError):
+            log.warning("job %s failed: %s", job.id, error)
+        else:
+            log.error("job %s failed", job.id, exc_info=error)
+        known = isinstance(error, ImportFailure | Problem)
+        told = self._shown(folder)(str(error) if known else "the server's log tells why")
+        folder.end((folder.read() or job).model_copy(update={"state": "failed", "error": told}), ())
 
     def _run(self, job: Job, folder: JobFolder) -> None:
         """Do what there is to do; raises `ImportFailure`, `Problem`, `GalleryError` or `OSError`."""
@@ -136,7 +137,14 @@ class Jobs:
             raise ImportFailure(f"it was begun {MOST_STARTS} times, and each time the server ended before it")
         job = job.model_copy(update={"state": "running", "starts": job.starts + 1})
         folder.write(job)
-        found = self._server_findings(job) if job.folder is not None else self._sent_findings(job, folder)
+        try:
+            found = self._found(job, folder)
+        except Stopped:
+            if folder.cancelled:
+                folder.end(job.model_copy(update={"state": "cancelled"}), ())
+            else:
+                folder.write(job.model_copy(update={"starts": job.starts - 1}))
+            return
         passed = len(found.refused) + sum(found.skipped.values())
         seen, stopped = 0, False
 
@@ -173,27 +181,40 @@ class Jobs:
         if stopped and not folder.cancelled:
             folder.write(so_far(report))
             return
+        shown = self._shown(folder)
         refusals = [
-            RefusedEntry(place=self._shown(folder, one.place), reason=self._shown(folder, one.reason))
-            for one in report.refused
+            RefusedEntry(place=shown(one.place), reason=shown(one.reason))
+            for one in report.refused[:MOST_NAMED]
         ]
-        warnings = [self._shown(folder, warning) for warning in report.warnings]
+        warnings = [shown(warning) for warning in report.warnings[:MOST_NAMED]]
+        if len(report.refused) > MOST_NAMED:
+            warnings.append(f"{len(report.refused) - MOST_NAMED} more were refused that are not named here")
         state = "cancelled" if stopped else "done"
         folder.end(so_far(report).model_copy(update={"state": state, "warnings": warnings}), refusals)
 
-    def _sent_findings(self, job: Job, folder: JobFolder) -> Findings:
-        """What an archive holds."""
-        remove(folder.content)
-        refused = unpack(folder.sent, folder.content, self._limits.unpacked)
-        top = top_folder(folder.content)
-        tables = sorted(str(path) for path in top.iterdir() if is_table(path))
-        found = sources(*(tables or [str(top)]), rules=self._rules, prefix=job.prefix)
-        found = _confined(found, folder.content)
-        return replace(found, refused=(*refused, *found.refused))
+    def _found(self, job: Job, folder: JobFolder) -> Findings:
+        """What there is to add. Raises `Stopped`, and as `_run` does."""
 
-    def _server_findings(self, job: Job) -> Findings:
-        inside = self._server_folder(job.folder or "")
-        return _confined(sources(str(inside), rules=self._rules, prefix=job.prefix), inside)
+        def stopped() -> bool:
+            return self._closing or folder.cancelled
+
+        if job.folder is not None:
+            inside = self._server_folder(job.folder)
+            bounds = Bounds(inside, None, stopped)
+            return sources(str(inside), rules=self._rules, prefix=job.prefix, bounds=bounds)
+        remove(folder.content)
+        limits = self._limits.unpacked
+        refused = unpack(folder.sent, folder.content, limits, stopped)
+        top = top_folder(folder.content)
+        tables = sorted(path for path in top.iterdir() if is_table(path))
+        if sum(table.stat().st_size for table in tables) > limits.file_bytes:
+            raise ImportFailure(
+                f"the tables have more than {limits.file_bytes} bytes together: send it in parts"
+            )
+        bounds = Bounds(folder.content.resolve(), limits.files, stopped)
+        origins = map(str, tables or [top])
+        found = sources(*origins, rules=self._rules, prefix=job.prefix, bounds=bounds)
+        return replace(found, refused=(*refused, *found.refused))
 
     def _server_folder(self, name: str) -> Path:
         """A folder below the root; raises `ItemInvalid`."""
@@ -208,19 +229,15 @@ class Jobs:
             pass
         raise ItemInvalid(f"there is no folder {name[:200]!r} below the one that jobs may read")
 
-    def _shown(self, folder: JobFolder, text: str) -> str:
-        """`text` without where things lie on this machine."""
-        for place in (folder.content, folder.content.resolve(), self._root and self._root.resolve()):
-            text = text.replace(f"{place}/", "") if place is not None else text
-        return text
+    def _shown(self, folder: JobFolder) -> Callable[[str], str]:
+        """What takes from a text where things lie on this machine, and cuts it."""
+        names = {folder.content: "the archive", folder.content.resolve(): "the archive"}
+        if self._root is not None:
+            names[self._root.resolve()] = "the folder for jobs"
 
+        def shown(text: str) -> str:
+            for place, name in names.items():
+                text = text.replace(f"{place}/", "").replace(str(place), name) if place.name else text
+            return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 3] + "..."
 
-def _confined(found: Findings, folder: Path) -> Findings:
-    """What a table names outside of `folder` is refused: it is not the sender's to read."""
-    root, inside, refused = folder.resolve(), list[Source](), list(found.refused)
-    for source in found.sources:
-        if source.path is not None and source.path.resolve().is_relative_to(root):
-            inside.append(source)
-        else:
-            refused.append(Refusal(source.place, "names a file outside of what was sent"))
-    return replace(found, sources=tuple(inside), refused=tuple(refused))
+        return shown

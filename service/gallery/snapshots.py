@@ -61,13 +61,13 @@ class Snapshots:
     def all(self) -> list[SnapshotFile]:
         """All snapshots, by name."""
         with _told():
-            return [self._file(path) for path in sorted(self._place.glob(f"*{_END}"))]
+            return [self._file(path) for path in sorted(self._place.glob(f"*{_END}")) if _is_ours(path)]
 
     def get(self, name: str) -> SnapshotFile:
         """One snapshot; raises `SnapshotNotFound`."""
         with _told():
             path = self._path(name)
-            if not path.is_file():
+            if not _is_ours(path):
                 raise SnapshotNotFound(f"there is no snapshot {name[:100]!r}: see GET /gallery/snapshots")
             return self._file(path)
 
@@ -81,7 +81,7 @@ class Snapshots:
             raise SnapshotInvalid("a snapshot is called by letters, digits, `.`, `_` and `-`, 100 at most")
         with self._alone(), _told():
             path = self._path(wanted)
-            if path.exists():
+            if path.exists() or path.is_symlink():
                 raise SnapshotExists(
                     f"there is a snapshot {wanted!r} already: delete it, or choose another name"
                 )
@@ -138,6 +138,11 @@ class Snapshots:
         status = path.stat()
         created = datetime.fromtimestamp(status.st_mtime, UTC)
         return SnapshotFile(path.name.removesuffix(_END), path, created, status.st_size)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether this is a file that was made here: a link may lead anywhere."""
+    return path.is_file() and not path.is_symlink()
 
 
 @contextmanager

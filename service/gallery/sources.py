@@ -6,14 +6,16 @@ from pathlib import Path
 from index import Item
 from models.datasets import DATASETS, ImageSet
 from service.gallery.check import ItemRules
-from service.gallery.findings import Collector, Findings, ImportFailure
+from service.gallery.findings import NO_BOUNDS, Bounds, Collector, Findings, ImportFailure
 from service.gallery.folders import read_folder
 from service.gallery.tables import read_csv, read_jsonl
 from service.images import png
 
 
-def sources(*origins: str, rules: ItemRules | None = None, prefix: str = "") -> Findings:
-    """Everything that `origins` name, in a fixed order; `prefix` is put before each id.
+def sources(
+    *origins: str, rules: ItemRules | None = None, prefix: str = "", bounds: Bounds = NO_BOUNDS
+) -> Findings:
+    """Everything that `origins` name, within `bounds`, in a fixed order; `prefix` is put before each id.
 
     A data set's name: its gallery part. A folder: every image in a sub-folder, which is its label; the id
     is the path inside the folder. A .csv or .jsonl file: columns `path` (relative to the file; or
@@ -21,9 +23,9 @@ def sources(*origins: str, rules: ItemRules | None = None, prefix: str = "") -> 
     optional, further columns become metadata.
 
     Raises `ImportFailure` if one of them cannot be read as a whole, holds no image, or if one id stands for
-    different items.
+    different items; `Stopped`.
     """
-    collector = Collector(rules or ItemRules(), prefix)
+    collector = Collector(rules or ItemRules(), prefix, bounds)
     for origin in origins:
         _read(origin, collector)
     findings = collector.findings()

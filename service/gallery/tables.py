@@ -46,10 +46,10 @@ def read_csv(table: Path, collector: Collector) -> None:
 
 def read_jsonl(table: Path, collector: Collector) -> None:
     """Tell `collector` of every line that is not empty."""
-    for number, line in enumerate(_text(table).split("\n"), start=1):
+    for number, line in enumerate(io.StringIO(_text(table), newline="\n"), start=1):
         if line.strip():
             place = f"{table}, line {number}"
-            collector.add(place, partial(_jsonl_item, table, line))
+            collector.add(place, partial(_jsonl_item, table, line.rstrip("\n")))
 
 
 def _text(table: Path) -> str:

@@ -19,6 +19,9 @@ OTHER_VALUES = 1_000
 
 Parsed = TypeVar("Parsed")
 
+# An upload that comes more slowly on the whole, in bytes a second, is cut off.
+SLOWEST_UPLOAD = 100_000
+
 
 class Bodies:
     """The bodies of all requests not answered yet: at most `most` bytes, each body read within `seconds`."""
@@ -36,20 +39,23 @@ class Bodies:
     def counted(self, receive: Receive, *, streamed: bool = False) -> Iterator[Receive]:
         """A `receive` for the body of one request, whose bytes count until the end of the block.
 
-        streamed   the route writes them away as they come: each part has its time, and counts until the next
+        streamed   the route writes them away as they come: each part has its time, and counts until the next;
+                   the whole has as much time more as `SLOWEST_UPLOAD` gives it
 
         It raises `RequestTimeout` when the body is not there in time, and `Overloaded` when there is no room.
         """
-        deadline = asyncio.get_running_loop().time() + self._seconds
+        loop = asyncio.get_running_loop()
+        last = deadline = loop.time() + self._seconds
         mine, whole = 0, False
 
         async def read() -> Message:
-            nonlocal deadline, mine, whole
+            nonlocal last, deadline, mine, whole
             if whole:  # what comes now is that the client leaves, whenever that is
                 return await receive()
             if streamed:
                 self._held -= mine
-                mine, deadline = 0, asyncio.get_running_loop().time() + self._seconds
+                last += mine / SLOWEST_UPLOAD
+                mine, deadline = 0, min(loop.time() + self._seconds, last)
             try:
                 async with asyncio.timeout_at(deadline):
                     message = await receive()

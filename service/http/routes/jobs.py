@@ -1,9 +1,12 @@
 """Bulk changes as jobs."""
 
 import os
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Annotated
 
-from anyio import to_thread
+from anyio import CancelScope, to_thread
 from fastapi import APIRouter, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
@@ -59,7 +62,7 @@ async def start_job(
     """Add all that an archive holds, or a folder of the server; the work goes on after the answer."""
     check_options(request, "folder", "prefix", "replace")
     jobs = retriever.jobs
-    with jobs.receiving() as (id_, place):
+    async with _in_threads(jobs.receiving()) as (id_, place):
         size = await _received(request, str(place), retriever.settings.max_archive_bytes)
         if (size > 0) == (folder is not None):
             raise MalformedBody("send an archive (zip, tar or tar.gz) as the body, or name a `folder`")
@@ -88,6 +91,18 @@ def job(job_id: str, retriever: Service) -> Job:
 def delete_job(job_id: str, retriever: Changing) -> Job:
     """Cancel a job, or forget one that has ended. What it stored stays."""
     return retriever.jobs.records.delete(job_id)
+
+
+@asynccontextmanager
+async def _in_threads(manager: AbstractContextManager[tuple[str, Path]]) -> AsyncIterator[tuple[str, Path]]:
+    """The same, entered and left on a thread: it reads and deletes files."""
+    with ExitStack() as left:
+        entered = await to_thread.run_sync(left.enter_context, manager)
+        try:
+            yield entered
+        finally:
+            with CancelScope(shield=True):
+                await to_thread.run_sync(left.close)
 
 
 async def _received(request: Request, place: str, most: int) -> int:

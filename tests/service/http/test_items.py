@@ -11,7 +11,10 @@ from urllib.parse import quote
 import httpx
 import numpy as np
 import pytest
+from starlette.requests import Request
 
+from index.changes import DAMAGED
+from service.http.changing import condition
 from service.images import png
 from tests.service.hostile import hostile_requests
 from tests.service.processes import Server
@@ -135,6 +138,12 @@ def test_a_change_is_made_to_the_item_that_the_client_has_seen(client: httpx.Cli
     assert problem(client.get("/gallery/items/one")) == (404, "item-not-found")
     new = client.put("/gallery/items/one?label=5", content=digit(1), headers={"if-none-match": "*"})
     assert new.status_code == 201
+
+
+@pytest.mark.parametrize("header", ['""', '"\\""', '"""', 'W/""'])
+def test_no_condition_names_a_damaged_item(header: str) -> None:
+    headers = [(b"if-match", header.encode())]
+    assert not condition(Request({"type": "http", "headers": headers}))(DAMAGED, "wanted")
 
 
 def test_of_writers_who_saw_the_same_item_one_is_answered_and_the_others_are_told(

@@ -1,9 +1,6 @@
 """Jobs over HTTP: an archive is added while queries go on, cancelled, and gone on with after a crash."""
 
-import io
 import signal
-import tarfile
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.service.archives import tarred, zipped
 from tests.service.processes import Server, run_cli, serving, wait_for
 from tests.service.queries import Json, answer, digit, folder_of, noisy_digit
 
@@ -28,24 +26,6 @@ def server(data: Path) -> Iterator[Server]:
     with serving(data, GALLERY_WRITES="on", JOBS_ROOT=data / "root", **limits) as served:
         yield served
         assert "Traceback" not in served.log.read_text()
-
-
-def zipped(files: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return buffer.getvalue()
-
-
-def tarred(files: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-        for name, content in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
-    return buffer.getvalue()
 
 
 def started(client: httpx.Client, content: bytes, **options: Any) -> str:

@@ -63,13 +63,25 @@ def test_a_snapshot_is_made_listed_downloaded_and_deleted(client: httpx.Client, 
     refused(client.get(made.headers["location"]), 404, "snapshot-not-found")
 
 
-def test_what_is_no_name_is_refused_and_leads_nowhere(client: httpx.Client) -> None:
+def test_what_is_no_name_is_refused_and_leads_nowhere(
+    client: httpx.Client, empty_server: Server, tmp_path: Path
+) -> None:
     for name in ("", "..", "../gallery", ".hidden", "a/b", "x" * 101, "é", "a b"):
         refused(client.post(PATH, params={"name": name}), 422, "snapshot-invalid")
     for name in ("..%2Fgallery", "none", quote("../../gallery", safe="")):
         assert client.get(f"{PATH}/{name}").status_code == 404
         assert client.delete(f"{PATH}/{name}").status_code in (404, 405)
     refused(client.post(f"{PATH}/none/restore"), 404, "snapshot-not-found")
+    client.post(PATH, params={"name": "made"})
+    link = empty_server.data / "snapshots" / "link.sqlite3"
+    link.symlink_to(tmp_path / "elsewhere")
+    for target in ("nowhere", "made.sqlite3"):
+        (tmp_path / "elsewhere").unlink(missing_ok=True)
+        (tmp_path / "elsewhere").symlink_to(link.with_name(target))
+        assert client.get(f"{PATH}/link").status_code == 404
+        refused(client.post(PATH, params={"name": "link"}), 409, "snapshot-exists")
+        assert [snapshot["name"] for snapshot in client.get(PATH).json()["snapshots"]] == ["made"]
+    link.unlink()
     refused(client.post(PATH, params={"nam": "x"}), 422, "invalid-option")
 
 
