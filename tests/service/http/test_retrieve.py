@@ -58,6 +58,7 @@ SHAPE = {
         "certify": float,
         "total": float,
     },
+    "explanation": type(None),
 }
 
 
@@ -121,8 +122,11 @@ def test_the_item_stays_within_the_k_nearest(client: httpx.Client, given: dict[s
     assert body["item_radius"] <= within["item_radius"] <= within["label_radius"]
     assert body["label_radius"] <= within["label_radius"]
     alone = answer(client, digit(5), guarantee="item")["certificate"]["item_radius"]
-    assert 0 < alone <= within["item_radius"]
-    assert (alone == within["item_radius"]) == (k == 1)
+    assert alone > 0
+    if k == 1:
+        assert within["item_radius"] == alone
+    if k == 100:  # between, that α is shared among k rivals may cost more than the places bring
+        assert within["item_radius"] > alone
 
 
 @pytest.mark.parametrize(
@@ -402,7 +406,7 @@ def test_of_two_identical_items_neither_is_certified_but_their_label_is(
     folder = folder_of(tmp_path, {"same/a.png": digit(0), "same/b.png": digit(0), "other/c.png": digit(1)})
     assert run_cli(empty_server.data, "gallery", "add", folder).returncode == 0
     body = answer(empty_server.client, digit(0), guarantee="item", max_samples=1000, top_k=3)
-    assert [body["neighbor"]["id"], body["neighbors"][0]["id"]] == ["same/a.png", "same/b.png"]
+    assert {body["neighbor"]["id"], body["neighbors"][0]["id"]} == {"same/a.png", "same/b.png"}
     assert body["neighbor"]["distance"] == body["neighbors"][0]["distance"]
     certificate = body["certificate"]
     assert (certificate["status"], certificate["item_radius"]) == ("abstained", 0)
