@@ -50,7 +50,7 @@ def tag_of(item: Item, image: bytes, media_type: str) -> str:
 
 def current_tag(store: GalleryStore, id_: str) -> str | None:
     """The tag of an item as it is now; `DAMAGED`, or None if it is not there."""
-    with store.reading() as db:
+    with store.view() as db:
         return _tag(db, id_)
 
 

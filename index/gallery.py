@@ -4,6 +4,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from index.compaction import compacted, due
 from index.entries import Stored, damaged, read_stored, tell, unembedded
 from index.failures import GalleryError
 from index.growth import LOT, Entry, State, View, lots
-from index.history import REMEMBERED, newest, touched
+from index.history import REMEMBERED, Version, newest, touched
 from index.items import Item, NewItem, read
 from index.labels import Labels
 from index.pack import Packed, load, save
@@ -29,6 +30,16 @@ log = logging.getLogger("retrievalguard")
 MANY, SHARE = 10_000, 0.25
 # Galleries from this size on are kept as they are searched, too, and again once so much of them has changed.
 LARGE, STALE = 20_000, 0.02
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One version of a gallery file: how it is searched, as what, and the rows that are left out."""
+
+    version: Version
+    view: View
+    snapshot: Snapshot
+    left_out: dict[int, Stored]
 
 
 class Gallery:
@@ -65,46 +76,45 @@ class Gallery:
     @property
     def damaged(self) -> tuple[str, ...]:
         """Ids of items that are left out: they, or their vectors, are not what was stored."""
-        return damaged(self._left_out.values())
+        return damaged(self._seen.left_out.values())
 
     def snapshot(self) -> Snapshot:
         """The newest version, also when another process wrote it. Readers keep theirs: it never changes."""
-        if self._version.number != self.store.version():
+        if self._seen.version.number != self.store.version():
             with self._lock, self.store.view() as db:
-                rows = touched(db, self._version)
-                if newest(db) == self._version:  # somebody else was faster
-                    return self._snapshot
-                self._catch_up(db, rows)
-        return self._snapshot
+                if newest(db) != self._seen.version:  # else somebody was faster
+                    self._catch_up(db, touched(db, self._seen.version))
+        return self._seen.snapshot
 
     def _open(self, db: sqlite3.Connection) -> None:
         """The newest version, from what an earlier process kept, if that is of any use."""
         packed = load(self._pack, self._model, self._dimension, self._label_weight)
         rows = None if packed is None else touched(db, packed.version)
-        if packed is not None and rows is not None:
-            self._version, self._view, self._left_out = packed.version, packed.view, packed.left_out
+        if packed is None or rows is None:
+            self._load(db)
+        else:
+            self._see(packed.version, packed.view, packed.state, packed.left_out)
             self._kept, self._changed = packed.version.number, 0
-            self._show(packed.state)
-            tell(self.store.path, self._left_out.values())
-        self._catch_up(db, rows)
+            tell(self.store.path, packed.left_out.values())
+        self._catch_up(db, rows or ())
 
     def _catch_up(self, db: sqlite3.Connection, rows: Sequence[int] | None) -> None:
         """Bring the snapshot to the version that `db` sees; `rows` were touched since, None if unknown."""
-        if rows is None or len(rows) > max(MANY, SHARE * len(self._snapshot)):
+        if rows is None or len(rows) > max(MANY, SHARE * len(self._seen.snapshot)):
             self._load(db)
-        elif newest(db) != self._version:
+        elif newest(db) != self._seen.version:
             self._follow(db, rows)
-        if self._stale() or due(self._snapshot.state.arrangement) is not None:
+        if self._stale() or due(self._seen.snapshot.state.arrangement) is not None:
             self._upkeep.wake()
 
-    def _show(self, state: State) -> None:
-        self._snapshot = Snapshot.of(self._version.number, self._view, state, self._texts)
+    def _see(self, version: Version, view: View, state: State, left_out: dict[int, Stored]) -> None:
+        """All of it at once, and last: whatever fails before leaves what was known, which is whole."""
+        snapshot = Snapshot.of(version.number, view, state, self._texts)
+        self._seen = Seen(version, view, snapshot, dict(sorted(left_out.items())))
 
     def _load(self, db: sqlite3.Connection) -> None:
         """Read all items, one lot of labels after the other."""
-        self._version, self._left_out = newest(db), dict[int, Stored]()
-        self._kept, self._changed = -REMEMBERED, 0
-        self._view = View(self._dimension, self._label_weight, Labels())
+        view, left_out = View(self._dimension, self._label_weight, Labels()), dict[int, Stored]()
         # SQLite compares text byte by byte: in the order of the labels.
         of_label = [
             [row for row, _ in rows]
@@ -115,60 +125,60 @@ class Gallery:
 
         def entries() -> Iterator[list[Entry]]:
             for lot in lots(list(map(len, of_label)), LOT):
-                yield self._read(db, [row for rows in of_label[lot] for row in rows])
+                yield self._read(db, [row for rows in of_label[lot] for row in rows], left_out)
 
-        state = self._view.first(entries(), sum(map(len, of_label)))
-        self._left_out = dict(sorted(self._left_out.items()))
-        tell(self.store.path, self._left_out.values())
-        self._show(state)
+        self._see(newest(db), view, view.first(entries(), sum(map(len, of_label))), left_out)
+        self._kept, self._changed = -REMEMBERED, 0
+        tell(self.store.path, self._seen.left_out.values())
 
     def _follow(self, db: sqlite3.Connection, rows: Sequence[int]) -> None:
         """Bring the snapshot up to a version that differs in some rows."""
-        known = self._left_out
-        self._left_out = {row: stored for row, stored in known.items() if row not in set(rows)}
-        state = self._view.next(self._snapshot.state, rows, lambda some: self._read(db, some))
-        self._left_out = dict(sorted(self._left_out.items()))
-        tell(self.store.path, [stored for row, stored in self._left_out.items() if known.get(row) != stored])
-        self._version = newest(db)
+        seen, gone = self._seen, set(rows)
+        left_out = {row: stored for row, stored in seen.left_out.items() if row not in gone}
+        state = seen.view.next(seen.snapshot.state, rows, lambda some: self._read(db, some, left_out))
+        self._see(newest(db), seen.view, state, left_out)
         self._changed += len(rows)
-        self._show(state)
+        known = seen.left_out
+        tell(self.store.path, [each for row, each in left_out.items() if known.get(row) != each])
 
     def _stale(self) -> bool:
         """Whether what is kept for the next start is too old, or is not there."""
-        old = self._version.number - self._kept > REMEMBERED // 2
-        items = len(self._snapshot)
-        return items >= LARGE and bool(self._version.name) and (old or self._changed > STALE * items)
+        version, items = self._seen.version, len(self._seen.snapshot)
+        old = version.number - self._kept > REMEMBERED // 2
+        return items >= LARGE and bool(version.name) and (old or self._changed > STALE * items)
 
     def _keep_up(self) -> bool:
         """In the background: put segments together, or keep what is searched. Whether there was any need."""
-        with self._lock:
-            view, arrangement = self._view, self._snapshot.state.arrangement
+        seen = self._seen
+        arrangement = seen.snapshot.state.arrangement
         parts = due(arrangement)
         if parts is not None:
             segments, rest = compacted(arrangement, parts)
             gone = [part.segment.number for part in parts]
             with self._lock:
-                if self._view is view:
-                    now = self._snapshot.state
-                    self._show(State(now.arrangement.compacted(gone, segments, rest), now.contents))
+                now = self._seen
+                if now.view is seen.view:
+                    state = now.snapshot.state
+                    state = State(state.arrangement.compacted(gone, segments, rest), state.contents)
+                    self._see(now.version, now.view, state, now.left_out)
             return True
         with self._lock:
             if not self._stale():
                 return False
-            self._kept, self._changed = self._version.number, 0
-            packed = Packed(self._version, self._model, self._view, self._snapshot.state, self._left_out)
+            seen = self._seen
+            self._kept, self._changed = seen.version.number, 0
         try:
-            save(self._pack, packed)
+            save(self._pack, Packed(seen.version, self._model, seen.view, seen.snapshot.state, seen.left_out))
         except OSError as error:
             log.warning("%s cannot be written (%s): the next start takes longer", self._pack, error)
         return True
 
-    def _read(self, db: sqlite3.Connection, rows: Sequence[int]) -> list[Entry]:
-        """The items in `rows` that can be searched; all others are left out."""
+    def _read(self, db: sqlite3.Connection, rows: Sequence[int], left_out: dict[int, Stored]) -> list[Entry]:
+        """The items in `rows` that can be searched; all others are `left_out`."""
         found = list[Entry]()
         for stored in read_stored(db, self._model, self._dimension, rows):
             if stored.texts is None or stored.vector is None:
-                self._left_out[stored.row] = stored
+                left_out[stored.row] = stored
             else:
                 found.append(entry_of(stored.row, read(stored.texts), stored.vector))
         return found
@@ -184,7 +194,7 @@ class Gallery:
     def missing(self) -> list[str]:
         """Ids of items without a sound vector by this model: they are not searched until it embeds them."""
         self.snapshot()
-        return list(unembedded(self._left_out.values()))
+        return list(unembedded(self._seen.left_out.values()))
 
     def add(self, items: Sequence[NewItem]) -> int:
         """Add or replace items; durable when it returns the new version. `GalleryError` on a bad vector."""

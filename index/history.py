@@ -48,5 +48,8 @@ def touched(db: sqlite3.Connection, known: Version) -> list[int] | None:
     found = db.execute("SELECT name FROM versions WHERE version = ?", (known.number,)).fetchone()
     if found is None or found[0] != known.name:
         return None
+    since = db.execute("SELECT COUNT(*) FROM versions WHERE version > ?", (known.number,)).fetchone()[0]
+    if since != newest(db).number - known.number:  # an older program made one, and wrote nothing of it
+        return None
     rows = db.execute("SELECT DISTINCT row FROM changes WHERE version > ? ORDER BY row", (known.number,))
     return [int(row) for (row,) in rows]

@@ -1,7 +1,10 @@
 """Work on a gallery in the background, one thing at a time."""
 
+import logging
 import threading
 from collections.abc import Callable
+
+log = logging.getLogger("retrievalguard")
 
 
 class Upkeep:
@@ -37,5 +40,8 @@ class Upkeep:
         while not self._closed:
             self._woken.wait()
             self._woken.clear()
-            while not self._closed and self._work():
-                pass
+            try:
+                while not self._closed and self._work():
+                    pass
+            except Exception:  # the next one who wakes it has it tried again
+                log.exception("the upkeep of the gallery failed")

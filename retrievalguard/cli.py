@@ -138,6 +138,8 @@ def serve(
     """Serve the REST API; settings come from the environment (docs/operations.md)."""
     settings = _settings()
     _log_to_stderr(settings)
+    if settings.keys_file is not None:
+        preflight.check_keys_file(settings.keys_file)
     sockets = preflight.listening(settings.host, settings.port)
     if not settings.open_to_all:
         preflight.check_guarded(sockets, settings.keys)

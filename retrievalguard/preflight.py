@@ -117,6 +117,15 @@ def listening(host: str, port: int) -> list[socket.socket]:
     return sockets
 
 
+def check_keys_file(keys: Path) -> None:
+    """`CheckError` if the file of keys that was named is not there: perhaps a secret was not mounted."""
+    if not keys.is_file():
+        raise CheckError(
+            f"RETRIEVALGUARD_KEYS_FILE: there is no file {keys}: mount it, or make it with `retrievalguard"
+            " keys create`"
+        )
+
+
 def check_guarded(sockets: list[socket.socket], keys: Path) -> None:
     """`CheckError` if other machines can reach one of `sockets`, and no key was ever made."""
     exposed = [found.getsockname()[0] for found in sockets if not _is_loopback(found)]

@@ -4,6 +4,9 @@ Where no key was ever made, everybody may do everything: then the service listen
 unless it was said that it need not.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 from anyio import to_thread
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Send
@@ -58,11 +61,11 @@ class Access:
             raise Forbidden(f"the key {found.id} was not made for this: it lacks {scope}", scope=scope)
         return found
 
-    def asked(self, key: Key) -> Standing | None:
-        """Count a request of `key`; None if it has no limit. Raises `RateLimited`. May wait for Redis."""
+    def asked(self, key: Key, count: int = 1) -> Standing | None:
+        """Count requests of `key`; None if it has no limit. Raises `RateLimited`. May wait for Redis."""
         if key.requests is None:
             return None
-        standing = self._rates.add(f"{key.id}:requests", 1, key.requests)
+        standing = self._rates.add(f"{key.id}:requests", count, key.requests)
         if standing.left < 0:
             raise RateLimited(
                 f"this key may send {key.requests} requests a minute: come back in {standing.seconds} s",
@@ -72,7 +75,7 @@ class Access:
 
     def samples(self, key: Key) -> Reserve:
         """What takes samples from what `key` may have drawn in this minute."""
-        return lambda most: self._rates.reserved(f"{key.id}:samples", most, key.samples)
+        return lambda most, drawn: self._rates.reserved(f"{key.id}:samples", most, key.samples, drawn)
 
 
 class Guarded:
@@ -90,7 +93,9 @@ class Guarded:
         try:
             key = self._access.key(scope)
             if key is not None:
-                scope.setdefault("state", {}).update(key=key, samples=self._access.samples(key))
+                scope.setdefault("state", {}).update(
+                    key=key, samples=self._access.samples(key), asked=partial(self._access.asked, key)
+                )
                 if key.requests is not None:
                     standing = await to_thread.run_sync(self._access.asked, key)
         except Problem as problem:
@@ -109,6 +114,13 @@ def samples_of(request: Request) -> Reserve:
     """What takes samples from what the key of `request` may have drawn."""
     reserve: Reserve = getattr(request.state, "samples", unlimited)
     return reserve
+
+
+async def count_queries(request: Request, count: int) -> None:
+    """Have a request with `count` queries count as so many of its key's; raises `RateLimited`."""
+    asked: Callable[[int], object] | None = getattr(request.state, "asked", None)
+    if asked is not None and count > 1:
+        await to_thread.run_sync(asked, count - 1)
 
 
 def _token(headers: dict[bytes, bytes]) -> str:

@@ -49,7 +49,8 @@ def create_app(retriever: Retriever) -> FastAPI:
     # One thread more than may be admitted: it is the one that is told to come back later. Other routes have
     # their own threads, so that health checks never wait for queries.
     state.queries = CapacityLimiter(settings.max_queries + 1)
-    state.batches = CapacityLimiter(settings.max_queries)  # their queries wait here, and are not refused
+    # Queries of batches wait here, and are not refused; all batches together leave half of the places.
+    state.batches = CapacityLimiter(max(1, settings.max_queries // 2))
     state.changes = CapacityLimiter(settings.max_changes + 1)
     state.parsing = Parsing(settings.parsing_threads, retriever.model.input_shape)
     state.draining = Draining(settings.shutdown_grace_seconds)

@@ -15,8 +15,9 @@ from fastapi import Depends, Request
 from index import Condition, always
 from service.errors import ChangesNotAllowed
 from service.http.dependencies import Service
-from service.http.hosts import LOOPBACK_NAMES, host_name
+from service.http.hosts import ANY, LOOPBACK_NAMES, allowed_hosts, host_name
 from service.retriever import Retriever
+from service.settings import Settings
 
 # Who sends one of these is a proxy, or speaks for one: the peer is not the client.
 FORWARDED = (
@@ -45,6 +46,11 @@ def _changing(request: Request, retriever: Service) -> Retriever:
         raise ChangesNotAllowed(
             "a web page of another origin cannot change the gallery: add the origin to"
             " RETRIEVALGUARD_CORS_ORIGINS"
+        )
+    if _from_a_page(request) and _any_name(request, settings):
+        raise ChangesNotAllowed(
+            "a web page may have its own name resolve to this service: name those by which it is asked in"
+            " RETRIEVALGUARD_ALLOWED_HOSTS"
         )
     return retriever
 
@@ -76,6 +82,17 @@ def _meant(request: Request, origins: Sequence[str]) -> bool:
     if site is not None:
         return site in ("same-origin", "none")
     return origin is None or origin.partition("://")[2] == request.headers.get("host")
+
+
+def _from_a_page(request: Request) -> bool:
+    """Whether a browser sent the request for a web page."""
+    return "origin" in request.headers or "sec-fetch-site" in request.headers
+
+
+def _any_name(request: Request, settings: Settings) -> bool:
+    """Whether the service was asked by a name that it answers for because it answers for any."""
+    known = host_name(request.headers.get("host", "")) in LOOPBACK_NAMES
+    return not known and ANY in allowed_hosts(settings)
 
 
 def condition(request: Request) -> Condition:

@@ -17,13 +17,13 @@ from service.retrieval.samples import SamplesInUse
 from service.traffic.turns import Turns
 
 OnRound = Callable[[RoundBody], None]
-# Takes so many samples from what who asks may have drawn; what it gives is told how many were.
-Reserve = Callable[[int], AbstractContextManager[Callable[[int], None]]]
+# Takes so many samples from what who asks may have drawn, and at the end asks how many were.
+Reserve = Callable[[int, Callable[[], int]], AbstractContextManager[None]]
 
 
-def unlimited(most: int) -> AbstractContextManager[Callable[[int], None]]:
+def unlimited(most: int, drawn: Callable[[], int]) -> AbstractContextManager[None]:
     """For who may have as many drawn as they like."""
-    return nullcontext(lambda drawn: None)
+    return nullcontext()
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,11 +80,14 @@ class Answering:
             there = samples.there
             most = max(query.samples - there, 0)
             try:
-                with question.reserve(most) as drawn, self.samples.room_for(most):
+                # Also those that were drawn for who has left meanwhile: they are kept.
+                with (
+                    question.reserve(most, lambda: samples.there - there),
+                    self.samples.room_for(most),
+                ):
                     for look in looks(
                         query, samples, contest, self.turns, question.stop, watched=question.watched
                     ):
-                        drawn(look.samples - there)
                         seconds["sample"] += look.drawing
                         seconds["queue"] += look.waiting
                         seconds["search"] += look.outcome.searching

@@ -39,42 +39,50 @@ class Rates:
 
     def add(self, name: str, amount: int, limit: int) -> Standing:
         """Count `amount` for `name`, also above the limit: whoever goes on asking waits no longer for it."""
-        now = self._clock()
-        window = int(now // WINDOW_SECONDS)
-        shared = f"retrievalguard:rate:{name}:{window}"
-        count = self._shared and self._shared(shared, amount, 2 * WINDOW_SECONDS)
-        if count is None:
-            count = self._own(name, window, amount)
-        seconds = max(1, -int(-((window + 1) * WINDOW_SECONDS - now) // 1))
-        return Standing(limit, limit - count, seconds)
+        return self._add(name, amount, limit)[0]
 
     @contextmanager
-    def reserved(self, name: str, most: int, limit: int | None) -> Iterator[Callable[[int], None]]:
-        """Room for `most` samples; what is called with those that were drawn, and gives the others back.
+    def reserved(self, name: str, most: int, limit: int | None, drawn: Callable[[], int]) -> Iterator[None]:
+        """Room for `most` samples; at the end those that were not `drawn` are given back.
 
         Raises `RateLimited` if the limit leaves less.
         """
-        used = 0
-
-        def tell(drawn: int) -> None:
-            nonlocal used
-            used = min(drawn, most)
-
         if limit is None or not most:
-            yield tell
+            yield
             return
-        standing = self.add(name, most, limit)
+        standing, give_back = self._add(name, most, limit)
         if standing.left < 0:
-            self.add(name, -most, limit)
+            give_back(most)
             raise RateLimited(
                 f"this key may have {limit} samples drawn in a minute, and {max(standing.left + most, 0)} of"
                 f" them are left: ask for fewer with max_samples, or in {standing.seconds} s",
                 retry_after=standing.seconds,
             )
         try:
-            yield tell
+            yield
         finally:
-            self.add(name, used - most, limit)
+            give_back(max(most - drawn(), 0))
+
+    def _add(self, name: str, amount: int, limit: int) -> tuple[Standing, Callable[[int], None]]:
+        """How the limit stands, and what gives back: where it was taken, while the minute lasts, or not."""
+        now = self._clock()
+        window = int(now // WINDOW_SECONDS)
+        everybody, shared = f"retrievalguard:rate:{name}:{window}", self._shared
+        count = shared and shared(everybody, amount, 2 * WINDOW_SECONDS)
+        together = count is not None
+        if count is None:
+            count = self._own(name, window, amount)
+
+        def give_back(rest: int) -> None:
+            if int(self._clock() // WINDOW_SECONDS) != window:
+                return
+            if shared and together:
+                shared(everybody, -rest, 2 * WINDOW_SECONDS)
+            else:
+                self._own(name, window, -rest)
+
+        seconds = max(1, -int(-((window + 1) * WINDOW_SECONDS - now) // 1))
+        return Standing(limit, limit - count, seconds), give_back
 
     def _own(self, name: str, window: int, amount: int) -> int:
         with self._lock:

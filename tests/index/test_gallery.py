@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 
 from index import Gallery, GalleryError, GalleryStore, ItemGone, Snapshot
+from index.entries import Stored
+from index.history import begin_anew, newest
+from index.rows import put_item, put_vector
 from tests.index.items import MODEL, enough, new, process
 
 
@@ -242,3 +245,43 @@ def test_closing_closes_the_file(path: Path) -> None:
     store = GalleryStore(path)
     assert store.version() == 1
     store.close()
+
+
+def test_a_gallery_that_cannot_be_read_again_is_not_taken_for_read(
+    path: Path, gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Labels of what is served and of what is read next never share a number: they would be no rivals."""
+    gallery.add([new(f"ant {number}", "ant", (1, 0.1 * number)) for number in range(3)])
+    before = gallery.snapshot()
+    with gallery.store.transaction() as db:
+        begin_anew(db, 1 + newest(db).number)  # what a restored snapshot does
+
+    def fail(*_: object) -> Iterator[Stored]:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr("index.gallery.read_stored", fail)
+        for _ in range(2):
+            with pytest.raises(MemoryError):
+                gallery.snapshot()
+    gallery.add([new("zebra", "zebra", (1, 0.15))])
+    after, fresh = gallery.snapshot(), Gallery(path, MODEL, 2)
+
+    assert ids(before) == ["ant 0", "ant 1", "ant 2"]
+    assert after.digest == fresh.snapshot().digest
+    zebra = after.label(ids(after).index("zebra"))
+    assert after.of_others(zebra).sum() == 3
+    fresh.close()
+
+
+def test_what_an_older_program_wrote_is_seen_though_it_kept_no_history(gallery: Gallery) -> None:
+    gallery.add([new("right", vector=(1, 0))])
+    gallery.snapshot()
+    old = new("up", "b", (0, 1))
+    with gallery.store.transaction() as db:
+        row, image, _ = put_item(db, old.item, old.image, old.media_type)
+        put_vector(db, row, "up", image, MODEL, np.asarray(old.vector, "<f4").tobytes())
+        db.execute("UPDATE gallery SET version = version + 1")
+    gallery.add([new("left", vector=(-1, 0))])
+
+    assert ids(gallery.snapshot()) == ["right", "up", "left"]

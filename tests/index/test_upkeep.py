@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from index import Gallery, Item, NewItem, Snapshot, pack
 from index.compaction import compacted, due
 from index.segment import LiveSegment
+from index.upkeep import Upkeep
 from service.retrieval.contest import vectors_of
 from tests.index.items import MODEL, process
 
@@ -187,3 +188,20 @@ def test_another_process_reads_what_was_kept_too(kept: Kept) -> None:
     with process(code, kept[0]) as running:
         assert running.stdout is not None
         assert running.stdout.readline().strip() == kept[1]
+
+
+def test_work_that_failed_is_tried_again_when_there_is_more(caplog: pytest.LogCaptureFixture) -> None:
+    calls: list[str] = []
+
+    def work() -> bool:
+        calls.append("called")
+        if len(calls) == 1:
+            raise MemoryError
+        return False
+
+    upkeep = Upkeep(work)
+    upkeep.wake()
+    wait(lambda: "upkeep" in caplog.text)
+    upkeep.wake()
+    wait(lambda: len(calls) == 2)
+    upkeep.close()

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from models import Stop
 from service.errors import Abandoned, Problem
-from service.http.access import samples_of
+from service.http.access import count_queries, samples_of
 from service.http.batches import read_queries
 from service.http.body import QueryBody
 from service.http.dependencies import Service
@@ -35,6 +35,7 @@ async def retrieve_batch(request: Request, retriever: Service) -> Response:
     Options in the URL are those of all.
     """
     queries = await read_queries(request, retriever.settings)
+    await count_queries(request, len(queries))
     stops = [Stop() if isinstance(query, Problem) else query.options.stop() for query in queries]
     reserve = samples_of(request)
 

@@ -17,14 +17,18 @@ _POLICY = (
     " frame-ancestors 'none'"
 )
 # Kept, but asked about each time: after an upgrade nobody sees half of the old page.
-_HEADERS = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
+_HEADERS = {
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": _POLICY,
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
 
 
 @router.get("/", include_in_schema=False)
 def page() -> Response:
     """The page; its files and routes are named relative to it, so that it works below a proxy's path."""
-    policy = {"Content-Security-Policy": _POLICY, "Referrer-Policy": "no-referrer"}
-    return FileResponse(_PAGE / "index.html", headers=_HEADERS | policy)
+    return FileResponse(_PAGE / "index.html", headers=_HEADERS)
 
 
 @router.get("/page/{path:path}", include_in_schema=False)

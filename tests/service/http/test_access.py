@@ -1,5 +1,6 @@
 """Keys at the door: who is let in, to what, and how often."""
 
+import base64
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from service.http.access import needed
 from service.keys import Key, Keys, Scope
-from tests.service.processes import Server, copy_gallery, run_cli, serving
+from tests.service.processes import Server, copy_gallery, run_cli, serving, wait_for
 from tests.service.queries import digit
 
 URN = "urn:retrievalguard:problem:"
@@ -132,6 +133,46 @@ def test_samples_over_the_limit_are_not_drawn_and_cached_ones_are_free(guarded: 
     again = query(server, token, 250, max_samples=256)
     assert again.status_code == 200
     assert again.json()["cache"] == "hit"
+
+
+def test_samples_that_were_drawn_for_who_left_are_counted(guarded: tuple[Server, Keys]) -> None:
+    server, keys = guarded
+    _, token = keys.create("impatient", READER, samples=100_000)
+    _, admin = keys.create("watcher", ["admin"])
+
+    def left() -> float:
+        lines = asked(server, admin, path="/metrics").text.splitlines()
+        return float(
+            next(
+                line for line in lines if line.startswith("retrievalguard_queries_abandoned_total ")
+            ).split()[-1]
+        )
+
+    before = left()
+    with pytest.raises(httpx.ReadTimeout):
+        server.client.post(
+            "/retrieve",
+            content=digit(253),
+            params={"max_samples": 100_000, "min_gain": 0},
+            headers={"content-type": "image/png", "x-api-key": token},
+            timeout=1,
+        )
+    wait_for(lambda: left() > before)
+    refused(query(server, token, 254, max_samples=100_000), 429, "rate-limited")
+
+
+def test_a_batch_counts_as_its_queries(guarded: tuple[Server, Keys]) -> None:
+    server, keys = guarded
+    _, token = keys.create("batches", READER, requests=3)
+    image = base64.b64encode(digit(0)).decode()
+    answer = server.client.post("/retrieve/batch", json=[{"image": image}] * 7, headers={"x-api-key": token})
+    refused(answer, 429, "rate-limited")
+
+
+def test_a_file_of_keys_that_is_named_has_to_be_there(tmp_path: Path) -> None:
+    done = run_cli(tmp_path, "serve", KEYS_FILE=tmp_path / "not-mounted.json")
+    assert done.returncode == 1
+    assert "RETRIEVALGUARD_KEYS_FILE" in done.stderr
 
 
 def test_a_service_that_others_reach_does_not_start_without_a_key(tmp_path: Path) -> None:

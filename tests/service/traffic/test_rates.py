@@ -31,33 +31,57 @@ def test_a_limit_holds_until_the_minute_is_over_and_says_when_that_is() -> None:
     assert rates.add("a", 1, 2).left == 1
 
 
+def reserve(rates: Rates, most: int, drawn: int) -> None:
+    with rates.reserved("a", most, 100, lambda: drawn):
+        pass
+
+
 def test_samples_that_were_not_drawn_are_given_back() -> None:
     rates = Rates(clock=Clock())
-    with rates.reserved("a", 100, 100) as drawn:
-        drawn(30)
-    with rates.reserved("a", 70, 100):
-        pass
-    with rates.reserved("a", 70, 100) as drawn:
-        with pytest.raises(RateLimited, match="0 of them are left") as refused, rates.reserved("a", 1, 100):
-            pytest.fail("it was over the limit")
+    reserve(rates, 100, 30)
+    reserve(rates, 70, 0)
+    with rates.reserved("a", 70, 100, lambda: 70):
+        with pytest.raises(RateLimited, match="0 of them are left") as refused:
+            reserve(rates, 1, 1)
         assert refused.value.retry_after == 20
-        drawn(70)
-    with pytest.raises(RateLimited), rates.reserved("a", 1, 100):
-        pytest.fail("it was over the limit")
+    with pytest.raises(RateLimited):
+        reserve(rates, 1, 1)
 
 
 def test_what_fails_gives_back_what_it_did_not_draw() -> None:
     rates = Rates(clock=Clock())
 
     def fail() -> None:
-        with rates.reserved("a", 100, 100) as drawn:
-            drawn(1)
+        with rates.reserved("a", 100, 100, lambda: 1):
             raise LookupError
 
     with pytest.raises(LookupError):
         fail()
-    with rates.reserved("a", 99, 100):
-        pass
+    reserve(rates, 99, 99)
+
+
+def test_nothing_is_given_back_to_another_minute() -> None:
+    clock = Clock()
+    rates = Rates(clock=clock)
+    with rates.reserved("a", 100, 100, lambda: 0):
+        clock.now += 30
+    reserve(rates, 100, 100)
+    with pytest.raises(RateLimited):
+        reserve(rates, 1, 1)
+
+
+def test_nothing_is_given_back_to_where_it_was_not_taken() -> None:
+    together: dict[str, int] = {}
+    reachable = [False]
+
+    def shared(name: str, amount: int, seconds: int) -> int | None:
+        together[name] = together.get(name, 0) + amount * reachable[0]
+        return together[name] if reachable[0] else None
+
+    rates = Rates(shared, Clock())
+    with rates.reserved("a", 100, 100, lambda: 0):
+        reachable[0] = True
+    assert set(together.values()) == {0}
 
 
 def test_replicas_count_together_in_redis_and_each_for_itself_without(
