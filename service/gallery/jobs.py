@@ -225,7 +225,7 @@ class Jobs:
             found = (root / name).resolve()
             if found.is_relative_to(root) and found.is_dir():
                 return found
-        except (OSError, ValueError):
+        except (OSError, ValueError, RuntimeError):  # RuntimeError: links in a circle
             pass
         raise ItemInvalid(f"there is no folder {name[:200]!r} below the one that jobs may read")
 

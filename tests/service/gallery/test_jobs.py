@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from service.errors import Overloaded
+from service.errors import ItemInvalid, Overloaded
 from service.gallery.check import ItemRules
 from service.gallery.job_records import ENDED, Job
 from service.gallery.jobs import MOST_NAMED, JobLimits, Jobs
@@ -93,6 +93,8 @@ def test_pipes_are_not_opened_and_links_lead_nowhere(jobs: Jobs, tmp_path: Path)
     (folder / "3" / "outer.png").symlink_to(tmp_path / "outside" / "3" / "secret.png")
     (folder / "5").symlink_to(tmp_path / "outside" / "3")
     (folder / "7").symlink_to("7")
+    with pytest.raises(ItemInvalid):
+        submitted(jobs, folder="one/7")
     job = done(jobs, folder="one")
     assert (job.state, job.added) == ("done", 2)
     assert {one.place: one.reason for one in job.refusals} == {
