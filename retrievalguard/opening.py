@@ -1,0 +1,84 @@
+"""What commands work on: settings, the gallery file, a retriever, each checked before torch is loaded."""
+
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import track
+
+from retrievalguard import interrupts, preflight
+
+if TYPE_CHECKING:
+    from index import GalleryStore
+    from service.gallery.findings import Source
+    from service.retriever import Retriever
+    from service.settings import Settings
+
+console = Console(stderr=True, soft_wrap=True)
+log = logging.getLogger("retrievalguard")
+
+
+@contextmanager
+def gallery_store(*, made: bool) -> "Iterator[GalleryStore]":
+    """The gallery file alone, without a model. `made`: it must be there already."""
+    path = checked_settings().data_dir / "gallery.sqlite3"
+    if made and not path.is_file():
+        raise preflight.CheckError(f"there is no gallery at {path}: look at RETRIEVALGUARD_DATA_DIR")
+
+    from index import GalleryStore
+
+    store = GalleryStore(path)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@contextmanager
+def opened(settings: "Settings | None" = None) -> "Iterator[Retriever]":
+    """A retriever, closed at the end; `settings`: those of the environment."""
+    retriever = open_retriever(settings)
+    try:
+        yield retriever
+    finally:
+        retriever.close()
+
+
+def checked_settings() -> "Settings":
+    """Those of the environment, checked as far as that takes no torch: a mistake is told at once."""
+    preflight.check_service()
+
+    from service.settings import Settings
+
+    settings = Settings.from_environment()
+    preflight.check_data_folder(settings.data_dir)
+    preflight.check_model(settings.model)
+    return settings
+
+
+def open_retriever(settings: "Settings | None" = None) -> "Retriever":
+    """A retriever that has this process to itself; `settings`: those of the environment."""
+    settings = settings or checked_settings()
+
+    from service.process import own_process
+    from service.retriever import Retriever
+
+    interrupts.raise_again()
+    own_process()
+    return Retriever.open(settings, progress=_embedding)
+
+
+def _embedding(ids: Iterable[str]) -> Iterable[str]:
+    found = list(ids)
+    if found:
+        log.info("embedding %d items of the gallery with this model", len(found))
+    return track(
+        found, "embedding the gallery with this model", console=console, disable=not console.is_terminal
+    )
+
+
+def adding(found: "Iterable[Source]") -> "Iterable[Source]":
+    """Shows on a terminal how far an addition is."""
+    return track(found, "adding to the gallery", console=console, disable=not console.is_terminal)
