@@ -37,8 +37,8 @@ def main(extras: list[str], options: list[str]) -> None:
     if here == LOCKED and platform.machine() in MACHINES:
         names = locks(extras, platform.machine(), offered)
         print(f"Installing from requirements/: {', '.join(names)}", flush=True)
-        # The locks are whole. Left to look for what they need, pip takes `coverage[toml]` for unpinned as soon
-        # as there is a newer version than the pinned `coverage`.
+        # The locks are whole. Left to look for what they need, pip takes `coverage[toml]` for unpinned as
+        # soon as there is a newer version than the pinned `coverage`.
         what = ["--no-deps", "--require-hashes", *(f"--requirement={LOCKS / name}" for name in names)]
     else:
         print(
