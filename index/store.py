@@ -97,7 +97,7 @@ class GalleryStore:
 
     def version(self) -> int:
         """The number of changes made so far; 0 for a gallery that was never written."""
-        with self.view() as db:
+        with self.reading() as db:
             return int(db.execute("SELECT version FROM gallery").fetchone()[0])
 
     def add(self, items: Sequence[NewItem], model: str) -> int:

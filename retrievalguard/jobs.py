@@ -5,15 +5,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from retrievalguard import preflight, streams
+from retrievalguard.opening import console
 
 if TYPE_CHECKING:
     from service.gallery.job_records import Job, JobRecords
 
 app = typer.Typer(no_args_is_help=True, help="Look at jobs of a server, and cancel them.")
-console = Console(stderr=True, soft_wrap=True)
 Identity = Annotated[str, typer.Argument(metavar="ID", help="As `jobs list` prints it.")]
 
 

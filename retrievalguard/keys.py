@@ -5,15 +5,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
-from rich.console import Console
 
 from retrievalguard import preflight
+from retrievalguard.opening import console
 
 if TYPE_CHECKING:
     from service.keys import Key, Keys
 
 app = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys.")
-console = Console(stderr=True, soft_wrap=True)
 
 
 @contextmanager

@@ -5,15 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from retrievalguard import interrupts, preflight
+from retrievalguard.opening import console
 
 if TYPE_CHECKING:
     from models import Calibration, EmbeddingModel
 
 app = typer.Typer(no_args_is_help=True, help="Import an embedding model, or look at one.")
-console = Console(stderr=True, soft_wrap=True)
 
 
 @app.command("import")

@@ -11,17 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
-from rich.console import Console
 from rich.progress import track
 
 from retrievalguard import interrupts, preflight
+from retrievalguard.opening import console
 
 if TYPE_CHECKING:
     from models.datasets import ImageSet, Part
     from service.settings import Settings
 
 app = typer.Typer()
-console = Console(stderr=True, soft_wrap=True)
 
 Thing = TypeVar("Thing")
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
-from rich.console import Console
 from rich.progress import Progress, TextColumn, track
 
 from retrievalguard import interrupts, preflight
+from retrievalguard.opening import console
 
 if TYPE_CHECKING:
     from models import EmbeddingModel, Preprocessing
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 app = typer.Typer()
-console = Console(stderr=True, soft_wrap=True)
 
 # Networks that are made anew; any other backbone is a folder, or a model that ships with the project.
 SMALL, CONVOLUTIONAL = "small", "convolutional"
