@@ -17,7 +17,7 @@ _RADII = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1, 2, 4)
 
 
 class Metrics:
-    """The metrics of one service; documented in docs/operations.md."""
+    """The metrics of one service; documented in docs/observability.md."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -75,7 +75,7 @@ class Metrics:
             "retrievalguard_cache_failures", "Cache calls that failed, and values that were not authentic.",
             ["reason"], registry=self.registry,
         )  # fmt: skip
-        for reason in ("unavailable", "rejected"):  # there from the start, so that the first one is an increase
+        for reason in ("unavailable", "rejected"):  # from the start: the first one is an increase
             self.cache_failures.labels(reason)
         self.outside_domain = Counter(
             "retrievalguard_images_outside_domain",

@@ -28,7 +28,7 @@ def own(requirements: list[str]) -> list[str]:
     return requirements[1:]
 
 
-# What each lock must hold. `backbones`, `otel`, `research` and `dev` are installed beside a lock of the service.
+# What each lock must hold. The last four are installed beside a lock of the service.
 NEEDS = {
     "cpu": [*SERVICE, *own(EXTRAS["cpu"])],
     "cpu-pypi": [*SERVICE, *own(EXTRAS["cpu"])],

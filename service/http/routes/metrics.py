@@ -12,7 +12,7 @@ router = APIRouter()
 
 @router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
-    """Prometheus metrics; docs/operations.md lists them."""
+    """Prometheus metrics; docs/observability.md lists them."""
     state = request.app.state
     retriever: Retriever = state.retriever
     await state.gallery.refresh()  # what its newest version is; not more than a moment

@@ -1,4 +1,4 @@
-"""One server with all that makes it seen: keys in the log, metrics on their own port, traces in a collector."""
+"""A server with all that makes it seen: keys in the log, metrics on a port of their own, traces."""
 
 import json
 import os
@@ -25,6 +25,7 @@ from tests.service.queries import digit
 DOCKER = Path(__file__).parents[3] / "docker"
 ALERTS = (DOCKER / "prometheus" / "alerts.yml").read_text()
 DASHBOARD = json.loads((DOCKER / "grafana" / "dashboards" / "retrievalguard.json").read_text())
+EXPLAINED = (DOCKER.parent / "docs" / "observability.md").read_text()
 # What Prometheus makes itself.
 ITS_OWN = {"up", "ALERTS"}
 
@@ -152,6 +153,12 @@ def test_rules_and_dashboard_ask_for_what_a_server_tells(seen: Seen) -> None:
         for name, matchers in re.findall(r"\b(\w+)\{([^}]*)\}", bare):
             labels = set(re.findall(r"(\w+)(?:!=|=~|!~|=)", matchers)) - {"instance", "job"}
             assert labels <= series.get(name, set()), expression
+
+
+def test_every_alert_is_explained_and_watches_something_of_its_own() -> None:
+    names = re.findall(r"- alert: (\w+)", ALERTS)
+    assert len(names) == len(set(names))
+    assert names == re.findall(r"^\| `(RetrievalGuard\w+)` \| .+ \| .+ \|$", EXPLAINED, re.M)
 
 
 def test_what_is_looked_up_is_looked_up(seen: Seen) -> None:
