@@ -146,7 +146,8 @@ class Engine:
             # The queries in this batch fail, the engine goes on. Whatever it is: a worker that ended would
             # leave them waiting for good, and take its share of the machine with it.
             except BaseException as error:
-                told = error if isinstance(error, Exception) else RuntimeError(f"a worker was ended: {error!r}")
+                is_plain = isinstance(error, Exception)
+                told = error if is_plain else RuntimeError(f"a worker was ended: {error!r}")
                 for draw, _ in chunks:
                     draw.fail(told)
                 continue
