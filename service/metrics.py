@@ -1,5 +1,6 @@
 """What an operator can watch: Prometheus metrics, in a registry of their own."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from prometheus_client import (
@@ -13,6 +14,8 @@ from prometheus_client import (
 )
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+# Version 1 of control groups has a number for no limit: the largest one in whole pages.
+NO_LIMIT = 2**62
 _RADII = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1, 2, 4)
 
 
@@ -109,10 +112,13 @@ class Metrics:
         return generate_latest(self.registry)
 
 
-def memory_limit(place: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
-    """The bytes at which the kernel ends a process of this container; 0: no limit is known."""
-    try:
-        said = place.read_text().strip()
-    except OSError:
-        return 0
-    return int(said) if said.isdecimal() else 0
+def memory_limit(groups: Path = Path("/sys/fs/cgroup")) -> int:
+    """The bytes at which the kernel ends a process of this container; 0: no limit is known.
+
+    `groups`: where control groups are mounted, of version 2 or 1 (cgroups(7)).
+    """
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        with suppress(OSError):
+            said = (groups / name).read_text().strip()
+            return int(said) if said.isdecimal() and int(said) < NO_LIMIT else 0
+    return 0

@@ -80,7 +80,7 @@ def test_a_model_file_that_changes_changes_no_answer_and_is_refused_by_the_next_
     shutil.copytree(model_folder("digits-cnn"), model)
     with weights.open("r+b") as file:
         file.write(b"x")
-    ended = spawn_cli(server.data.parent / "another", "serve", MODEL=model)
+    ended = spawn_cli(server.data, "serve", MODEL=model)
     assert ended.returncode == 1
     assert "the file was changed or damaged" in ended.stderr
 

@@ -234,9 +234,20 @@ def test_a_port_of_the_metrics_that_is_taken_is_named(tmp_path: Path) -> None:
     assert "choose another RETRIEVALGUARD_METRICS_PORT" in ended.stderr
 
 
-@pytest.mark.parametrize(("held", "limit"), [("max\n", 0), ("4294967296\n", 2**32), (None, 0)])
-def test_the_limit_of_memory_is_what_the_kernel_says(tmp_path: Path, held: str | None, limit: int) -> None:
-    place = tmp_path / "memory.max"
-    if held is not None:
-        place.write_text(held)
-    assert memory_limit(place) == limit
+@pytest.mark.parametrize(
+    ("file", "held", "limit"),
+    [
+        ("memory.max", "max\n", 0),
+        ("memory.max", "4294967296\n", 2**32),
+        ("memory/memory.limit_in_bytes", "9223372036854771712\n", 0),
+        ("memory/memory.limit_in_bytes", "4294967296\n", 2**32),
+        ("of something else", "", 0),
+    ],
+)
+def test_the_limit_of_memory_is_what_the_kernel_says(
+    tmp_path: Path, file: str, held: str, limit: int
+) -> None:
+    place = tmp_path / file
+    place.parent.mkdir(exist_ok=True)
+    place.write_text(held)
+    assert memory_limit(tmp_path) == limit
