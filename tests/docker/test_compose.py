@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import threading
 import urllib.error
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from tests.docker.stack import (
 
 EMOJI = ROOT / "docs" / "examples" / "emoji-twemoji-panda.png"
 MEGABYTE = 2**20
+DRILL = (ROOT / "docs" / "operations.md").read_text().partition("### A drill")[2].partition("###")[0]
 
 pytestmark = [
     pytest.mark.docker,
@@ -169,6 +171,15 @@ def test_both_are_killed_and_restarted_in_the_middle_of_queries(stack: None) -> 
         load.more(5)
     assert load.wrong == []
     wait_for(lambda: retrieve(EMOJI)["cache"] == "hit")
+
+
+def test_the_drill_of_the_documents_reads_a_backup_back(stack: None) -> None:
+    commands = re.findall(r"^((?:RETRIEVALGUARD_DATA_DIR=\S+ )?retrievalguard gallery .+?)  +#", DRILL, re.M)
+    assert len(commands) == 3
+    listed = ""
+    for command in commands:
+        listed = compose("exec", "api", "sh", "-c", command)
+    assert int(listed) == asked("http://127.0.0.1:8000/gallery")["size"]
 
 
 def test_prometheus_reads_the_metrics_and_takes_the_rules(stack: None) -> None:
