@@ -74,9 +74,13 @@ def serve(
     _log_to_stderr(settings)
     if settings.keys_file is not None:
         preflight.check_keys_file(settings.keys_file)
+    if settings.traces_url is not None:
+        preflight.check_traces()
     sockets = preflight.listening(settings.host, settings.port)
     if not settings.open_to_all:
         preflight.check_guarded(sockets, settings.keys)
+    if settings.metrics_port is not None:
+        sockets += preflight.listening(settings.host, settings.metrics_port, "RETRIEVALGUARD_METRICS_PORT")
     retriever = open_retriever(settings)
 
     from models.datasets import DEMOS

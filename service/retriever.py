@@ -1,10 +1,13 @@
 """The retriever: from an image to its nearest neighbour and certificate. Knows nothing of HTTP."""
 
 import logging
+import shutil
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Self
+from contextlib import suppress
+from typing import Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +15,7 @@ from numpy.typing import NDArray
 from certify import EmbeddingSpace, Guarantee, Method, Rule, Terms, prepare
 from index import Gallery, ItemDamaged, ItemGone, Snapshot, StoreFailure
 from models import EmbeddingModel, Purpose, ShippedVectors, SmoothedModel, Stop, calibrated, model_folder
+from service import traces
 from service.cache.answers import AnswerCache
 from service.cache.redis_store import RedisStore
 from service.cache.samples import SampleCache
@@ -21,6 +25,7 @@ from service.errors import GalleryEmpty, GalleryFailure
 from service.gallery.check import ItemRules
 from service.gallery.intake import Intake
 from service.gallery.items import GalleryItems
+from service.gallery.job_records import State
 from service.gallery.jobs import JobLimits, Jobs
 from service.gallery.snapshots import Snapshots
 from service.gallery.unpacking import UnpackLimits
@@ -220,6 +225,8 @@ class Retriever:
         def count(reason: Reason) -> None:
             self.metrics.outside_domain.labels(purpose, reason).inc()
 
+        for reason in get_args(Reason):
+            self.metrics.outside_domain.labels(purpose, reason)  # there from the start, as 0
         return Losses(self.model.manifest, self.settings.shrink_warning, count)
 
     def check(self) -> dict[str, str]:
@@ -231,6 +238,17 @@ class Retriever:
         damaged = len(self.gallery.damaged)
         left_out = f", {damaged} damaged and left out" if damaged else ""
         return {"model": self.model.manifest.name, "gallery": f"{len(snapshot)} items{left_out}"}
+
+    def measure(self) -> None:
+        """Bring those metrics up to date that are looked up rather than counted."""
+        metrics, engine = self.metrics, self.smoothed.engine
+        metrics.queued.set(engine.waiting)
+        metrics.backlog.set(engine.backlog_seconds)
+        jobs = Counter(job.state for job in self.jobs.records.all())
+        for state in get_args(State):
+            metrics.jobs.labels(state).set(jobs[state])
+        with suppress(OSError):  # as long as the disk cannot be asked, what it told last
+            metrics.disk_free.set(shutil.disk_usage(self.settings.data_dir).free)
 
     def contest(
         self,
@@ -281,9 +299,10 @@ class Retriever:
         started = time.perf_counter()
         options = options or RetrieveOptions()
         stop = stop or options.stop()
-        with self._admission.enter():
-            tensor = self.decode(image) if isinstance(image, bytes) else image
-            query = checked(tensor, options, self.settings, self.smoothed)
+        with self._admission.enter(), self.metrics.under_way.track_inprogress():
+            with traces.span("decode"):
+                tensor = self.decode(image) if isinstance(image, bytes) else image
+                query = checked(tensor, options, self.settings, self.smoothed)
             decoding = time.perf_counter() - started
             for _ in range(ATTEMPTS):
                 snapshot = self.snapshot()

@@ -127,12 +127,12 @@ class Engine:
             if self._cores is not None:
                 os.sched_setaffinity(threading.get_native_id(), {self._cores[number]})
             forward = self._build()
+            size = self._chunk
+            noisy = np.zeros((self._batch * size, *self._shape), np.float32)
         except BaseException as error:
             ready.set_exception(error)
             return
         ready.set_result(None)
-        size = self._chunk
-        noisy = np.zeros((self._batch * size, *self._shape), np.float32)
         while chunks := self._queue.take(self._batch):
             started = time.perf_counter()
             try:
@@ -143,9 +143,13 @@ class Engine:
                 embeddings = forward(noisy)
                 for slot, (draw, chunk) in enumerate(chunks):
                     draw.deliver(chunk, embeddings[slot * size : (slot + 1) * size])
-            except Exception as error:  # the queries in this batch fail, the engine goes on
+            # The queries in this batch fail, the engine goes on. Whatever it is: a worker that ended would
+            # leave them waiting for good, and take its share of the machine with it.
+            except BaseException as error:
+                is_plain = isinstance(error, Exception)
+                told = error if is_plain else RuntimeError(f"a worker was ended: {error!r}")
                 for draw, _ in chunks:
-                    draw.fail(error)
+                    draw.fail(told)
                 continue
             took = (time.perf_counter() - started) / len(noisy)
             self._seconds_a_sample += 0.05 * (took - self._seconds_a_sample)

@@ -103,6 +103,8 @@ class Answering:
                 seconds["sample"] += time.perf_counter() - kept
         cache: CacheResult = "miss" if not there else "resumed" if there < look.samples else "hit"
         seconds["total"] = question.decoding + time.perf_counter() - started
+        for stage, spent in seconds.items():
+            self.metrics.stages.labels(stage).observe(spent)
         response = respond(look.outcome, rival, query.options, snapshot, self.smoothed, cache, seconds)
         body = response.certificate
         self.metrics.cache.labels(cache).inc()

@@ -256,9 +256,9 @@ def test_the_documentation_names_no_setting_that_is_not_there() -> None:
 
 
 def metric_names() -> list[str]:
-    """As they are exposed: a counter ends in _total."""
-    metrics = Metrics().registry.collect()
-    return [metric.name + ("_total" if metric.type == "counter" else "") for metric in metrics]
+    """As they are exposed: a counter ends in _total, what says something in _info."""
+    endings = {"counter": "_total", "info": "_info"}
+    return [found.name + endings.get(found.type, "") for found in Metrics().registry.collect()]
 
 
 @pytest.mark.parametrize("name", metric_names())

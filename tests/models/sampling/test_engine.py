@@ -1,5 +1,6 @@
 """The engine: samples depend on nothing but their keys, whoever shares the batch, and the line is fair."""
 
+import ctypes
 import os
 import threading
 import time
@@ -268,3 +269,31 @@ def test_workers_that_are_as_many_as_cores_have_one_each(workers: int, slow: Slo
     else:
         assert seen == [cores] * workers
     assert os.sched_getaffinity(0) == cores
+
+
+def test_a_worker_that_is_ended_fails_its_queries_and_goes_on() -> None:
+    """By what is no Exception: raised in the thread from outside, as a library or a debugger may."""
+    inside = threading.Event()
+
+    def forward(images: Images) -> Images:
+        worker.append(threading.get_ident())
+        while not inside.is_set():
+            time.sleep(0.001)
+        return images.reshape(len(images), -1)[:, :2].copy()
+
+    worker: list[int] = []
+    engine = Engine(
+        lambda: forward,
+        KeyedNoise(SECRET, "model", SIGMA), sigma=SIGMA, input_shape=SHAPE, dimension=2,
+        batch=2, workers=1, capacity=1,
+    )  # fmt: skip
+    with ThreadPoolExecutor(1) as pool:
+        drawn = pool.submit(engine.draw, engine.stream(image(0)), 0, 2)
+        while not worker:
+            time.sleep(0.001)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(worker[0]), ctypes.py_object(SystemExit))
+        with pytest.raises(RuntimeError, match="a worker was ended"):
+            drawn.result(60)
+    inside.set()
+    assert np.array_equal(engine.draw(engine.stream(image(0)), 0, 2), expected(image(0), 0, 2))
+    engine.close()
