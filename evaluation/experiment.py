@@ -13,13 +13,21 @@ from typing import Any, Protocol, TypeVar
 import evaluation
 from evaluation.certified_recall import Conditions, QueryResult, ask, report
 from evaluation.kept import Kept
-from evaluation.queries import QueryImage, is_data_set, of_gallery, of_source, without
+from evaluation.queries import (
+    QueryImage,
+    is_data_set,
+    left_out,
+    of_gallery,
+    of_published,
+    of_source,
+    without,
+)
 from evaluation.words import verdict
 from evaluation.workbench import opened, own_gallery
 from models.code import code_digest
 from service.errors import GalleryEmpty, Problem
 from service.gallery.findings import ImportFailure
-from service.gallery.sources import sources
+from service.gallery.sources import published, sources
 from service.retrieval.repeats import CODE
 from service.retriever import Retriever
 from service.settings import Settings
@@ -44,15 +52,17 @@ class Experiment:
     """What is evaluated.
 
     gallery  what `gallery add` reads; of a data set its gallery part. None: the gallery in the data folder
-    asking   what asks: another such source. None: the held-out images of a data set, else each item of the
-             gallery, which then answers without it
+    asking   what asks: another such source. None: the queries of a data set, else each item of the gallery;
+             who is in the gallery is answered without itself
     queries  at most so many, evenly spread
+    root     where the published data set lies that `gallery` names; None: it names none
     """
 
     gallery: str | None
     asking: str | None
     queries: int
     asked: Conditions
+    root: Path | None = None
 
 
 def run(
@@ -63,13 +73,16 @@ def run(
     Further members: `asking`; `certified_wrong`, how many answers of each row were wrong and certified to a
     radius above 0; `alone`, how many queries have a label that no item has, and cannot be answered right;
     `refused`, queries that cannot be decoded, each with the reason; `verdict`, in words; `losses` of the
-    queries, as the service tells them, or None.
+    queries, as the service tells them, or None; `warnings` about the gallery.
 
     What is done is kept in `folder`: cut short and run again, it goes on there, to the very same report.
-    None: in a folder that is gone afterwards. Raises `GalleryEmpty`, `ImportFailure`, and `OtherExperiment`
-    if `folder` holds another one.
+    None: in a folder that is gone afterwards. Raises `GalleryEmpty`, `ImportFailure`, `DataSetError`,
+    and `OtherExperiment` if `folder` holds another one.
     """
-    with _folder(folder) as place, _retriever(experiment, settings, place, progress) as retriever:
+    with (
+        _folder(folder) as place,
+        _retriever(experiment, settings, place, progress) as (retriever, warnings),
+    ):
         queries = _queries(experiment, retriever)
         results, refused = _results(experiment, retriever, queries, place / "results.jsonl", progress)
         if not results:
@@ -78,19 +91,20 @@ def run(
         of_label = Counter(item.label for item in items)
         row_of = {query.id: query.row for query in queries}
         alone = sum(of_label[one.label] <= (row_of[one.id] is not None) for one in results)
-        left_out = any(query.row is not None for query in queries)
+        one_less = any(query.row is not None for query in queries)
         name = "gallery" if experiment.gallery is None else experiment.gallery
-        found = report(name, retriever, len(items) - left_out, results, experiment.asked)
+        found = report(name, retriever, len(items) - one_less, results, experiment.asked)
         return found | {
-            "asking": "each item, left out once" if left_out else experiment.asking or "held-out images",
+            "asking": "each item, left out once" if one_less else experiment.asking or "held-out images",
             "certified_wrong": {
                 row: sum(one.radii[row] > 0 and not one.correct[row] for one in results)
                 for row in experiment.asked.methods
             },
             "alone": alone,
             "refused": refused,
-            "verdict": verdict(found["recall_at_1"]["smoothed"], "items" if left_out else "queries"),
+            "verdict": verdict(found["recall_at_1"]["smoothed"], "items" if one_less else "queries"),
             "losses": retriever.losses["query"].statement,
+            "warnings": warnings,
         }
 
 
@@ -107,13 +121,19 @@ def _folder(folder: Path | None) -> Iterator[Path]:
 @contextmanager
 def _retriever(
     experiment: Experiment, settings: Settings, place: Path, progress: Progress
-) -> Iterator[Retriever]:
-    """A retriever with the gallery of the experiment, filled; what is there already is not embedded again."""
+) -> Iterator[tuple[Retriever, list[str]]]:
+    """A retriever with the gallery of the experiment, filled, and warnings about that.
+
+    What is there already is not embedded again.
+    """
     if experiment.gallery is None:
         with own_gallery(settings, place, lambda ids: progress(ids, "embedding")) as retriever:
-            yield retriever
+            yield retriever, []
         return
-    found = sources(experiment.gallery)
+    if experiment.root is None:
+        found = sources(experiment.gallery)
+    else:
+        found = published(experiment.gallery, experiment.root, "gallery")
     with opened(settings, place) as retriever:
         added = retriever.intake.add(
             found, replace=True, prune=True, progress=lambda items: progress(items, "embedding")
@@ -124,14 +144,17 @@ def _retriever(
                 f"{experiment.gallery}: {len(added.refused)} refused; mend or remove what is,"
                 f" so that the figures are those of all of it; the first: {first}"
             )
-        yield retriever
+        yield retriever, list(added.warnings)
 
 
 def _queries(experiment: Experiment, retriever: Retriever) -> list[QueryImage]:
     if experiment.asking is not None:
         return of_source(experiment.asking, experiment.queries)
+    if experiment.gallery is not None and experiment.root is not None:
+        queries = of_published(experiment.gallery, experiment.root, experiment.queries)
+        return left_out(queries, retriever.gallery)
     if experiment.gallery is not None and is_data_set(experiment.gallery):
-        return of_source(experiment.gallery, experiment.queries)
+        return left_out(of_source(experiment.gallery, experiment.queries), retriever.gallery)
     return of_gallery(retriever.gallery, experiment.queries)
 
 

@@ -15,6 +15,7 @@ from rich.progress import track
 
 from retrievalguard import interrupts, preflight
 from retrievalguard.opening import console
+from retrievalguard.published import Root, check_published
 
 if TYPE_CHECKING:
     from models.datasets import ImageSet, Part
@@ -31,6 +32,7 @@ def evaluate(
         str | None,
         typer.Option(help="A data set, a folder per label, or a table of path,label; default: digits."),
     ] = None,
+    root: Root = None,
     gallery: Annotated[
         bool, typer.Option("--gallery", help="Your own gallery, in the data folder, in place of --data.")
     ] = False,
@@ -83,7 +85,8 @@ def evaluate(
         raise typer.BadParameter("--gallery is about your own images: leave out --data")
     settings = _settings(model)
     data = None if gallery else data or "digits"
-    for option, origin in (("--data", data), ("--query-data", query_data)):
+    check_published(data, root)
+    for option, origin in (("--data", None if root else data), ("--query-data", query_data)):
         _origin(option, origin)
     with _extra():
         from evaluation import certified_recall, experiment, words
@@ -99,7 +102,7 @@ def evaluate(
         )
     methods = tuple(name for name in certified_recall.ROWS if name in method)
     asked = certified_recall.Conditions(methods, samples, alpha, target_radius)
-    wanted = experiment.Experiment(data, query_data, queries, asked)
+    wanted = experiment.Experiment(data, query_data, queries, asked, root)
     # Beside the report, for as long as there is none.
     state = json_file and json_file.with_name(f"{json_file.name}.unfinished")
     reports = []
@@ -154,6 +157,8 @@ def _print_table(report: dict[str, Any]) -> None:
         print(f"not asked: {id_}: {reason}")
     if report["losses"]:
         print(report["losses"])
+    for warning in report["warnings"]:
+        print(warning)
     print(report["verdict"])
 
 
@@ -209,11 +214,12 @@ def _dataset(name: str) -> "Callable[[Part], ImageSet]":
 
 def _origin(option: str, origin: str | None) -> None:
     """Refuse what is neither a data set nor there: the readers say the rest."""
-    from models.datasets import DATASETS
+    from models.datasets import DATASETS, PUBLISHED
 
     if origin is not None and origin not in DATASETS and not Path(origin).exists():
         raise typer.BadParameter(
-            f"{option}: {origin!r} is neither a folder or table nor a data set: {', '.join(DATASETS)}"
+            f"{option}: {origin!r} is neither a folder or table nor a data set: {', '.join(DATASETS)};"
+            f" or with --root: {', '.join(PUBLISHED)}"
         )
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import subprocess
 from contextlib import closing
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 
-from bench.server import EXECUTABLE
 from evaluation.certified_recall import Conditions, QueryResult
 from evaluation.experiment import Experiment, run
 from evaluation.kept import Kept, OtherExperiment
@@ -20,7 +18,7 @@ from models.datasets import DATASETS
 from service.errors import GalleryEmpty
 from service.images import png
 from service.settings import Settings
-from tests.service.processes import SECRET, Server, copy_gallery, environment, opened, run_cli, wait_for
+from tests.service.processes import SECRET, Server, copy_gallery, opened, run_cli
 from tests.service.queries import answer, claims, folder_of, noisy_digit
 
 ASKED = Conditions(("cdf", "vote"), 512, 0.001)
@@ -181,30 +179,6 @@ def test_a_folder_asks_another_with_every_sigma_and_one_is_recommended(tmp_path:
     at = [cell.strip() for cell in rows[0]].index("0.1")
     assert float(rows[1][at]) == pytest.approx(few, abs=5e-4)
     assert plot.read_bytes().startswith(b"\x89PNG")
-
-
-def test_a_run_that_is_killed_goes_on_and_gives_the_same_report(tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    arguments = [
-        "evaluate", "--data", pictures(tmp_path / "photos", range(24)), "--model", "digits-cnn",
-        "--samples", "1000", "--json",
-    ]  # fmt: skip
-    killed, whole = tmp_path / "killed.json", tmp_path / "whole.json"
-    results = tmp_path / "killed.json.unfinished" / "sigma-default" / "results.jsonl"
-    surroundings = environment(data, VARIANT="eager")
-    with subprocess.Popen(
-        [EXECUTABLE, *arguments, killed], env=surroundings, stderr=subprocess.DEVNULL
-    ) as cut:
-        wait_for(lambda: results.exists() and len(results.read_text().splitlines()) > 1)
-        cut.kill()
-    kept = results.read_text().splitlines()[1:]
-    assert 1 <= len(kept) < 24
-    assert not killed.exists()
-    for path in (killed, whole):
-        done = run_cli(data, *arguments, str(path), VARIANT="eager")
-        assert done.returncode == 0, done.stderr
-        assert not path.with_name(f"{path.name}.unfinished").exists()
-    assert killed.read_text() == whole.read_text()
 
 
 def test_what_is_kept_is_taken_and_that_of_another_experiment_is_not(tmp_path: Path) -> None:
