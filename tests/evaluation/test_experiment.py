@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from evaluation.certified_recall import Conditions, QueryResult
 from evaluation.experiment import Experiment, run
 from evaluation.kept import Kept, OtherExperiment
+from evaluation.material import Material
 from evaluation.queries import without
 from evaluation.words import verdict
 from models.datasets import DATASETS
@@ -22,7 +23,7 @@ from tests.service.processes import SECRET, Server, copy_gallery, opened, run_cl
 from tests.service.queries import answer, claims, folder_of, noisy_digit
 
 ASKED = Conditions(("cdf", "vote"), 512, 0.001)
-OWN = Experiment(None, None, 100, ASKED)
+OWN = Experiment(Material(None, None, 100), ASKED)
 DIGITS = DATASETS["digits"]("query")
 
 
@@ -122,7 +123,7 @@ def test_a_gallery_whose_labels_say_nothing_gets_nothing_right_and_is_told_so(tm
 
 
 def test_queries_are_spread_over_the_gallery(demo_settings: Settings) -> None:
-    report = run(Experiment(None, None, 3, Conditions(("cdf",), 256, 0.001)), demo_settings)
+    report = run(Experiment(Material(None, None, 3), Conditions(("cdf",), 256, 0.001)), demo_settings)
     with opened(demo_settings) as retriever:
         items, _ = retriever.gallery.plain()
     middle = int(np.rint((len(items) - 1) / 2))
