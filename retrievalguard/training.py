@@ -124,7 +124,9 @@ def train(
     if given is None:
         images, recipe = _new(data, root, sigma, backbone)
     else:
-        images = _read(_findings(data, root), given.input_shape, given.manifest.preprocessing, data)
+        images = _read(
+            _findings(data, root), given.input_shape, given.manifest.preprocessing, _about(data, root)
+        )
         recipe = training.head_alone(sigma) if frozen else training.fine_tuning(sigma)
     if denoiser:
         recipe = training.denoising(sigma, len(images))
@@ -220,7 +222,7 @@ def _new(data: str, root: Path | None, sigma: float, backbone: str) -> "tuple[Im
         training.Recipe(sigma, side=min(side, *seen.size)) if convolutional else training.small(sigma, side)
     )
     shape = (3 if seen.colourful else 1, recipe.side or side, recipe.side or side)
-    return _read(findings, shape, None, data), recipe
+    return _read(findings, shape, None, _about(data, root)), recipe
 
 
 def _is_named(data: str) -> bool:
@@ -252,23 +254,30 @@ def _findings(data: str, root: Path | None) -> "Findings":
     return found
 
 
+def _about(data: str, root: Path | None) -> str:
+    """The images in a word or two."""
+    from models.datasets import DATASETS, PUBLISHED
+
+    if root is not None:
+        return f"images of {PUBLISHED[data].title}"
+    return (
+        DATASETS[data]("train").about if _is_named(data) else f"images of {Path(data).resolve().stem}"[:200]
+    )
+
+
 def _read(
-    findings: "Findings", shape: tuple[int, int, int], preprocessing: "Preprocessing | None", data: str
+    findings: "Findings", shape: tuple[int, int, int], preprocessing: "Preprocessing | None", about: str
 ) -> "ImageSet":
     """The images as inputs of `shape`; those that cannot be read are told, and are not trained on."""
-    from models.datasets import DATASETS
     from service.gallery.training_set import training_set
 
     def progress(found: "Iterable[Source]") -> "Iterable[Source]":
         return track(list(found), "reading", console=console, disable=not console.is_terminal)
 
-    about = (
-        DATASETS[data]("train").about if _is_named(data) else f"images of {Path(data).resolve().stem}"[:200]
-    )
     images, refused = training_set(findings, shape, preprocessing, _limits(), about=about, progress=progress)
     _tell(refused)
     if not len(images):
-        raise preflight.CheckError(f"{data}: none of its images can be read")
+        raise preflight.CheckError(f"{about}: none can be read")
     return images
 
 
