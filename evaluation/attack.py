@@ -1,16 +1,18 @@
 """Attacks on certified answers: none may succeed within the radius; how far beyond it the first one does."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from certify import Claim
 from evaluation.adversary import Adversary, Effort, threads_for
+from evaluation.kept import Kept
 from evaluation.material import Laid, Material, Progress, folder_or_temporary, laid_out, silent
 from index import Snapshot
 from service.errors import Problem
@@ -42,6 +44,11 @@ class Plan:
     radius: float | None = None
     smallest: bool = False
     effort: Effort = field(default_factory=Effort)
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """All but the material, as JSON."""
+        return {name: value for name, value in asdict(self).items() if name != "material"}
 
 
 @dataclass(frozen=True)
@@ -75,35 +82,58 @@ class Counterexample:
     moved: NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class QueryAttacks:
+    """What came of the attacks on one query, and the folders of those that succeeded within a radius."""
+
+    id: str
+    attacked: tuple[Attacked, ...]
+    counterexamples: tuple[str, ...]
+
+    @classmethod
+    def read(cls, id: str, attacked: Iterable[dict[str, Any]], counterexamples: Iterable[str]) -> Self:
+        """The same from its members in JSON."""
+        return cls(id, tuple(Attacked(**one) for one in attacked), tuple(counterexamples))
+
+
 def run(
-    plan: Plan, settings: Settings, progress: Progress = silent
-) -> tuple[dict[str, Any], list[Counterexample]]:
-    """The report of the attacks, and every success within a certified radius, of which there should be none.
+    plan: Plan,
+    settings: Settings,
+    counterexamples: Path,
+    folder: Path | None = None,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """The report of the attacks; its `counterexamples`, which should be none, are folders in that folder.
 
     Moved queries are answered as the service would, with noise of their own. Queries that are certified to
-    nothing, or whose answer nothing could change, are counted, and not attacked. Raises what
-    `evaluation.material.laid_out` does.
+    nothing, or whose answer nothing could change, are counted, and not attacked; those that cannot be decoded
+    are neither. What is done is kept in `folder`, as by `evaluation.experiment.run`. Raises what
+    `evaluation.material.laid_out` does, and `OtherExperiment`.
     """
+    found: list[QueryAttacks] = []
     with (
-        folder_or_temporary(None) as place,
+        folder_or_temporary(folder) as place,
         laid_out(plan.material, settings, place, progress) as laid,
         threads_for(laid.retriever.model.input_shape),
+        closing(Kept(place / "attacks.jsonl", laid.digest(plan.asked), QueryAttacks.read)) as kept,
     ):
-        found: list[Attacked] = []
-        counterexamples: list[Counterexample] = []
-        asked = 0
         for number, query in enumerate(progress(laid.queries, "attacking")):
-            try:
-                image = laid.retriever.decode(query.read())
-            except (OSError, Problem):
-                continue
-            asked += 1
-            attack = _Attack(plan, laid.retriever, laid.snapshot(query), image, number)
-            for guarantee in plan.guarantees:
-                one, counterexample = attack.on(guarantee, query.id)
-                found += [one] if one else []
-                counterexamples += [counterexample] if counterexample else []
-        return report(plan, laid, asked, found), counterexamples
+            done = kept[query.id]
+            if done is None:
+                try:
+                    image = laid.retriever.decode(query.read())
+                except (OSError, Problem):
+                    continue
+                attack = _Attack(plan, laid.retriever, laid.snapshot(query), image, number)
+                outcomes = [attack.on(guarantee, query.id) for guarantee in plan.guarantees]
+                done = QueryAttacks(
+                    query.id,
+                    tuple(one for one, _ in outcomes if one),
+                    tuple(str(save(broken, counterexamples)) for _, broken in outcomes if broken),
+                )
+                kept.add(done)
+            found.append(done)
+        return report(plan, laid, found)
 
 
 class _Attack:
@@ -206,26 +236,27 @@ class _Attack:
         }
 
 
-def report(plan: Plan, laid: Laid, asked: int, found: Sequence[Attacked]) -> dict[str, Any]:
+def report(plan: Plan, laid: Laid, found: Sequence[QueryAttacks]) -> dict[str, Any]:
     """What came of all attacks, as JSON: for each guarantee how many, and every one of them."""
-    retriever = laid.retriever
+    retriever, attacked = laid.retriever, [one for query in found for one in query.attacked]
     return {
         "data": plan.material.name,
         "model": retriever.model.manifest.name,
         "model_digest": retriever.smoothed.digest,
         "sigma": retriever.sigma,
         "label_weight": retriever.settings.label_weight,
-        "queries": asked,
+        "queries": len(found),
         "samples": plan.samples,
         "alpha": plan.alpha,
         "scale": plan.scale if plan.radius is None else None,
         "radius": plan.radius,
         "effort": asdict(plan.effort),
         "guarantees": {
-            guarantee: _summary([one for one in found if one.guarantee == guarantee])
+            guarantee: _summary([one for one in attacked if one.guarantee == guarantee])
             for guarantee in plan.guarantees
         },
-        "details": [asdict(one) for one in found],
+        "counterexamples": [place for query in found for place in query.counterexamples],
+        "details": [asdict(one) for one in attacked],
     }
 
 

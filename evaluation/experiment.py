@@ -1,21 +1,16 @@
 """One experiment: a gallery, who asks it, and what each query is asked, at one σ. It may be cut short."""
 
-import hashlib
-import json
 from collections import Counter
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import evaluation
 from evaluation.certified_recall import Conditions, QueryResult, ask, report
 from evaluation.kept import Kept
 from evaluation.material import Laid, Material, Progress, folder_or_temporary, laid_out, silent
 from evaluation.words import verdict
-from models.code import code_digest
 from service.errors import GalleryEmpty, Problem
-from service.retrieval.repeats import CODE
 from service.settings import Settings
 
 
@@ -74,7 +69,7 @@ def _results(
 ) -> tuple[list[QueryResult], dict[str, str]]:
     """What came of each query, and why the others could not be asked."""
     retriever, results, refused = laid.retriever, list[QueryResult](), dict[str, str]()
-    with closing(Kept(path, _digest(experiment, laid))) as kept:
+    with closing(Kept(path, laid.digest(asdict(experiment.asked)), QueryResult)) as kept:
         for query in progress(laid.queries, "evaluating"):
             try:  # also if it is kept: what all images lose is told in the end
                 image = retriever.decode(query.read())
@@ -87,18 +82,3 @@ def _results(
                 kept.add(result)
             results.append(result)
     return results, refused
-
-
-def _digest(experiment: Experiment, laid: Laid) -> str:
-    """Of all that decides a result; the noise of experiments is always the same."""
-    retriever = laid.retriever
-    decides = {
-        "code": CODE.hex() + code_digest(evaluation).hex(),
-        "model": retriever.smoothed.digest,
-        "sigma": retriever.sigma,
-        "gallery": retriever.gallery.snapshot().digest,
-        "queries": [(query.id, query.label, query.row) for query in laid.queries],
-        "asked": asdict(experiment.asked),
-        "max_comparisons": retriever.settings.max_comparisons,
-    }
-    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()

@@ -1,16 +1,19 @@
 """What experiments work on: a gallery, filled, and the queries that it is asked."""
 
+import hashlib
+import json
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+import evaluation
 from evaluation.queries import (
     QueryImage,
     is_data_set,
@@ -22,8 +25,10 @@ from evaluation.queries import (
 )
 from evaluation.workbench import opened, own_gallery
 from index import Item, Snapshot
+from models.code import code_digest
 from service.gallery.findings import ImportFailure
 from service.gallery.sources import published, sources
+from service.retrieval.repeats import CODE
 from service.retriever import Retriever
 from service.settings import Settings
 
@@ -84,6 +89,20 @@ class Laid:
         items, vectors = self._plain
         weight = self.retriever.settings.label_weight
         return without(items, vectors, query.row, self.retriever.model.dimension, weight)
+
+    def digest(self, asked: dict[str, Any]) -> str:
+        """Of all that decides what comes of a query; the noise of experiments is always the same."""
+        retriever = self.retriever
+        decides = {
+            "code": CODE.hex() + code_digest(evaluation).hex(),
+            "model": retriever.smoothed.digest,
+            "sigma": retriever.sigma,
+            "gallery": self._whole.digest,
+            "queries": [(query.id, query.label, query.row) for query in self.queries],
+            "asked": asked,
+            "max_comparisons": retriever.settings.max_comparisons,
+        }
+        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
     @cached_property
     def _whole(self) -> Snapshot:

@@ -205,7 +205,12 @@ def attack(
     restarts: Annotated[int, typer.Option(min=1, help="Runs of each attack; the best counts.")] = 2,
     steps: Annotated[int, typer.Option(min=1, help="Gradient steps of a run.")] = 20,
     draws: Annotated[int, typer.Option(min=1, help="Noise draws of a step.")] = 64,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the report here.")] = None,
+    json_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--json", help="Write the report here; a run that is cut short goes on when given again."
+        ),
+    ] = None,
     plot: Annotated[
         Path | None,
         typer.Option(help="Plot the smallest perturbations against the radii here: .png, .svg or .pdf."),
@@ -248,19 +253,19 @@ def attack(
         smallest,
         Effort(restarts, steps, draws),
     )
-    report, broken = attacks.run(plan, settings, _shown)
-    if json_file:
+    # Beside the report, for as long as there is none.
+    state = json_file and json_file.with_name(f"{json_file.name}.unfinished")
+    folder = state and state / "attack"
+    report = attacks.run(plan, settings, counterexamples, folder, _shown)
+    if json_file and state:
         json_file.write_text(json.dumps(report, indent=1) + "\n")
+        shutil.rmtree(state)
     if plot:
         plots.save_distances(report, plot)
     print(json.dumps({name: value for name, value in report.items() if name != "details"}))
-    for one in broken:
-        console.print(
-            f"an answer changed within its certified radius: {attacks.save(one, counterexamples)}",
-            style="red",
-            markup=False,
-        )
-    if broken:
+    for place in report["counterexamples"]:
+        console.print(f"an answer changed within its certified radius: {place}", style="red", markup=False)
+    if report["counterexamples"]:
         raise typer.Exit(1)
 
 

@@ -185,19 +185,19 @@ def test_a_folder_asks_another_with_every_sigma_and_one_is_recommended(tmp_path:
 def test_what_is_kept_is_taken_and_that_of_another_experiment_is_not(tmp_path: Path) -> None:
     path, results = tmp_path / "sigma" / "results.jsonl", [kept_result(f"query {n}", n / 3) for n in range(3)]
     path.parent.mkdir()
-    with closing(Kept(path, "one")) as kept:
+    with closing(Kept(path, "one", QueryResult)) as kept:
         for result in results:
             kept.add(result)
     with path.open("a") as file:
         file.write(path.read_text().splitlines()[-1][:-7])  # as a kill leaves it
-    with closing(Kept(path, "one")) as kept:
+    with closing(Kept(path, "one", QueryResult)) as kept:
         assert [kept[result.id] for result in results] == results
         assert kept["another"] is None
         kept.add(kept_result("another", 0.1))
-    with closing(Kept(path, "one")) as kept:
+    with closing(Kept(path, "one", QueryResult)) as kept:
         assert kept["another"] == kept_result("another", 0.1)
     with pytest.raises(OtherExperiment, match=f"delete {tmp_path}"):
-        Kept(path, "two")
+        Kept(path, "two", QueryResult)
 
 
 def kept_result(id_: str, radius: float) -> QueryResult:
