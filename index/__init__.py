@@ -26,6 +26,7 @@ from index.checksums import image_checksum
 from index.clusters import Clusters
 from index.failures import GalleryError, ItemChanged, ItemDamaged, ItemGone, ItemMissing, StoreFailure
 from index.files import private_database, private_folder
+from index.filters import Filter, FilterError, read_filter
 from index.gallery import Gallery
 from index.items import Item, NewItem
 from index.restoring import prepared, replace_all
@@ -41,6 +42,8 @@ __all__ = [
     "Clusters",
     "Condition",
     "Exported",
+    "Filter",
+    "FilterError",
     "Gallery",
     "GalleryError",
     "GalleryStore",
@@ -70,6 +73,7 @@ __all__ = [
     "private_database",
     "private_folder",
     "put_items",
+    "read_filter",
     "replace_all",
     "revise",
     "stored_item",

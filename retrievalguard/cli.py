@@ -125,6 +125,10 @@ def retrieve(
     min_gain: float | None = None,
     deadline_ms: int | None = None,
     explain: Annotated[bool, typer.Option("--explain", help="Tell what limits the radius.")] = False,
+    filter_text: Annotated[
+        str | None,
+        typer.Option("--filter", metavar="JSON", help='Which items answer, such as \'{"label": "cat"}\'.'),
+    ] = None,
     url: Annotated[str | None, typer.Option(help="Ask the service there, instead of this process.")] = None,
 ) -> None:
     """Answer one query and print what POST /retrieve would: in-process, or with --url by that service."""
@@ -148,13 +152,14 @@ def retrieve(
         from retrievalguard import client
 
         with client.Client(url, retry=0) as remote:
-            print(json.dumps(remote.retrieve(content, **client.Options(**given)).as_dict(), indent=2))  # type: ignore[typeddict-item]
+            asked = client.Options(**given, filter=filter_text)  # type: ignore[typeddict-item]
+            print(json.dumps(remote.retrieve(content, **asked).as_dict(), indent=2))
         return
     settings = checked_settings()
 
-    from service.retrieval.options import parse_options
+    from service.retrieval.options import from_text, parse_options
 
-    options = parse_options(given)
+    options = parse_options(given | {"filter": from_text("filter", filter_text or "")})
     with opened(settings) as retriever:
         print(retriever.retrieve(content, options).model_dump_json(indent=2))
 

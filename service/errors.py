@@ -11,6 +11,7 @@ Problem                     the root: status, stable type, title, and a detail t
 ├── SnapshotNotFound        404  no snapshot of this name
 ├── RequestTimeout          408  the body was not there in time
 ├── GalleryEmpty            409  a query, and nothing to compare it with
+├── FilterMatchesNothing    409  a query whose filter leaves no item
 ├── ItemExists              409  another item has this id
 ├── SnapshotExists          409  a snapshot of this name, or as many as may be
 ├── SnapshotOfAnotherModel  409  a snapshot whose items the model that is served has not embedded
@@ -128,6 +129,12 @@ class GalleryEmpty(Problem):
     """A query, and nothing to compare it with."""
 
     status, slug, title = 409, "gallery-empty", "The gallery is empty"
+
+
+class FilterMatchesNothing(Problem):
+    """A query whose filter leaves no item of the gallery."""
+
+    status, slug, title = 409, "filter-matches-nothing", "The filter matches nothing"
 
 
 class ItemExists(Problem):

@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certify import EmbeddingSpace, Guarantee, Method, Rule, Terms, prepare
-from index import Gallery, ItemDamaged, ItemGone, Snapshot, StoreFailure
+from index import Filter, Gallery, ItemDamaged, ItemGone, Snapshot, StoreFailure
 from models import EmbeddingModel, Purpose, ShippedVectors, SmoothedModel, Stop, calibrated, model_folder
 from service.cache.answers import AnswerCache
 from service.cache.redis_store import RedisStore
 from service.cache.samples import SampleCache
 from service.cache.sealed import CacheStore, Event
 from service.cache.sqlite_store import embedded_store
-from service.errors import GalleryEmpty, GalleryFailure
+from service.errors import FilterMatchesNothing, GalleryEmpty, GalleryFailure
 from service.gallery.check import ItemRules
 from service.gallery.intake import Intake
 from service.gallery.items import GalleryItems
@@ -111,8 +111,9 @@ class Retriever:
         if model.manifest.preprocessing is not None:
             embedding += f" {model.manifest.preprocessing.model_dump_json()}"
         self.gallery = Gallery(
-            settings.data_dir / "gallery.sqlite3", embedding, model.dimension, settings.label_weight
-        )
+            settings.data_dir / "gallery.sqlite3", embedding, model.dimension, settings.label_weight,
+            settings.max_filter_bytes,
+        )  # fmt: skip
         purposes: tuple[Purpose, ...] = ("query", "gallery")
         self.losses = {purpose: self._tally(purpose) for purpose in purposes}
         self.intake = Intake(self.gallery, self.vectors, self._decode_item)
@@ -172,14 +173,14 @@ class Retriever:
         self.gallery.close()
         self._store.close()
 
-    def snapshot(self) -> Snapshot:
-        """The newest gallery version; raises `GalleryFailure`."""
+    def snapshot(self, wanted: Filter | None = None) -> Snapshot:
+        """The newest gallery version, or what a filter leaves of it; raises `GalleryFailure`."""
         try:
-            snapshot = self.gallery.snapshot()
+            snapshot = self.gallery.snapshot() if wanted is None else self.gallery.filtered(wanted)
         except StoreFailure as error:
             log.error("a query failed: %s", error)
             raise GalleryFailure from error
-        self.metrics.gallery_size.set(len(snapshot))
+        self.metrics.gallery_size.set(snapshot.of_size)
         self.metrics.gallery_damaged.set(len(self.gallery.damaged))
         self.metrics.gallery_version.set(snapshot.version)
         return snapshot
@@ -286,14 +287,20 @@ class Retriever:
             query = checked(tensor, options, self.settings, self.smoothed)
             decoding = time.perf_counter() - started
             for _ in range(ATTEMPTS):
-                snapshot = self.snapshot()
-                if not len(snapshot):
+                asked = time.perf_counter()
+                snapshot = self.snapshot(query.filter)
+                if not snapshot.of_size:
                     raise GalleryEmpty(
                         "the gallery is empty: add images with `retrievalguard gallery add FOLDER`"
                     )
+                if not len(snapshot):
+                    raise FilterMatchesNothing(
+                        f"the filter matches none of the {snapshot.of_size} items of the gallery"
+                    )
+                filtering = time.perf_counter() - asked
                 try:
                     return self._repeats.answer(
-                        Question(query, snapshot, stop, on_round, started, decoding, reserve)
+                        Question(query, snapshot, stop, on_round, started, decoding, filtering, reserve)
                     )
                 except ItemGone:  # the answer was deleted before it was told: its samples are still there
                     continue

@@ -65,10 +65,11 @@ class AnswerModel:
 
 @dataclass(frozen=True)
 class AnswerGallery:
-    """Which gallery answered."""
+    """Which gallery answered; `matching` of its items did, those of the filter, or None for all."""
 
     version: int
     size: int
+    matching: int | None
 
 
 @dataclass(frozen=True)

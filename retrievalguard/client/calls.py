@@ -61,6 +61,7 @@ class Options(TypedDict, total=False):
     min_gain: float
     deadline_ms: int
     explain: bool
+    filter: Mapping[str, Any]
 
 
 @dataclass(frozen=True)

@@ -71,10 +71,11 @@ class ModelRef(BaseModel):
 
 
 class GalleryRef(BaseModel):
-    """Which gallery answered."""
+    """Which gallery answered; `matching` of its items did, those of the filter, or null for all."""
 
     version: int
     size: int
+    matching: int | None
 
 
 class Timing(BaseModel):
@@ -150,7 +151,11 @@ def respond(
         neighbors=ranked[1:],
         certificate=_certificate(outcome.certificate, options, smoothed.model.input_shape),
         model=ModelRef(name=smoothed.model.manifest.name, digest=smoothed.digest),
-        gallery=GalleryRef(version=snapshot.version, size=len(snapshot)),
+        gallery=GalleryRef(
+            version=snapshot.version,
+            size=snapshot.of_size,
+            matching=None if options.filter is None else len(snapshot),
+        ),
         cache=cache,
         timing_ms=timing(seconds),
         explanation=_explanation(outcome.certificate, rival, snapshot, _diameter(smoothed.model.input_shape))
