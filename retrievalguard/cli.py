@@ -133,6 +133,7 @@ def retrieve(
 ) -> None:
     """Answer one query and print what POST /retrieve would: in-process, or with --url by that service."""
     content = image.read_bytes()
+    wanted = None if filter_text is None else _filter(filter_text)
     given = {
         "top_k": top_k,
         "guarantee": guarantee,
@@ -145,6 +146,7 @@ def retrieve(
         "min_gain": min_gain,
         "deadline_ms": deadline_ms,
         "explain": explain,
+        "filter": wanted,
     }
     if url is not None:
         preflight.check_client()
@@ -152,16 +154,30 @@ def retrieve(
         from retrievalguard import client
 
         with client.Client(url, retry=0) as remote:
-            asked = client.Options(**given, filter=filter_text)  # type: ignore[typeddict-item]
-            print(json.dumps(remote.retrieve(content, **asked).as_dict(), indent=2))
+            print(json.dumps(remote.retrieve(content, **client.Options(**given)).as_dict(), indent=2))  # type: ignore[typeddict-item]
         return
     settings = checked_settings()
 
-    from service.retrieval.options import from_text, parse_options
+    from service.retrieval.options import parse_options
 
-    options = parse_options(given | {"filter": from_text("filter", filter_text or "")})
+    options = parse_options(given)
     with opened(settings) as retriever:
         print(retriever.retrieve(content, options).model_dump_json(indent=2))
+
+
+def _filter(text: str) -> object:
+    """The JSON of `--filter`, where a name may not come twice, as it may not in a request."""
+
+    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise ValueError("a name is given twice")
+        return found
+
+    try:
+        return json.loads(text, object_pairs_hook=once)
+    except (ValueError, RecursionError) as error:
+        raise typer.BadParameter(f"--filter is no JSON ({error})") from error
 
 
 def main() -> None:

@@ -52,7 +52,7 @@ def create_app(retriever: Retriever) -> FastAPI:
     # Queries of batches wait here, and are not refused; all batches together leave half of the places.
     state.batches = CapacityLimiter(max(1, settings.max_queries // 2))
     state.changes = CapacityLimiter(settings.max_changes + 1)
-    state.parsing = Parsing(settings.parsing_threads, retriever.model.input_shape)
+    state.parsing = Parsing(settings.parsing_threads, retriever.model.input_shape, settings.max_filter_values)
     state.draining = Draining(settings.shutdown_grace_seconds)
     state.readiness, state.gallery = Latest(retriever.check), Latest(retriever.snapshot)
     state.metrics = CapacityLimiter(1)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from models.noise import on_grid
-from retrievalguard.client import BadInput, Client, ConflictingChange
+from retrievalguard.client import Answer, BadInput, Client, ConflictingChange
 from service.retrieval.options import RetrieveOptions
 from service.retriever import Retriever
 from tests.service.processes import Server, copy_gallery, run_cli, serving
@@ -111,6 +111,11 @@ def test_a_filter_may_come_in_every_form(client: httpx.Client, server: Server, t
     assert all(data["neighbor"]["label"] in "12" for name, data in told if name == "round")
     with Client(server.url) as remote:
         assert claims(remote.retrieve(image, filter=document).as_dict()) == expected
+        (alone,) = remote.batch([image], filter=document)
+        assert isinstance(alone, Answer)
+        assert claims(alone.as_dict()) == expected
+        long = {"id": {"$nin": [f"{n:0100}" for n in range(999)]}}  # longer than any URL
+        assert remote.retrieve(image, filter=long).gallery.matching == ITEMS
         with pytest.raises(ConflictingChange, match="none of the 60 items"):
             remote.retrieve(image, filter={"label": "9"})
         with pytest.raises(BadInput, match="unknown"):
@@ -129,6 +134,10 @@ def test_the_command_line_filters_in_its_own_process(demo_gallery: Path, tmp_pat
     done = run_cli(data, "retrieve", str(file), "--filter", '{"label": 7}')
     assert done.returncode == 1
     assert done.stderr.strip() == "filter: label: is text, got a number"
+    for text in ('{"label": "7"', '{"label": "7", "label": "8"}'):
+        done = run_cli(data, "retrieve", str(file), "--filter", text)
+        assert done.returncode == 2
+        assert "--filter is no JSON" in done.stderr
 
 
 def test_equal_queries_with_other_filters_share_samples_and_no_answer(client: httpx.Client) -> None:
