@@ -93,6 +93,11 @@ def read_filter(document: Any, *, most_conditions: int, most_values: int) -> Fil
     return Filter(json.dumps(document, sort_keys=True, separators=(",", ":")), root)
 
 
+def both(one: Filter, other: Filter) -> Filter:
+    """The filter that matches what both do."""
+    return Filter(f'{{"$and":[{one.text},{other.text}]}}', All((one.root, other.root)))
+
+
 class _Reader:
     def __init__(self, most_conditions: int, most_values: int) -> None:
         self._conditions, self._most_conditions = 0, most_conditions

@@ -149,6 +149,11 @@ class Snapshot:
         return len(self._arrangement)
 
     @property
+    def is_view(self) -> bool:
+        """Whether it is what a filter left of another."""
+        return bool(self._of)
+
+    @property
     def bytes(self) -> int:
         """How much memory it takes beside its sealed segments, about."""
         return self._arrangement.bytes

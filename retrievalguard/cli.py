@@ -25,7 +25,7 @@ from retrievalguard import (
     streams,
     training,
 )
-from retrievalguard.opening import adding, checked_settings, console, open_retriever, opened
+from retrievalguard.opening import adding, checked_settings, console, open_retriever, opened, read_filter
 
 if TYPE_CHECKING:
     from service.settings import Settings
@@ -125,6 +125,9 @@ def retrieve(
     min_gain: float | None = None,
     deadline_ms: int | None = None,
     explain: Annotated[bool, typer.Option("--explain", help="Tell what limits the radius.")] = False,
+    gallery_name: Annotated[
+        str | None, typer.Option("--gallery", help="Ask one of the named galleries.")
+    ] = None,
     filter_text: Annotated[
         str | None,
         typer.Option("--filter", metavar="JSON", help='Which items answer, such as \'{"label": "cat"}\'.'),
@@ -133,7 +136,7 @@ def retrieve(
 ) -> None:
     """Answer one query and print what POST /retrieve would: in-process, or with --url by that service."""
     content = image.read_bytes()
-    wanted = None if filter_text is None else _filter(filter_text)
+    wanted = None if filter_text is None else read_filter(filter_text)
     given = {
         "top_k": top_k,
         "guarantee": guarantee,
@@ -146,6 +149,7 @@ def retrieve(
         "min_gain": min_gain,
         "deadline_ms": deadline_ms,
         "explain": explain,
+        "gallery": gallery_name,
         "filter": wanted,
     }
     if url is not None:
@@ -163,21 +167,6 @@ def retrieve(
     options = parse_options(given)
     with opened(settings) as retriever:
         print(retriever.retrieve(content, options).model_dump_json(indent=2))
-
-
-def _filter(text: str) -> object:
-    """The JSON of `--filter`, where a name may not come twice, as it may not in a request."""
-
-    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            raise ValueError("a name is given twice")
-        return found
-
-    try:
-        return json.loads(text, object_pairs_hook=once)
-    except (ValueError, RecursionError) as error:
-        raise typer.BadParameter(f"--filter is no JSON ({error})") from error
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ from service.gallery.check import ItemRules
 from service.gallery.intake import Intake
 from service.gallery.items import GalleryItems
 from service.gallery.jobs import JobLimits, Jobs
+from service.gallery.named import FilterLimits, NamedGalleries
 from service.gallery.snapshots import Snapshots
 from service.gallery.unpacking import UnpackLimits
 from service.gallery.vectors import GalleryVectors
@@ -119,6 +120,11 @@ class Retriever:
         self.intake = Intake(self.gallery, self.vectors, self._decode_item)
         rules = ItemRules(settings.max_name_length, settings.max_metadata_bytes)
         self.items = GalleryItems(self.gallery, self.intake, rules, settings.max_changes)
+        self.named = NamedGalleries(
+            self.gallery.store,
+            FilterLimits(settings.max_filter_conditions, settings.max_filter_values),
+            settings.max_galleries,
+        )
         self.snapshots = Snapshots(
             settings.data_dir / "snapshots", self.gallery, self.intake.beside, settings.max_snapshots
         )
@@ -276,8 +282,8 @@ class Retriever:
         `image` is an image file, or the input tensor itself: (C, H, W) in [0, 1], float32 or float64.
         `on_round` is told of every round of samples, `reserve` asked before any is drawn. `stop` may be
         cancelled from another thread; its deadline is the caller's (default: that of `options`, from now).
-        Raises `service.errors.Problem`: an image that cannot be read, an option over its limit, an empty
-        gallery, or too much to do already; `Abandoned` if cancelled.
+        Raises `service.errors.Problem`: an image that cannot be read, an option over its limit, a gallery
+        that is empty or that nobody named, or too much to do already; `Abandoned` if cancelled.
         """
         started = time.perf_counter()
         options = options or RetrieveOptions()
@@ -285,17 +291,18 @@ class Retriever:
         with self._admission.enter():
             tensor = self.decode(image) if isinstance(image, bytes) else image
             query = checked(tensor, options, self.settings, self.smoothed)
+            wanted = self.named.within(query.options.gallery, query.filter)
             decoding = time.perf_counter() - started
             for _ in range(ATTEMPTS):
                 asked = time.perf_counter()
-                snapshot = self.snapshot(query.filter)
+                snapshot = self.snapshot(wanted)
                 if not snapshot.of_size:
                     raise GalleryEmpty(
                         "the gallery is empty: add images with `retrievalguard gallery add FOLDER`"
                     )
                 if not len(snapshot):
                     raise FilterMatchesNothing(
-                        f"the filter matches none of the {snapshot.of_size} items of the gallery"
+                        f"none of the {snapshot.of_size} items match the filter, or that of the named gallery"
                     )
                 filtering = time.perf_counter() - asked
                 try:

@@ -65,8 +65,12 @@ class AnswerModel:
 
 @dataclass(frozen=True)
 class AnswerGallery:
-    """Which gallery answered; `matching` of its items did, those of the filter, or None for all."""
+    """Which gallery answered: `size` items are in all, and `matching` in what was asked, None for all.
 
+    `name`: that of a named gallery, or `default`.
+    """
+
+    name: str
     version: int
     size: int
     matching: int | None

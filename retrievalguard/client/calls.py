@@ -61,6 +61,7 @@ class Options(TypedDict, total=False):
     min_gain: float
     deadline_ms: int
     explain: bool
+    gallery: str
     filter: Mapping[str, Any]
 
 
@@ -141,6 +142,27 @@ def delete(item_id: str) -> Call[None]:
     return Call("DELETE", path, lambda response: None, repeatable=False)
 
 
+def galleries() -> Call[dict[str, dict[str, Any]]]:
+    """The filters of all named galleries, by name."""
+
+    def by_name(response: httpx.Response) -> dict[str, dict[str, Any]]:
+        return {one["name"]: one["filter"] for one in _json(_Galleries)(response).galleries}
+
+    return Call("GET", "galleries", by_name)
+
+
+def put_gallery(name: str, wanted: Mapping[str, Any]) -> Call[None]:
+    """A named gallery, new or with another filter."""
+    content = json.dumps({"filter": wanted}).encode()
+    headers = {"Content-Type": "application/json"}
+    return Call("PUT", f"galleries/{_quoted(name)}", lambda response: None, {}, content, headers)
+
+
+def delete_gallery(name: str) -> Call[None]:
+    """The end of a name."""
+    return Call("DELETE", f"galleries/{_quoted(name)}", lambda response: None, repeatable=False)
+
+
 def _change(
     method: str, path: str, fields: Mapping[str, Any], image: Image | None = None
 ) -> Call[ItemChange]:
@@ -199,6 +221,11 @@ def _result(one: dict[str, Any]) -> Answer | ServiceProblem:
     if one["problem"] is not None:
         return problem(int(one["problem"]["status"]), one["problem"])
     return shaped(Answer, one["answer"])
+
+
+@dataclass(frozen=True)
+class _Galleries:
+    galleries: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)

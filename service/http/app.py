@@ -19,7 +19,19 @@ from service.http.observe import Observe
 from service.http.probes import Latest
 from service.http.reading import Bodies, Parsing
 from service.http.root import RootPath
-from service.http.routes import batch, gallery, images, items, jobs, model, page, retrieve, snapshots, status
+from service.http.routes import (
+    batch,
+    galleries,
+    gallery,
+    images,
+    items,
+    jobs,
+    model,
+    page,
+    retrieve,
+    snapshots,
+    status,
+)
 from service.http.version import VersionPrefix
 from service.keys import Keys
 from service.retriever import Retriever
@@ -56,7 +68,7 @@ def create_app(retriever: Retriever) -> FastAPI:
     state.draining = Draining(settings.shutdown_grace_seconds)
     state.readiness, state.gallery = Latest(retriever.check), Latest(retriever.snapshot)
     state.metrics = CapacityLimiter(1)
-    for routes in (retrieve, batch, gallery, items, images, jobs, snapshots, model, status, page):
+    for routes in (retrieve, batch, gallery, galleries, items, images, jobs, snapshots, model, status, page):
         app.include_router(routes.router)
     bodies = Bodies(most=settings.max_bodies_bytes, seconds=settings.body_timeout_seconds)
     # The last one sees a request first.

@@ -42,6 +42,11 @@ def batch_operation() -> Json:
     return operation() | {"requestBody": {"$ref": "#/components/requestBodies/Queries"}}
 
 
+def gallery_operation() -> Json:
+    """What an operation that takes a filter adds to its description."""
+    return {"requestBody": {"$ref": "#/components/requestBodies/NamedGallery"}}
+
+
 def components(retriever: Retriever) -> dict[str, Json]:
     """The components that `operation` refers to, with the shape and examples that fit the model served."""
     options = _options()
@@ -93,7 +98,13 @@ def components(retriever: Retriever) -> dict[str, Json]:
         "required": True,
         "content": {"application/json": {"schema": _schema("QueriesBody")}},
     }
-    bodies = {"Query": body, "Queries": batch}
+    schemas["NamedGalleryFilter"] = _body("The filter of a named gallery.", {"filter": _option("filter")})
+    named = {
+        "description": "Which items are in it.",
+        "required": True,
+        "content": {"application/json": {"schema": _schema("NamedGalleryFilter")}},
+    }
+    bodies = {"Query": body, "Queries": batch, "NamedGallery": named}
     return {"schemas": schemas, "parameters": parameters, "requestBodies": bodies}
 
 

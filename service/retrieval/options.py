@@ -81,6 +81,9 @@ class RetrieveOptions(BaseModel):
     explain: Annotated[
         bool, Field(description="Tell what limits the radius, and what more samples may bring.")
     ] = False
+    gallery: Annotated[
+        str | None, Field(description="Which of the named galleries answers; none: all items.")
+    ] = None
     filter: Annotated[
         dict[str, Any] | None,
         BeforeValidator(_is_object),

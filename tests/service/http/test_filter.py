@@ -1,4 +1,4 @@
-"""`filter`: over HTTP in every form, and from the command line; what it leaves answers, and nothing else."""
+"""Filters and named galleries, over HTTP and on the command line: what they leave answers, nothing else."""
 
 import base64
 import json
@@ -10,14 +10,18 @@ import httpx
 import numpy as np
 import pytest
 
+from index import GalleryStore
 from models.noise import on_grid
-from retrievalguard.client import Answer, BadInput, Client, ConflictingChange
+from retrievalguard.client import Answer, BadInput, Client, ConflictingChange, MissingItem
+from service.errors import TooManyGalleries
+from service.gallery.named import FilterLimits, NamedGalleries
 from service.retrieval.options import RetrieveOptions
 from service.retriever import Retriever
 from tests.service.processes import Server, copy_gallery, run_cli, serving
 from tests.service.queries import Json, answer, claims, digit, events, tensor
 
 ITEMS = 60
+PIXELS = {"pixels": tensor(0).astype(float).tolist()}
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +141,7 @@ def test_the_command_line_filters_in_its_own_process(demo_gallery: Path, tmp_pat
     for text in ('{"label": "7"', '{"label": "7", "label": "8"}'):
         done = run_cli(data, "retrieve", str(file), "--filter", text)
         assert done.returncode == 2
-        assert "--filter is no JSON" in done.stderr
+        assert "the filter is no JSON" in done.stderr
 
 
 def test_equal_queries_with_other_filters_share_samples_and_no_answer(client: httpx.Client) -> None:
@@ -185,6 +189,98 @@ def test_a_changed_item_moves_from_one_filter_to_another(client: httpx.Client) -
     response = client.post("/retrieve", params={"filter": '{"metadata.price": 59}'}, content=digit(3))
     assert refused(response)[:2] == (409, "filter-matches-nothing")
     assert filtered(client, {"metadata.price": 159})["neighbor"]["id"] == "shop1/59"
+
+
+def test_a_named_gallery_is_asked_by_its_name(client: httpx.Client, server: Server) -> None:
+    document = {"id": {"$prefix": "shop1/"}}
+    made = client.put("/galleries/shop-1", json={"filter": document})
+    assert (made.status_code, made.json()) == (201, {"name": "shop-1", "filter": document})
+    assert made.headers["location"] == "/galleries/shop-1"
+    assert client.put("/galleries/shop-1", json={"filter": document}).status_code == 200
+    image = digit(5)
+    body = answer(client, image, gallery="shop-1", top_k=ITEMS)
+    assert body["gallery"]["name"] == "shop-1"
+    assert body["gallery"]["matching"] == len(body["neighbors"]) + 1 == ITEMS // 2
+    assert {item["id"][:6] for item in body["neighbors"]} == {"shop1/"}
+    alone = answer(client, image, filter=json.dumps(document), top_k=ITEMS)
+    assert body["certificate"] == alone["certificate"]
+    assert body["neighbors"] == alone["neighbors"]
+    # Both have to match; and what is added later is in it, too.
+    narrowed = answer(client, image, gallery="shop-1", filter='{"label": "1"}', top_k=ITEMS)
+    assert {item["label"] for item in narrowed["neighbors"]} == {"1"}
+    assert narrowed["gallery"]["matching"] == ITEMS // 6
+    fields = {"id": "shop1/new", "label": "new"}
+    assert client.post("/gallery/items", params=fields, content=digit(99)).status_code == 201
+    assert answer(client, image, gallery="shop-1")["gallery"]["matching"] == ITEMS // 2 + 1
+    found = client.get("/galleries/shop-1").json()
+    assert (found["filter"], found["size"], found["labels"]["new"]) == (document, ITEMS // 2 + 1, 1)
+    assert client.delete("/gallery/items/shop1/new").status_code == 200
+    # Another filter under this name is another gallery: no answer of the old one is given for it.
+    assert client.put("/galleries/shop-1", json={"filter": {"label": "2"}}).status_code == 200
+    assert answer(client, image, gallery="shop-1")["neighbor"]["label"] == "2"
+    assert (
+        claims(answer(client, image, gallery="default"))["certificate"]
+        == answer(client, image)["certificate"]
+    )
+    with Client(server.url) as remote:
+        assert remote.galleries() == {"default": {}, "shop-1": {"label": "2"}}
+        remote.put_gallery("shop-2", {"label": "3"})
+        assert remote.retrieve(image, gallery="shop-2").neighbor.label == "3"
+        remote.delete_gallery("shop-2")
+        with pytest.raises(MissingItem, match="no gallery 'shop-2'"):
+            remote.retrieve(image, gallery="shop-2")
+    assert client.delete("/galleries/shop-1").status_code == 204
+    assert client.get("/galleries").json() == {"galleries": [{"name": "default", "filter": {}}]}
+
+
+def test_names_may_be_given_on_the_command_line(server: Server) -> None:
+    def run(*arguments: str) -> tuple[int, str, str]:
+        done = run_cli(server.data, "gallery", *arguments)
+        return done.returncode, done.stdout, done.stderr.strip()
+
+    assert run("name", "cheap", '{"metadata.price": {"$lt": 9}}') == (0, "", "cheap: added")
+    assert run("names") == (0, 'default\t{}\ncheap\t{"metadata.price": {"$lt": 9}}\n', "")
+    assert server.client.get("/galleries/cheap").json()["size"] == 9
+    assert run("unname", "cheap") == (0, "", "")
+    code, _, told = run("unname", "cheap")
+    assert (code, told) == (1, "there is no gallery 'cheap': see GET /galleries")
+    code, _, told = run("name", "bad", '{"price": 9}')
+    assert code == 1
+    assert "price: no field" in told
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "expected"),
+    [
+        ("PUT", "/galleries/default", {"filter": {}}, (422, "gallery-invalid")),
+        ("PUT", "/galleries/.hidden", {"filter": {}}, (422, "gallery-invalid")),
+        ("PUT", "/galleries/" + "x" * 101, {"filter": {}}, (422, "gallery-invalid")),
+        ("PUT", "/galleries/a", {"filter": {"price": 1}}, (422, "gallery-invalid")),
+        ("PUT", "/galleries/a", {"filter": {}, "size": 1}, (400, "malformed-body")),
+        ("PUT", "/galleries/a", [], (400, "malformed-body")),
+        ("PUT", "/galleries/a?b=1", {"filter": {}}, (422, "invalid-option")),
+        ("GET", "/galleries/a", None, (404, "gallery-not-found")),
+        ("DELETE", "/galleries/a", None, (404, "gallery-not-found")),
+        ("DELETE", "/galleries/default", None, (422, "gallery-invalid")),
+        ("POST", "/retrieve?gallery=a", PIXELS, (404, "gallery-not-found")),
+    ],
+)
+def test_what_is_no_named_gallery_is_told(
+    client: httpx.Client, method: str, path: str, body: Any, expected: tuple[int, str]
+) -> None:
+    assert refused(client.request(method, path, json=body))[:2] == expected
+
+
+def test_there_may_be_so_many_named_galleries(tmp_path: Path) -> None:
+    store = GalleryStore(tmp_path / "gallery.sqlite3")
+    galleries = NamedGalleries(store, FilterLimits(8, 8), most=2)
+    assert [galleries.put(name, {}) for name in ("a", "b", "a")] == [True, True, False]
+    with pytest.raises(TooManyGalleries, match="2 galleries"):
+        galleries.put("c", {})
+    galleries.delete("a")
+    assert galleries.put("c", {"label": "猫"})
+    assert galleries.all() == {"default": {}, "b": {}, "c": {"label": "猫"}}
+    store.close()
 
 
 @pytest.mark.parametrize(
