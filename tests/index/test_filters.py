@@ -225,6 +225,16 @@ def test_a_view_of_few_is_certified_as_a_gallery_of_these_alone(tmp_path: Path) 
     gallery.close()
 
 
+def test_a_view_shares_what_certificates_need_of_its_segments(
+    large: tuple[Gallery, list[NewItem], NDArray[np.float64]],
+) -> None:
+    gallery, _, _ = large
+    arranged = Arranged()
+    whole = arranged.of(gallery.snapshot())
+    assert arranged.of(gallery.filtered(filter_of({"metadata.share": {"$ne": 3}}))) is whole
+    assert len(arranged.of(gallery.filtered(filter_of({"metadata.share": 3}))).rows) < FEW  # copied
+
+
 def test_a_digest_tells_views_apart(large: tuple[Gallery, list[NewItem], NDArray[np.float64]]) -> None:
     gallery, _, _ = large
     documents: list[Json] = [
