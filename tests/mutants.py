@@ -366,14 +366,44 @@ MUTANTS = [
     Mutant(
         "certify/crowd.py",
         "lead of the centre instead of the members'",
-        "lead - terms * UP",
-        "lead + 0.1 - terms * UP",
+        "leads -= terms * UP",
+        "leads += 0.1 - terms * UP",
     ),
     Mutant(
         "certify/crowd.py",
         "lead forgets the rivals",
-        "np.where(self.rivals, vectors.halves - vectors.rows @ single, np.inf)",
-        "np.where(self.rivals, vectors.halves - vectors.rows @ single + 1, np.inf)",
+        "np.where(behind, vectors.halves[rows] - np.concatenate(products), np.inf)",
+        "np.where(behind, vectors.halves[rows] - np.concatenate(products) + 1, np.inf)",
+    ),
+    Mutant(
+        "certify/crowd.py",
+        "a group is as far as its centre",
+        "distances * (1 - SHORTER) - balls.radii[numbers]",
+        "distances",
+    ),
+    Mutant(
+        "certify/crowd.py",
+        "a group's lead forgets where p is",
+        "gaps**2 - float(np.square(crowd.point, dtype=np.float64).sum())",
+        "gaps**2",
+    ),
+    Mutant(
+        "certify/crowd.py",
+        "the first group that is scattered loses its clusters",
+        "self._clusters(self.groups.numbers[opened])",
+        "self._clusters(self.groups.numbers[opened][1:])",
+    ),
+    Mutant(
+        "certify/vectors.py",
+        "a group is as wide as its centres are apart",
+        'np.sqrt(np.einsum("cd,cd->c", gaps, gaps)) + self.radii',
+        'np.sqrt(np.einsum("cd,cd->c", gaps, gaps))',
+    ),
+    Mutant(
+        "certify/vectors.py",
+        "the lowest of a group is the highest",
+        "np.minimum.reduceat(inner.lowest, begins)",
+        "np.minimum.reduceat(inner.highest, begins)",
     ),
     Mutant("certify/crowd.py", "lower end of the centre alone", " - space.norm_bound * radii,", ","),
     Mutant(
@@ -383,17 +413,17 @@ MUTANTS = [
         "space.lower_end(weights, half - highest)",
     ),
     Mutant("certify/crowd.py", "slack of the centre alone", "space.slack * (lengths + radii)", "0 * lengths"),
-    Mutant("certify/crowd.py", "sign of p in the offsets", "offsets=half - lead -", "offsets=half - lead +"),
+    Mutant("certify/crowd.py", "sign of p in the offsets", "half - leads - across", "half - leads + across"),
     Mutant(
         "certify/crowd.py",
         "members of the next cluster",
-        "self.clusters[places])",
-        "self.clusters[places] * 0)",
+        "runs(self.vectors.starts, clusters.numbers)",
+        "runs(self.vectors.starts, clusters.numbers * 0)",
     ),
     Mutant(
         "certify/rivals.py",
         "clusters that are not opened are left out",
-        "crowd = crowd.without(opened) if enough < len(order) else None",
+        "crowd = crowd.without(opened) if len(rows) < np.count_nonzero(self.behind) else None",
         "crowd = None",
     ),
     Mutant(
@@ -429,6 +459,18 @@ MUTANTS = [
         "a cluster passes without its share",
         "self.threshold - np.log(TOGETHER)",
         "self.threshold",
+    ),
+    Mutant(
+        "certify/sequential.py",
+        "a group passes without its share",
+        "self.threshold - np.log(GROUPED)",
+        "self.threshold",
+    ),
+    Mutant(
+        "certify/sequential.py",
+        "groups that have not passed are let go",
+        "crowd = crowd.scattered(self._closed(crowd.groups, race, rho, grouped)[0])",
+        "self._closed(crowd.groups, race, rho, grouped)",
     ),
     Mutant(
         "certify/sequential.py",
@@ -584,10 +626,10 @@ MUTANTS = [
         "unseen = known.outside",
     ),
     Mutant(
-        "certify/crowd.py",
+        "certify/vectors.py",
         "clusters begin where they did in their part",
-        "part.starts[:-1] + begin for",
-        "part.starts[:-1] for",
+        "moved = [some[:-1] + begin for",
+        "moved = [some[:-1] for",
     ),
     Mutant(
         "certify/stacked.py",

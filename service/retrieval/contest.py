@@ -191,7 +191,7 @@ class Arranged:
         if found is None:
             vectors = segment.columns.vectors
             found = self._segments[segment] = (
-                Vectors(vectors, segment.starts, segment.centres, segment.radii)
+                Vectors(vectors, segment.starts, segment.centres, segment.radii, segment.groups)
                 if len(segment.centres)
                 else Vectors.single(vectors)
             )
