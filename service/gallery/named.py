@@ -46,13 +46,13 @@ class NamedGalleries:
     def __init__(self, store: GalleryStore, limits: FilterLimits, most: int) -> None:
         self._store, self._limits, self._most = store, limits, most
 
-    def all(self) -> dict[str, Any]:
+    def all(self) -> dict[str, dict[str, Any]]:
         """The filters of all, by name."""
         with _told():
             found = names(self._store)
         return {DEFAULT_GALLERY: {}} | {name: json.loads(text) for name, text in found.items()}
 
-    def document(self, name: str) -> Any:
+    def document(self, name: str) -> dict[str, Any]:
         """The filter of one, as it was given; raises `GalleryNotFound`."""
         if name == DEFAULT_GALLERY:
             return {}
@@ -60,7 +60,8 @@ class NamedGalleries:
             text = named(self._store, name) if _NAME.fullmatch(name) else None
         if text is None:
             raise GalleryNotFound(f"there is no gallery {_cut(name)!r}: see GET /galleries")
-        return json.loads(text)
+        found: dict[str, Any] = json.loads(text)
+        return found
 
     def within(self, name: str | None, wanted: Filter | None) -> Filter | None:
         """What is to match in a query to the gallery `name` with a filter of its own; None for all items.
@@ -69,8 +70,7 @@ class NamedGalleries:
         """
         if name in (None, DEFAULT_GALLERY):
             return wanted
-        # Limits that were lowered since don't take a gallery away.
-        part = FilterLimits(10**9, 10**9).read(self.document(str(name)))
+        part = kept_filter(self.document(str(name)))
         return part if wanted is None else both(part, wanted)
 
     def put(self, name: str, document: Any) -> bool:
@@ -101,6 +101,11 @@ class NamedGalleries:
             there = _NAME.fullmatch(name) is not None and delete_name(self._store, name)
         if not there:
             raise GalleryNotFound(f"there is no gallery {_cut(name)!r}: see GET /galleries")
+
+
+def kept_filter(document: Any) -> Filter:
+    """The filter of a named gallery: limits that were lowered since don't take it away."""
+    return FilterLimits(10**9, 10**9).read(document)
 
 
 @contextmanager
