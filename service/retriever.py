@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certify import EmbeddingSpace, Guarantee, Method, Rule, Terms, prepare
-from index import Gallery, ItemDamaged, ItemGone, Snapshot, StoreFailure
+from index import Filter, Gallery, ItemDamaged, ItemGone, Snapshot, StoreFailure
 from models import EmbeddingModel, Purpose, ShippedVectors, SmoothedModel, Stop, calibrated, model_folder
 from service import traces
 from service.cache.answers import AnswerCache
@@ -21,12 +21,13 @@ from service.cache.redis_store import RedisStore
 from service.cache.samples import SampleCache
 from service.cache.sealed import CacheStore, Event
 from service.cache.sqlite_store import embedded_store
-from service.errors import GalleryEmpty, GalleryFailure
+from service.errors import FilterMatchesNothing, GalleryEmpty, GalleryFailure
 from service.gallery.check import ItemRules
 from service.gallery.intake import Intake
 from service.gallery.items import GalleryItems
 from service.gallery.job_records import State
 from service.gallery.jobs import JobLimits, Jobs
+from service.gallery.named import FilterLimits, NamedGalleries
 from service.gallery.snapshots import Snapshots
 from service.gallery.unpacking import UnpackLimits
 from service.gallery.vectors import GalleryVectors
@@ -116,13 +117,19 @@ class Retriever:
         if model.manifest.preprocessing is not None:
             embedding += f" {model.manifest.preprocessing.model_dump_json()}"
         self.gallery = Gallery(
-            settings.data_dir / "gallery.sqlite3", embedding, model.dimension, settings.label_weight
-        )
+            settings.data_dir / "gallery.sqlite3", embedding, model.dimension, settings.label_weight,
+            settings.max_filter_bytes,
+        )  # fmt: skip
         purposes: tuple[Purpose, ...] = ("query", "gallery")
         self.losses = {purpose: self._tally(purpose) for purpose in purposes}
         self.intake = Intake(self.gallery, self.vectors, self._decode_item)
         rules = ItemRules(settings.max_name_length, settings.max_metadata_bytes)
         self.items = GalleryItems(self.gallery, self.intake, rules, settings.max_changes)
+        self.named = NamedGalleries(
+            self.gallery.store,
+            FilterLimits(settings.max_filter_conditions, settings.max_filter_values),
+            settings.max_galleries,
+        )
         self.snapshots = Snapshots(
             settings.data_dir / "snapshots", self.gallery, self.intake.beside, settings.max_snapshots
         )
@@ -177,14 +184,14 @@ class Retriever:
         self.gallery.close()
         self._store.close()
 
-    def snapshot(self) -> Snapshot:
-        """The newest gallery version; raises `GalleryFailure`."""
+    def snapshot(self, wanted: Filter | None = None) -> Snapshot:
+        """The newest gallery version, or what a filter leaves of it; raises `GalleryFailure`."""
         try:
-            snapshot = self.gallery.snapshot()
+            snapshot = self.gallery.snapshot() if wanted is None else self.gallery.filtered(wanted)
         except StoreFailure as error:
             log.error("a query failed: %s", error)
             raise GalleryFailure from error
-        self.metrics.gallery_size.set(len(snapshot))
+        self.metrics.gallery_size.set(snapshot.of_size)
         self.metrics.gallery_damaged.set(len(self.gallery.damaged))
         self.metrics.gallery_version.set(snapshot.version)
         return snapshot
@@ -293,8 +300,8 @@ class Retriever:
         `image` is an image file, or the input tensor itself: (C, H, W) in [0, 1], float32 or float64.
         `on_round` is told of every round of samples, `reserve` asked before any is drawn. `stop` may be
         cancelled from another thread; its deadline is the caller's (default: that of `options`, from now).
-        Raises `service.errors.Problem`: an image that cannot be read, an option over its limit, an empty
-        gallery, or too much to do already; `Abandoned` if cancelled.
+        Raises `service.errors.Problem`: an image that cannot be read, an option over its limit, a gallery
+        that is empty or that nobody named, or too much to do already; `Abandoned` if cancelled.
         """
         started = time.perf_counter()
         options = options or RetrieveOptions()
@@ -303,16 +310,23 @@ class Retriever:
             with traces.span("decode"):
                 tensor = self.decode(image) if isinstance(image, bytes) else image
                 query = checked(tensor, options, self.settings, self.smoothed)
+            wanted = self.named.within(query.options.gallery, query.filter)
             decoding = time.perf_counter() - started
             for _ in range(ATTEMPTS):
-                snapshot = self.snapshot()
-                if not len(snapshot):
+                asked = time.perf_counter()
+                snapshot = self.snapshot(wanted)
+                if not snapshot.of_size:
                     raise GalleryEmpty(
                         "the gallery is empty: add images with `retrievalguard gallery add FOLDER`"
                     )
+                if not len(snapshot):
+                    raise FilterMatchesNothing(
+                        f"none of the {snapshot.of_size} items match the filter, or that of the named gallery"
+                    )
+                filtering = time.perf_counter() - asked
                 try:
                     return self._repeats.answer(
-                        Question(query, snapshot, stop, on_round, started, decoding, reserve)
+                        Question(query, snapshot, stop, on_round, started, decoding, filtering, reserve)
                     )
                 except ItemGone:  # the answer was deleted before it was told: its samples are still there
                     continue

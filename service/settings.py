@@ -106,6 +106,10 @@ class Settings(BaseSettings):
     max_comparisons: Annotated[int, _whole(0, 10**12)] = 100_000_000
     label_weight: Annotated[float, Field(ge=0, lt=1)] = 0.5
     gallery_samples: Annotated[int, _whole(1, MOST_SAMPLES)] | None = None
+    max_filter_conditions: Annotated[int, _whole(1, 100)] = 32
+    max_filter_values: Annotated[int, _whole(1, 100_000)] = 1_000
+    max_galleries: Annotated[int, _whole(0, 100_000)] = 100
+    max_filter_bytes: Annotated[int, _whole(0, 2**44)] = 256 * 2**20
 
     gallery_writes: Literal["off", "loopback", "on"] = "off"
     max_changes: Annotated[int, _whole(1, 10_000)] = 64

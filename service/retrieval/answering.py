@@ -32,7 +32,8 @@ class Question:
 
     stop      when to stop waiting
     on_round  is told of every round of samples
-    started   when it came (`time.perf_counter`); `decoding` seconds were spent before it was a query
+    started   when it came (`time.perf_counter`); `decoding` seconds were spent before it was a query, and
+              `filtering` seconds to find the items that its filter matches
     reserve   asked before samples are drawn
     """
 
@@ -42,6 +43,7 @@ class Question:
     on_round: OnRound | None
     started: float
     decoding: float
+    filtering: float
     reserve: Reserve = unlimited
 
     @property
@@ -75,7 +77,8 @@ class Answering:
         started = time.perf_counter()
         query, snapshot, on_round = question.query, question.snapshot, question.on_round
         contest = self.contest(snapshot, query.terms, query.options.rule, top_k=query.options.top_k)
-        seconds = dict.fromkeys(("queue", "sample", "search", "certify"), 0.0) | {"decode": question.decoding}
+        seconds = dict.fromkeys(("queue", "sample", "search", "certify"), 0.0)
+        seconds |= {"decode": question.decoding, "search": question.filtering}
         with self.samples.of(query.image) as samples:
             there = samples.there
             most = max(query.samples - there, 0)
@@ -102,7 +105,7 @@ class Answering:
                 samples.keep()
                 seconds["sample"] += time.perf_counter() - kept
         cache: CacheResult = "miss" if not there else "resumed" if there < look.samples else "hit"
-        seconds["total"] = question.decoding + time.perf_counter() - started
+        seconds["total"] = question.decoding + question.filtering + time.perf_counter() - started
         for stage, spent in seconds.items():
             self.metrics.stages.labels(stage).observe(spent)
         response = respond(look.outcome, rival, query.options, snapshot, self.smoothed, cache, seconds)
