@@ -35,6 +35,10 @@ class Metrics:
         self.queued = Gauge(
             "retrievalguard_queued_samples", "Samples in line for the network.", registry=self.registry
         )
+        self.backlog = Gauge(
+            "retrievalguard_backlog_seconds", "How long the work that is admitted will take.", ["lane"],
+            registry=self.registry,
+        )  # fmt: skip
         self.cache = Counter(
             "retrievalguard_cache_lookups",
             "Queries by what the cache held.",

@@ -38,6 +38,7 @@ from service.retrieval.samples import SamplesInUse
 from service.secret import noise_secret
 from service.settings import Settings
 from service.traffic.admission import Admission
+from service.traffic.backlog import Backlog
 from service.traffic.turns import Turns
 
 log = logging.getLogger("retrievalguard")
@@ -75,7 +76,6 @@ class Retriever:
             secret,
             calibrated(model, self.sigma, settings.variant, settings.data_dir / "calibration.json"),
             workers=settings.threads,
-            capacity=settings.max_queued_samples,
         )
         self.space = EmbeddingSpace.normalized(
             model.dimension,
@@ -94,7 +94,13 @@ class Retriever:
             store, secret, model_digest=self.smoothed.digest, sigma=self.sigma, dimension=model.dimension,
             chunk=self.smoothed.chunk, count=count,
         )  # fmt: skip
-        self._admission = Admission(settings.max_queries)
+        self.backlog = Backlog(
+            settings.max_backlog_seconds,
+            settings.short_share,
+            settings.short_query_seconds,
+            self.smoothed.engine.workers,
+        )
+        self._admission = Admission(settings.max_queries, seconds=self.backlog.until_one_leaves)
         # Counts that replicas share, if they share a store.
         self.shared_count = store.add if isinstance(store, RedisStore) else None
         prepare()
@@ -103,6 +109,7 @@ class Retriever:
             space=self.space,
             samples=SamplesInUse(cache, self.smoothed, metrics),
             turns=Turns(self.smoothed.engine.workers),
+            backlog=self.backlog,
             metrics=metrics,
         )
         self._repeats = Repeats(self._answering, AnswerCache(store, secret, count=count))
@@ -188,6 +195,10 @@ class Retriever:
         """The input tensor (C, H, W) of an image file; raises the image problems of `service.errors`."""
         return self._decode(content, "query")
 
+    def _decode_query(self, content: bytes) -> NDArray[np.float32]:
+        with self.backlog.decoding(content):
+            return self.decode(content)
+
     def seen(self, content: bytes) -> tuple[NDArray[np.float32], list[str]]:
         """What the model sees of an image file, and what that loses; counted as no query.
 
@@ -269,12 +280,14 @@ class Retriever:
         stop: Stop | None = None,
         on_round: OnRound | None = None,
         reserve: Reserve = unlimited,
+        waits: bool = False,
     ) -> RetrieveResponse:
         """The nearest neighbour of `image` with its certificate.
 
         `image` is an image file, or the input tensor itself: (C, H, W) in [0, 1], float32 or float64.
         `on_round` is told of every round of samples, `reserve` asked before any is drawn. `stop` may be
         cancelled from another thread; its deadline is the caller's (default: that of `options`, from now).
+        When there is too much to do, a query is refused, unless it `waits`.
         Raises `service.errors.Problem`: an image that cannot be read, an option over its limit, an empty
         gallery, or too much to do already; `Abandoned` if cancelled.
         """
@@ -282,7 +295,7 @@ class Retriever:
         options = options or RetrieveOptions()
         stop = stop or options.stop()
         with self._admission.enter():
-            tensor = self.decode(image) if isinstance(image, bytes) else image
+            tensor = self._decode_query(image) if isinstance(image, bytes) else image
             query = checked(tensor, options, self.settings, self.smoothed)
             decoding = time.perf_counter() - started
             for _ in range(ATTEMPTS):
@@ -293,7 +306,7 @@ class Retriever:
                     )
                 try:
                     return self._repeats.answer(
-                        Question(query, snapshot, stop, on_round, started, decoding, reserve)
+                        Question(query, snapshot, stop, on_round, started, decoding, reserve, waits)
                     )
                 except ItemGone:  # the answer was deleted before it was told: its samples are still there
                     continue

@@ -4,16 +4,18 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from certify import EmbeddingSpace, Rule, Terms
 from index import Snapshot
-from models import SmoothedModel, Stop
+from models import SmoothedModel, Stop, input_digest
 from service.metrics import Metrics
 from service.retrieval.answer import CacheResult, RetrieveResponse, RoundBody, respond, round_body
 from service.retrieval.contest import Arranged, Contest
 from service.retrieval.looks import looks
 from service.retrieval.query import Query
 from service.retrieval.samples import SamplesInUse
+from service.traffic.backlog import Backlog, Work
 from service.traffic.turns import Turns
 
 OnRound = Callable[[RoundBody], None]
@@ -34,6 +36,7 @@ class Question:
     on_round  is told of every round of samples
     started   when it came (`time.perf_counter`); `decoding` seconds were spent before it was a query
     reserve   asked before samples are drawn
+    waits     whether it waits for room instead of being refused when there is too much to do
     """
 
     query: Query
@@ -43,6 +46,7 @@ class Question:
     started: float
     decoding: float
     reserve: Reserve = unlimited
+    waits: bool = False
 
     @property
     def watched(self) -> bool:
@@ -58,6 +62,7 @@ class Answering:
     space: EmbeddingSpace
     samples: SamplesInUse
     turns: Turns
+    backlog: Backlog
     metrics: Metrics
     _arranged: Arranged = field(default_factory=Arranged)
 
@@ -77,17 +82,24 @@ class Answering:
         contest = self.contest(snapshot, query.terms, query.options.rule, top_k=query.options.top_k)
         seconds = dict.fromkeys(("queue", "sample", "search", "certify"), 0.0) | {"decode": question.decoding}
         with self.samples.of(query.image) as samples:
+            samples.expect(query.samples)
             there = samples.there
             most = max(query.samples - there, 0)
+            rate = self.smoothed.engine.seconds_a_sample
+            before = there
             try:
                 # Also those that were drawn for who has left meanwhile: they are kept.
                 with (
                     question.reserve(most, lambda: samples.there - there),
-                    self.samples.room_for(most),
+                    self.backlog.answering(
+                        self._work(question, most), question.stop, waits=question.waits
+                    ) as spend,
                 ):
                     for look in looks(
                         query, samples, contest, self.turns, question.stop, watched=question.watched
                     ):
+                        spend(max(look.samples - before, 0) * rate + look.deciding)
+                        before = max(look.samples, before)
                         seconds["sample"] += look.drawing
                         seconds["queue"] += look.waiting
                         seconds["search"] += look.outcome.searching
@@ -109,3 +121,21 @@ class Answering:
         self.metrics.certificates.labels(body.status, body.method, body.guarantee).inc()
         self.metrics.radius.observe(body.radius)  # as it is sent: finite, also without rivals
         return response
+
+    def _work(self, question: Question, most: int) -> Work:
+        """What it costs depends on what is asked, how many samples there may be, and how many are drawn."""
+        query, options = question.query, question.query.options
+        kind = (
+            options.rule,
+            query.terms.method,
+            options.guarantee,
+            query.terms.target is not None,
+            query.min_gain > 0,
+            question.watched,
+            (options.deadline_ms or 0).bit_length(),
+            query.samples.bit_length(),
+            most.bit_length(),
+        )
+        guess = most * self.smoothed.engine.seconds_a_sample
+        who = sha256(input_digest(query.image) + options.model_dump_json().encode()).digest()
+        return Work(kind, guess, who, question.watched)

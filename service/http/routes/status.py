@@ -34,5 +34,7 @@ async def metrics(request: Request, retriever: Service) -> Response:
     """Prometheus metrics; docs/operations.md lists them."""
     await request.app.state.gallery.refresh()  # what its newest version is; not more than a moment
     retriever.metrics.queued.set(retriever.smoothed.engine.waiting)
+    for lane, seconds in retriever.backlog.seconds().items():
+        retriever.metrics.backlog.labels(lane).set(seconds)
     text = await to_thread.run_sync(retriever.metrics.render, limiter=request.app.state.metrics)
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
