@@ -56,9 +56,11 @@ class Run:
                     self._kinds.firsts[which] = claim(came.body)
             cold = self._makes("cold")
             await self._closed("warming up", [cold] * max(CLIENTS), WARMING)
-            for clients in CLIENTS:
-                load = await self._closed(f"closed, {clients} clients", [cold] * clients, CLOSED)
-            await self._open(load.goodput)
+            found = [
+                await self._closed(f"closed, {clients} clients", [cold] * clients, CLOSED)
+                for clients in CLIENTS
+            ]
+            await self._open(max(load.goodput for load in found))
             mix = self._makes(*MIX)
             await self._closed("mix, 8 clients", [mix[n:] + mix[:n] for n in range(8)], MIXED)
             await asking.until_answered(self._kinds.clean())

@@ -18,6 +18,9 @@ from service.retrieval.samples import SamplesInUse
 from service.traffic.backlog import Backlog, Work
 from service.traffic.turns import Turns
 
+# Samples after which most queries that may stop early do; a guess, until some were seen.
+SETTLED = 2048
+
 OnRound = Callable[[RoundBody], None]
 # Takes so many samples from what who asks may have drawn, and at the end asks how many were.
 Reserve = Callable[[int, Callable[[], int]], AbstractContextManager[None]]
@@ -136,6 +139,8 @@ class Answering:
             query.samples.bit_length(),
             most.bit_length(),
         )
-        guess = most * self.smoothed.engine.seconds_a_sample
+        settles = query.terms.anytime and (query.terms.target is not None or query.min_gain > 0)
+        drawn = min(most, SETTLED) if settles else most
+        guess = drawn * self.smoothed.engine.seconds_a_sample
         who = sha256(input_digest(query.image) + options.model_dump_json().encode()).digest()
         return Work(kind, guess, who, question.watched)

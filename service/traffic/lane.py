@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from heapq import heappop, heappush
 
 # New work is admitted up to the first share of a lane, less the places that are kept; up to the second in any
 # case: the machine is not left idle for those who may never come.
@@ -33,8 +34,8 @@ MOST_PLACES, LONGEST_SECONDS = 10_000, 300.0
 @dataclass
 class _Place:
     work: float
-    due: float
-    until: float
+    due: float = 0.0
+    until: float = 0.0
 
 
 class Lane:
@@ -51,6 +52,7 @@ class Lane:
         self._uncounted = 0.0
         self._now = clock()
         self._places: dict[bytes, _Place] = {}
+        self._ends: list[tuple[float, bytes]] = []
         self._kept = 0.0
         self._taken = 1.0
 
@@ -94,7 +96,8 @@ class Lane:
         if who is None:
             return ALWAYS * full
         if place is not None and place.due <= self._now:
-            return full + place.work  # a promise is kept, if the lane is not overfull without it
+            # A promise is kept also if work took a little longer than was thought: on every core.
+            return full + self._cores * place.work
         others = self._kept - (place.work if place is not None else 0.0)
         return max(NEW * full - self._taken * others, ALWAYS * full)
 
@@ -104,15 +107,17 @@ class Lane:
             return place.due - self._now
         others = self._taken * (self._kept - (place.work if place is not None else 0.0))
         wait = CAUTION * max(self._work + work + others - NEW * full, 0.0) / self.pace
-        if place is not None:
-            place.due, place.until = self._now + wait, self._until(wait)
-        elif who is not None and wait <= LONGEST_SECONDS and len(self._places) < MOST_PLACES:
-            self._places[who] = _Place(work, self._now + wait, self._until(wait))
+        if who is None:
+            return wait
+        if place is None and len(self._places) < MOST_PLACES and wait <= LONGEST_SECONDS:
+            place = _Place(work)
             self._kept += work
+        if place is not None:
+            place.due = self._now + wait
+            place.until = place.due + GRACE_SECONDS + GRACE_SHARE * wait
+            self._places[who] = place
+            heappush(self._ends, (place.until, who))
         return min(wait, LONGEST_SECONDS)
-
-    def _until(self, wait: float) -> float:
-        return self._now + wait + GRACE_SECONDS + GRACE_SHARE * wait
 
     def _give_up(self, who: bytes, *, taken: bool) -> None:
         work = self._places.pop(who).work
@@ -123,8 +128,7 @@ class Lane:
         now = self._clock()
         passed, self._now = now - self._now, now
         self._uncounted += passed * min(self.inside / self._cores, 1.0)
-        while self._places:
-            first = next(iter(self._places))
-            if self._places[first].until > now:
-                break
-            self._give_up(first, taken=False)
+        while self._ends and self._ends[0][0] <= now:
+            until, who = heappop(self._ends)
+            if who in self._places and self._places[who].until == until:
+                self._give_up(who, taken=False)

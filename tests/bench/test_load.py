@@ -1,4 +1,4 @@
-"""The load test against a real server and a real Redis, in short; and the script for deployments elsewhere."""
+"""The load test against a real server and a real Redis, in short; and the script for other deployments."""
 
 import json
 import os
