@@ -27,12 +27,14 @@ from service.keys import Keys
 
 # Seconds of each load, at a scale of 1.
 WARMING, CLOSED, OPEN, MIXED, KEYED = 5.0, 6.0, 16.0, 15.0, 8.0
+# After an open load, those who were told to come back by then do.
+AFTERWARDS = 45.0
 CLIENTS = (1, 8, 64)
 SHARES = (0.5, 1.0, 1.5, 3.0)
 # What clients of a mix ask for, one after another; each begins elsewhere.
 MIX = ("cold", "repeat", "near", "repeat", "big", "repeat", "write", "cold", "batch")
 SHORT_CLIENTS, LONG_CLIENTS = 4, 12
-POLITE_CLIENTS, GREEDY_CLIENTS, GREEDY_REQUESTS = 2, 4, 60
+POLITE_CLIENTS, GREEDY_CLIENTS, GREEDY_REQUESTS = 2, 4, 10
 # The demo's own gallery, of fewer samples, so that it is there within seconds.
 SETTINGS = {"RETRIEVALGUARD_MODEL": "digits-cnn", "RETRIEVALGUARD_GALLERY_SAMPLES": "128"}
 
@@ -82,7 +84,12 @@ class Run:
         names = {share: f"open, {share:.0%} of capacity" for share in SHARES}
         for share, name in names.items():
             self.loads[name] = await opened(
-                self._asking, name, self._kinds.cold, share * capacity, self._scale * OPEN
+                self._asking,
+                name,
+                self._kinds.cold,
+                share * capacity,
+                self._scale * OPEN,
+                self._scale * AFTERWARDS,
             )
         full = self.loads[names[1.0]].goodput
         self.report |= {

@@ -9,8 +9,6 @@ from bench.load.asking import Asked, Asking, Came
 
 # A probe is sent so often.
 LIVEZ_SECONDS, READYZ_SECONDS = 0.1, 1.0
-# After an open load, those who were told to come back within so many seconds do.
-AFTERWARDS_SECONDS = 45.0
 
 Make = Callable[[], Asked]
 
@@ -61,10 +59,15 @@ async def closed(asking: Asking, name: str, clients: Sequence[Sequence[Make]], s
     return load
 
 
-async def opened(asking: Asking, name: str, make: Make, rate: float, seconds: float) -> Load:
-    """`rate` requests a second; latencies count from when each was due. Who is refused comes back, once."""
+async def opened(
+    asking: Asking, name: str, make: Make, rate: float, seconds: float, afterwards: float
+) -> Load:
+    """`rate` requests a second; latencies count from when each was due.
+
+    Who is refused comes back, once, if that is not more than so many seconds `afterwards`.
+    """
     load = Load(name, seconds)
-    last = load.started + seconds + AFTERWARDS_SECONDS
+    last = load.started + seconds + afterwards
 
     async def one(due: float) -> None:
         asked = make()

@@ -18,8 +18,9 @@ from service.retrieval.samples import SamplesInUse
 from service.traffic.backlog import Backlog, Work
 from service.traffic.turns import Turns
 
-# Samples after which most queries that may stop early do; a guess, until some were seen.
-SETTLED = 2048
+# Guesses of what queries cost, until some were seen: samples after which most that may stop early do, and how
+# many times as long it takes to certify as well.
+SETTLED, WITH_CERTIFICATE = 2048, 2.0
 
 OnRound = Callable[[RoundBody], None]
 # Takes so many samples from what who asks may have drawn, and at the end asks how many were.
@@ -141,6 +142,6 @@ class Answering:
         )
         settles = query.terms.anytime and (query.terms.target is not None or query.min_gain > 0)
         drawn = min(most, SETTLED) if settles else most
-        guess = drawn * self.smoothed.engine.seconds_a_sample
+        guess = WITH_CERTIFICATE * drawn * self.smoothed.engine.seconds_a_sample
         who = sha256(input_digest(query.image) + options.model_dump_json().encode()).digest()
         return Work(kind, guess, who, question.watched)
