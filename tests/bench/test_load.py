@@ -36,7 +36,7 @@ def test_a_short_load_test_finds_nothing_wrong() -> None:
     assert report["capacity_per_second"] > 0
     assert set(report["open_loads"]) == {"0.5", "1.0", "1.5", "3.0"}
     assert set(report["goodput_over_that_at_capacity"]) == {"1.5", "3.0"}
-    assert report["short_p95_among_long_over_alone"] > 0
+    assert report["short_p95_among_long_over_among_short"] > 0
     mix = report["loads"]["mix, 8 clients"]["kinds"]
     assert set(mix) == {"cold", "repeat", "near", "big", "write", "batch"}
     for load in report["loads"].values():
