@@ -104,10 +104,10 @@ class Backlog:
         with self._lock:
             forecast = self._costs.forecast(work.kind, work.guess)
             queue = self._short if forecast <= self._short_seconds * self._cores else self._long
+            self._check_patience(stop)
             if waits:
-                self._wait(queue, forecast, stop)
+                self._wait(queue, work, forecast, stop)
             else:
-                self._check_patience(stop)
                 self._enter(queue, work, forecast)
             self._unseen += work.watched
         with self._inside(queue, work.kind, forecast) as spend:
@@ -157,17 +157,17 @@ class Backlog:
                 retry_after=max(1, math.ceil(wait)),
             )
 
-    def _wait(self, queue: _Queue, forecast: float, stop: Stop) -> None:
-        """Wait for room, or until it is time to `stop`: then what there is has to do."""
-        while (wait := queue.lane.enter(None, forecast)) is not None:
-            remaining = stop.remaining
+    def _wait(self, queue: _Queue, work: Work, forecast: float, stop: Stop) -> None:
+        """As `_enter`, again and again: whoever waits has a place as those have who come back."""
+        while (wait := queue.lane.enter(work.who, forecast)) is not None:
             if stop.cancelled:
                 raise Abandoned
-            if stop.reached:
+            remaining = stop.remaining
+            if remaining == 0.0:
                 raise Overloaded(
                     "there was no room in time: try again later", retry_after=max(1, math.ceil(wait))
                 )
-            queue.room.wait(min(CHECK_SECONDS, CHECK_SECONDS if remaining is None else remaining))
+            queue.room.wait(min(wait, CHECK_SECONDS, CHECK_SECONDS if remaining is None else remaining))
         queue.room.notify()  # there may be room for another
 
     def _check_patience(self, stop: Stop) -> None:

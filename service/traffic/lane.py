@@ -66,17 +66,17 @@ class Lane:
         """Seconds until all that is admitted is done."""
         return self._work / self.pace
 
-    def enter(self, who: bytes | None, work: float) -> float | None:
+    def enter(self, who: bytes, work: float) -> float | None:
         """Admit a piece of `work`, in seconds of a core: then `leave` must follow. Else the seconds to wait.
 
-        `who` is asking is known again by these bytes. None: they wait here, and no place is kept.
+        `who` is asking is known again by these bytes.
         """
         self._pass_time()
-        place = None if who is None else self._places.get(who)
+        place = self._places.get(who)
         full = self._seconds * self.pace
-        if self.inside >= self._cores and self._work + work > self._limit(full, who, place):
+        if self.inside >= self._cores and self._work + work > self._limit(full, place):
             return self._keep(who, place, work, full)
-        if who is not None and place is not None:
+        if place is not None:
             self._give_up(who, taken=True)
         self.inside += 1
         self._work += work
@@ -91,24 +91,20 @@ class Lane:
         self.inside -= 1
         self._work = self._work - work if self.inside else 0.0
 
-    def _limit(self, full: float, who: bytes | None, place: _Place | None) -> float:
+    def _limit(self, full: float, place: _Place | None) -> float:
         """Up to which sum of work whoever asks is admitted."""
-        if who is None:
-            return ALWAYS * full
         if place is not None and place.due <= self._now:
             # A promise is kept also if work took a little longer than was thought: on every core.
             return full + self._cores * place.work
         others = self._kept - (place.work if place is not None else 0.0)
         return max(NEW * full - self._taken * others, ALWAYS * full)
 
-    def _keep(self, who: bytes | None, place: _Place | None, work: float, full: float) -> float:
+    def _keep(self, who: bytes, place: _Place | None, work: float, full: float) -> float:
         """When there will be room, in seconds; whoever has a place already keeps it."""
         if place is not None and place.due > self._now:
             return place.due - self._now
         others = self._taken * (self._kept - (place.work if place is not None else 0.0))
         wait = CAUTION * max(self._work + work + others - NEW * full, 0.0) / self.pace
-        if who is None:
-            return wait
         if place is None and len(self._places) < MOST_PLACES and wait <= LONGEST_SECONDS:
             place = _Place(work)
             self._kept += work

@@ -122,16 +122,16 @@ def test_a_query_that_cannot_be_answered_in_its_patience_is_refused_at_once() ->
 
 
 def test_those_who_wait_get_in_one_after_another_and_leave_when_they_must() -> None:
-    line, leaving = backlog(0.2), Stop()
+    line, leaving = Backlog(0.2, 0.45, 1000.0, CORES), Stop()
     with ThreadPoolExecutor(8) as pool, ExitStack() as held:
-        fill(held, line, 0.01)
+        assert len(fill(held, line, 100.0)) == CORES
 
-        def waiting(stop: Stop) -> bool:
-            with line.answering(work(0.01), stop, waits=True):
+        def waiting(who: str, stop: Stop) -> bool:
+            with line.answering(work(0.01, who), stop, waits=True):
                 return True
 
-        found = [pool.submit(waiting, NEVER) for _ in range(6)]
-        late, left = pool.submit(waiting, Stop(0.05)), pool.submit(waiting, leaving)
+        found = [pool.submit(waiting, f"waiting {number}", NEVER) for number in range(6)]
+        late, left = pool.submit(waiting, "late", Stop(0.05)), pool.submit(waiting, "leaving", leaving)
         with pytest.raises(Overloaded, match="in time"):
             late.result(5)
         leaving.cancel()

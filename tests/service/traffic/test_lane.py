@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from service.traffic.lane import ALWAYS, LONGEST_SECONDS, MOST_PLACES, Lane
+from service.traffic.lane import LONGEST_SECONDS, MOST_PLACES, Lane
 
 CORES, SECONDS = 2, 4.5
 COST = 0.04  # of a piece of work, in seconds of a core
@@ -114,20 +114,6 @@ def test_as_many_as_there_are_cores_may_always_work() -> None:
     lane = lane_of(Clock())
     assert [lane.enter(bytes([n]), 1000.0) for n in range(CORES)] == [None] * CORES
     assert lane.enter(b"another", 0.001) is not None
-
-
-def test_those_who_wait_here_have_no_place_and_get_what_is_left_to_all() -> None:
-    clock = Clock()
-    lane = lane_of(clock)
-    full = SECONDS * lane.pace
-    for n in range(CORES + 1):
-        assert lane.enter(bytes([n]), ALWAYS * full / CORES / 2) is None
-    assert lane.enter(None, ALWAYS * full / CORES / 2) is None
-    assert lane.enter(None, full / 2) is not None
-    assert lane.enter(b"new", full / 4) is None
-    for _ in range(CORES + 2):
-        lane.leave(ALWAYS * full / CORES / 2, 0.1)
-    assert lane.inside == 1
 
 
 def test_no_more_is_kept_in_mind_than_may_be_and_none_of_it_for_ever() -> None:
