@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from models.noise import Purpose
 
-# As many as a query with default options takes, about.
-FOREGROUND = 2048
+# More than most questions of yes or no take. Those that take more come one after another: if all had their
+# turns alike, all would be done at the end.
+FOREGROUND = 512
 OLDEST_EVERY = 8
 # After the purpose and the part of the queue: how much was had, or is left; and who came first.
 Rank = tuple[bool, bool, int, tuple[int, int]]

@@ -16,7 +16,7 @@ from heapq import heappop, heappush
 
 # New work is admitted up to the first share of a lane, less the places that are kept; up to the second in any
 # case: the machine is not left idle for those who may never come.
-NEW, ALWAYS = 0.8, 0.4
+NEW, ALWAYS = 0.7, 0.35
 # Of the pace: over which time it is a mean, and for how long it is taken to be a second a core at first.
 MEMORY_SECONDS, TRUST_SECONDS = 20.0, 2.0
 # Of a core; work that gets done more slowly is told to come back too early.
@@ -26,7 +26,7 @@ GRACE_SECONDS, GRACE_SHARE = 1.0, 0.5
 # What a place tells of whether the next one is taken.
 LESSON = 1 / 32
 # Times are told so many times over: coming back too early is in vain, too late does no harm.
-CAUTION = 1.2
+CAUTION = 1.5
 # More places are not kept, and nobody is told to wait longer.
 MOST_PLACES, LONGEST_SECONDS = 10_000, 300.0
 
