@@ -44,6 +44,7 @@ from service.retrieval.samples import SamplesInUse
 from service.secret import noise_secret
 from service.settings import Settings
 from service.traffic.admission import Admission
+from service.traffic.backlog import Backlog
 from service.traffic.turns import Turns
 
 log = logging.getLogger("retrievalguard")
@@ -81,7 +82,6 @@ class Retriever:
             secret,
             calibrated(model, self.sigma, settings.variant, settings.data_dir / "calibration.json"),
             workers=settings.threads,
-            capacity=settings.max_queued_samples,
         )
         self.space = EmbeddingSpace.normalized(
             model.dimension,
@@ -100,7 +100,13 @@ class Retriever:
             store, secret, model_digest=self.smoothed.digest, sigma=self.sigma, dimension=model.dimension,
             chunk=self.smoothed.chunk, count=count,
         )  # fmt: skip
-        self._admission = Admission(settings.max_queries)
+        self.backlog = Backlog(
+            settings.max_backlog_seconds,
+            settings.short_share,
+            settings.short_query_seconds,
+            self.smoothed.engine.workers,
+        )
+        self._admission = Admission(settings.max_queries, seconds=self.backlog.until_one_leaves)
         # Counts that replicas share, if they share a store.
         self.shared_count = store.add if isinstance(store, RedisStore) else None
         prepare()
@@ -109,6 +115,7 @@ class Retriever:
             space=self.space,
             samples=SamplesInUse(cache, self.smoothed, metrics),
             turns=Turns(self.smoothed.engine.workers),
+            backlog=self.backlog,
             metrics=metrics,
         )
         self._repeats = Repeats(self._answering, AnswerCache(store, secret, count=count))
@@ -200,6 +207,10 @@ class Retriever:
         """The input tensor (C, H, W) of an image file; raises the image problems of `service.errors`."""
         return self._decode(content, "query")
 
+    def _decode_query(self, content: bytes) -> NDArray[np.float32]:
+        with self.backlog.decoding(content):
+            return self.decode(content)
+
     def seen(self, content: bytes) -> tuple[NDArray[np.float32], list[str]]:
         """What the model sees of an image file, and what that loses; counted as no query.
 
@@ -250,7 +261,8 @@ class Retriever:
         """Bring those metrics up to date that are looked up rather than counted."""
         metrics, engine = self.metrics, self.smoothed.engine
         metrics.queued.set(engine.waiting)
-        metrics.backlog.set(engine.backlog_seconds)
+        for lane, seconds in self.backlog.seconds().items():
+            metrics.backlog.labels(lane).set(seconds)
         jobs = Counter(job.state for job in self.jobs.records.all())
         for state in get_args(State):
             metrics.jobs.labels(state).set(jobs[state])
@@ -294,12 +306,14 @@ class Retriever:
         stop: Stop | None = None,
         on_round: OnRound | None = None,
         reserve: Reserve = unlimited,
+        waits: bool = False,
     ) -> RetrieveResponse:
         """The nearest neighbour of `image` with its certificate.
 
         `image` is an image file, or the input tensor itself: (C, H, W) in [0, 1], float32 or float64.
         `on_round` is told of every round of samples, `reserve` asked before any is drawn. `stop` may be
         cancelled from another thread; its deadline is the caller's (default: that of `options`, from now).
+        When there is too much to do, a query is refused, unless it `waits`.
         Raises `service.errors.Problem`: an image that cannot be read, an option over its limit, a gallery
         that is empty or that nobody named, or too much to do already; `Abandoned` if cancelled.
         """
@@ -308,7 +322,7 @@ class Retriever:
         stop = stop or options.stop()
         with self._admission.enter(), self.metrics.under_way.track_inprogress():
             with traces.span("decode"):
-                tensor = self.decode(image) if isinstance(image, bytes) else image
+                tensor = self._decode_query(image) if isinstance(image, bytes) else image
                 query = checked(tensor, options, self.settings, self.smoothed)
             wanted = self.named.within(query.options.gallery, query.filter)
             decoding = time.perf_counter() - started
@@ -325,9 +339,10 @@ class Retriever:
                     )
                 filtering = time.perf_counter() - asked
                 try:
-                    return self._repeats.answer(
-                        Question(query, snapshot, stop, on_round, started, decoding, filtering, reserve)
+                    question = Question(
+                        query, snapshot, stop, on_round, started, decoding, filtering, reserve, waits
                     )
+                    return self._repeats.answer(question)
                 except ItemGone:  # the answer was deleted before it was told: its samples are still there
                     continue
                 except (ItemDamaged, StoreFailure) as error:

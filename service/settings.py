@@ -135,7 +135,9 @@ class Settings(BaseSettings):
     shrink_warning: Annotated[float, Field(ge=1, le=1e6)] = 10
     threads: Annotated[int, _whole(1, 4_096)] | None = None
     max_queries: Annotated[int, _whole(1, 100_000)] = 256
-    max_queued_samples: Annotated[int, _whole(1, 10**12)] = 4_000_000
+    max_backlog_seconds: Annotated[float, Field(ge=0.1, le=86_400)] = 10
+    short_share: Annotated[float, Field(ge=0.05, le=0.85)] = 0.45
+    short_query_seconds: Annotated[float, Field(ge=0.001, le=86_400)] = 1
     shutdown_grace_seconds: Annotated[int, _whole(1, 86_400)] = 10
 
     redis_url: SecretStr | None = Field(None, validation_alias=AliasChoices("REDIS_URL", "redis_url"))
