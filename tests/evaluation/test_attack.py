@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from evaluation.adversary import Effort
-from evaluation.attack import Attacked, Plan, run
+from evaluation.attack import Attacked, AttackPlan, run
 from evaluation.material import Material
 from models.datasets import DATASETS
 from service.settings import Settings
@@ -22,12 +22,14 @@ EFFORT = Effort(restarts=2, steps=10, draws=32)
 @pytest.fixture(scope="module")
 def far(demo_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """An attack of three radii, and the smallest that succeeds."""
-    plan = Plan(DIGITS, ("label",), samples=512, scale=3.0, smallest=True, effort=EFFORT)
+    plan = AttackPlan(DIGITS, ("label",), samples=512, scale=3.0, smallest=True, effort=EFFORT)
     return run(plan, demo_settings, tmp_path_factory.mktemp("counterexamples"))
 
 
 def test_no_attack_inside_the_radius_changes_an_answer(demo_settings: Settings, tmp_path: Path) -> None:
-    report = run(Plan(DIGITS, samples=1_000, effort=EFFORT), demo_settings, tmp_path / "counterexamples")
+    report = run(
+        AttackPlan(DIGITS, samples=1_000, effort=EFFORT), demo_settings, tmp_path / "counterexamples"
+    )
     assert report["queries"] == 8
     assert report["guarantees"]["label"]["attacked"] >= 6
     assert report["guarantees"]["item"]["attacked"] >= 1
