@@ -1,6 +1,7 @@
 """A server with all that makes it seen: keys in the log, metrics on a port of their own, traces."""
 
 import json
+import logging
 import os
 import re
 import socket
@@ -18,6 +19,7 @@ import pytest
 
 from service.keys import Keys
 from service.metrics import memory_limit
+from service.traces import Traces
 from tests.service.http.collector import Collector, collecting
 from tests.service.processes import SAMPLES, Server, copy_gallery, serving, spawn_cli, wait_for
 from tests.service.queries import digit
@@ -225,6 +227,28 @@ assert type(trace.get_tracer_provider()).__name__ == "ProxyTracerProvider"
 
 def test_making_traces_connects_nowhere_and_touches_nothing_of_the_process() -> None:
     subprocess.run([sys.executable, "-c", LIBRARY], check=True, timeout=30)
+
+
+def test_a_collector_that_is_gone_is_told_once_and_gets_spans_when_it_is_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    port = free_port()
+    with mock.patch.dict(os.environ, {"OTEL_BSP_SCHEDULE_DELAY": "100"}):
+        traces = Traces(f"http://127.0.0.1:{port}/v1/traces", "1")
+
+    def request() -> None:
+        with traces.request("GET", {}):
+            pass
+
+    caplog.set_level(logging.CRITICAL, "opentelemetry")  # as the configuration of the log has it
+    request()
+    wait_for(lambda: caplog.records)
+    with collecting(port) as collector:
+        request()
+        wait_for(lambda: collector.spans)
+        traces.close()
+    (record,) = caplog.records
+    assert record.message.startswith("traces cannot be sent")
 
 
 def test_a_port_of_the_metrics_that_is_taken_is_named(tmp_path: Path) -> None:
