@@ -26,11 +26,13 @@ def perturb(
     steps: int = 20,
     draws: int = 64,
     seed: int = 0,
+    decoded: Callable[[torch.Tensor], torch.Tensor] = lambda pixels: pixels,
 ) -> NDArray[np.float32]:
     """The `image` (C, H, W) moved by at most `radius` (l2), inside [0, 1], so that NN(g) should lose `label`.
 
     Each step draws fresh noise and climbs the gradient of max_b s_b - max_a s_a, s_i = <g, r_i> - ||r_i||²/2,
     a the items of `label` and b the others; the attacker knows the model, σ and the gallery, not the noise.
+    The `image` may be that of a file, of any shape: `decoded` makes it the model's input.
     """
     generator = torch.Generator().manual_seed(seed)
     clean = torch.from_numpy(image)
@@ -39,8 +41,9 @@ def perturb(
     delta = torch.zeros_like(clean)
     for _ in range(steps):
         delta.requires_grad_(True)
-        noise = sigma * torch.randn((draws, *clean.shape), generator=generator)
-        mean = model.network(clean + delta + noise).mean(dim=0)
+        seen = decoded(clean + delta)
+        noise = sigma * torch.randn((draws, *seen.shape), generator=generator)
+        mean = model.network(seen + noise).mean(dim=0)
         mean = functional.pad(mean, (0, vectors.shape[1] - len(mean)))  # a 0 for blended vectors
         scores = vectors @ mean - (vectors**2).sum(dim=1) / 2
         loss = scores[~ours].max() - scores[ours].max()

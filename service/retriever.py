@@ -28,7 +28,7 @@ from service.gallery.vectors import GalleryVectors
 from service.images import Picture, read_image
 from service.losses import Losses, Reason
 from service.metrics import Metrics
-from service.retrieval.answer import RetrieveResponse
+from service.retrieval.answer import RetrieveResponse, about_file
 from service.retrieval.answering import Answering, OnRound, Question, Reserve, unlimited
 from service.retrieval.contest import Contest
 from service.retrieval.options import RetrieveOptions
@@ -186,7 +186,7 @@ class Retriever:
 
     def decode(self, content: bytes) -> NDArray[np.float32]:
         """The input tensor (C, H, W) of an image file; raises the image problems of `service.errors`."""
-        return self._decode(content, "query")
+        return self._decode(content, "query").tensor
 
     def seen(self, content: bytes) -> tuple[NDArray[np.float32], list[str]]:
         """What the model sees of an image file, and what that loses; counted as no query.
@@ -197,14 +197,14 @@ class Retriever:
         return picture.tensor, self.losses["query"].of(picture)
 
     def _decode_item(self, content: bytes) -> NDArray[np.float32]:
-        return self._decode(content, "gallery")
+        return self._decode(content, "gallery").tensor
 
-    def _decode(self, content: bytes, purpose: Purpose) -> NDArray[np.float32]:
+    def _decode(self, content: bytes, purpose: Purpose) -> Picture:
         picture = self._read(content)
         losses = self.losses[purpose]
         if losses.add(picture) and purpose == "query":  # of items, who adds them tells the sum
             log.warning("the first query that the model was not trained for: %s", losses.statement)
-        return picture.tensor
+        return picture
 
     def _read(self, content: bytes) -> Picture:
         with self._decoders:
@@ -273,6 +273,7 @@ class Retriever:
         """The nearest neighbour of `image` with its certificate.
 
         `image` is an image file, or the input tensor itself: (C, H, W) in [0, 1], float32 or float64.
+        Only of a file there is a `file_radius`.
         `on_round` is told of every round of samples, `reserve` asked before any is drawn. `stop` may be
         cancelled from another thread; its deadline is the caller's (default: that of `options`, from now).
         Raises `service.errors.Problem`: an image that cannot be read, an option over its limit, an empty
@@ -282,8 +283,11 @@ class Retriever:
         options = options or RetrieveOptions()
         stop = stop or options.stop()
         with self._admission.enter():
-            tensor = self.decode(image) if isinstance(image, bytes) else image
-            query = checked(tensor, options, self.settings, self.smoothed)
+            pixels = None
+            if isinstance(image, bytes):
+                picture = self._decode(image, "query")
+                image, pixels = picture.tensor, picture.pixels
+            query = checked(image, options, self.settings, self.smoothed)
             decoding = time.perf_counter() - started
             for _ in range(ATTEMPTS):
                 snapshot = self.snapshot()
@@ -292,7 +296,7 @@ class Retriever:
                         "the gallery is empty: add images with `retrievalguard gallery add FOLDER`"
                     )
                 try:
-                    return self._repeats.answer(
+                    answer = self._repeats.answer(
                         Question(query, snapshot, stop, on_round, started, decoding, reserve)
                     )
                 except ItemGone:  # the answer was deleted before it was told: its samples are still there
@@ -300,4 +304,6 @@ class Retriever:
                 except (ItemDamaged, StoreFailure) as error:
                     log.error("a query failed: %s", error)
                     raise GalleryFailure from error
+                # Not kept with the answer: files of the same input may have other pixels.
+                return answer if pixels is None else about_file(answer, pixels, self.model.input_shape)
             raise GalleryFailure("the gallery changes too fast for an answer: try again")
