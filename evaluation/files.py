@@ -1,4 +1,4 @@
-"""The radius for the file, tried: `python -m evaluation.files REPORT.json [FILES]`.
+"""The radius for the file, tried: `python -m evaluation.files REPORT.json`.
 
 Photo-like files of many sizes and forms are asked with. Then files whose pixels are less than `file_radius`
 away are: moved at random, by a gradient attack that goes through decoding, and in the direction that decoding
@@ -32,13 +32,13 @@ from service.retrieval.options import RetrieveOptions
 from service.retriever import Retriever
 from service.settings import Settings
 
-FILES = 300
-MODELS = {"digits": "digits-cnn", "emoji": "emoji-small"}
+# By data set: the model, and how many certified files are made of its queries.
+MODELS = {"digits": ("digits-cnn", 200), "emoji": ("emoji-small", 100)}
 # Of each certified file: changes at random, and attacks (one more is the direction that is enlarged most).
 RANDOM, ATTACKS = 34, 3
 # The attack's own steps and draws; how many of the first samples the moved file is answered with, and how
 # many decide where these say that the answer changed.
-STEPS, DRAWS, FEW, MANY = 10, 32, 256, 4_096
+STEPS, DRAWS, FEW, MANY = 8, 16, 256, 4_096
 BEYOND = 3.0
 # Width and height, in pixels.
 SHORTEST, LONGEST = 16, 400
@@ -222,17 +222,17 @@ def files(data: str, retriever: Retriever, count: int) -> Iterator[dict[str, Any
             yield trial.report()
 
 
-def main(output: Path, count: int) -> None:
-    """Try `count` files, half of them with each model; save what became of them after each, and print it."""
+def main(output: Path) -> None:
+    """Try the files of each model; save what became of them after each file, and print it."""
     own_process()
     reports: dict[str, Any] = {}
-    for data, model in MODELS.items():
+    for data, (model, count) in MODELS.items():
         settings = Settings.from_environment().model_copy(update={"model": model})
         with workbench(data, settings) as retriever:
-            for reports[model] in files(data, retriever, count // len(MODELS)):
+            for reports[model] in files(data, retriever, count):
                 output.write_text(json.dumps(reports, indent=1) + "\n")
         print(json.dumps(reports[model]))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else FILES)
+    main(Path(sys.argv[1]))
