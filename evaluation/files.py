@@ -34,8 +34,8 @@ from service.settings import Settings
 
 # By data set: the model, and how many certified files are made of its queries.
 MODELS = {"digits": ("digits-cnn", 200), "emoji": ("emoji-small", 100)}
-# Of each certified file: changes at random, of which the first few are asked with too (of the others it is
-# seen that the input moves by less than the radius, which is all that a radius for the file adds); and attacks.
+# Of each certified file: changes at random; of how many of these the answer is asked for too (of the others
+# it is seen that the input moves by less than the radius, all that a radius for the file adds); and attacks.
 RANDOM, ASKED, ATTACKS = 34, 2, 3
 # The attack's own steps and draws; how many of the first samples the moved file is answered with, and how
 # many decide where these say that the answer changed.

@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 
 from certify import EmbeddingSpace, Guarantee, Method, Rule, Terms, prepare
 from index import Gallery, ItemDamaged, ItemGone, Snapshot, StoreFailure
-from models import EmbeddingModel, Purpose, ShippedVectors, SmoothedModel, Stop, calibrated, model_folder
+from models import (
+    EmbeddingModel,
+    Purpose,
+    Recall,
+    ShippedVectors,
+    SmoothedModel,
+    Stop,
+    calibrated,
+    model_folder,
+)
 from service.cache.answers import AnswerCache
 from service.cache.redis_store import RedisStore
 from service.cache.samples import SampleCache
@@ -64,10 +73,13 @@ class Retriever:
         secret: bytes,
         progress: Callable[[Iterable[str]], Iterable[str]],
         shipped: ShippedVectors | None = None,
+        recall: Recall | None = None,
     ) -> None:
         self.settings = settings
         self.model = model
         self.metrics = metrics
+        # As it was measured before the model was shipped; nothing is measured here.
+        self.recall = recall
         self.sigma = settings.sigma or model.manifest.sigma
         self.smoothed = SmoothedModel(
             model,
@@ -162,8 +174,10 @@ class Retriever:
             )
         model = EmbeddingModel.load(settings.model)
         secret = noise_secret(settings.secret, settings.data_dir)
-        shipped = ShippedVectors.read(model_folder(settings.model))
-        return cls(settings, model, store, Metrics(), secret, progress, shipped)
+        folder = model_folder(settings.model)
+        recall = Recall.read(folder, model.manifest, settings.sigma or model.manifest.sigma)
+        shipped = ShippedVectors.read(folder)
+        return cls(settings, model, store, Metrics(), secret, progress, shipped, recall)
 
     def close(self) -> None:
         """Close gallery and cache, and stop jobs and sampling."""
