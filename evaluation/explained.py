@@ -24,7 +24,7 @@ from service.settings import Settings
 
 ANSWERS = 100
 MODELS = {"digits": "digits-cnn", "emoji": "emoji-small"}
-# Times the radius, one after the other; and the attack's steps, draws, and the samples that tell who answers.
+# Times the radius, one after the other; how hard an attack tries, and the samples that tell who answers.
 SCALES = (1.25, 1.5, 2.0, 3.0, 4.0)
 EFFORT, SAMPLES = Effort(restarts=1, steps=8, draws=16), 1_024
 

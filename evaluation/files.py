@@ -37,7 +37,7 @@ MODELS = {"digits": ("digits-cnn", 200), "emoji": ("emoji-small", 100)}
 # Of each certified file: changes at random; of how many of these the answer is asked for too (of the others
 # it is seen that the input moves by less than the radius, all that a radius for the file adds); and attacks.
 RANDOM, ASKED, ATTACKS = 34, 2, 3
-# The attack's own steps and draws; how many of the first samples the moved file is answered with, and how
+# How hard an attack tries; how many of the first samples the moved file is answered with, and how
 # many decide where these say that the answer changed.
 EFFORT, FEW, MANY = Effort(restarts=1, steps=6, draws=8), 256, 4_096
 BEYOND = 3.0
