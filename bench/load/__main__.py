@@ -40,7 +40,7 @@ POLITE_CLIENTS, GREEDY_CLIENTS, GREEDY_REQUESTS = 2, 4, 3
 SETTINGS = {"RETRIEVALGUARD_MODEL": "digits-cnn", "RETRIEVALGUARD_GALLERY_SAMPLES": "128"}
 
 
-class Run:
+class LoadTest:
     """The loads of one run on the server at `url`; `keys`: of whom people have."""
 
     def __init__(self, url: str, keys: Mapping[str, str], scale: float) -> None:
@@ -162,7 +162,7 @@ def main() -> int:
         with redis_server(Path(folder)) as cache:
             settings = SETTINGS | {"REDIS_URL": cache} | dict(os.environ)
             with demo_server(data, settings) as url:
-                run = Run(url, keys, arguments.scale)
+                run = LoadTest(url, keys, arguments.scale)
                 asyncio.run(run.all())
     show(run.report, list(run.loads.values()))
     if arguments.save:
