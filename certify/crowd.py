@@ -164,9 +164,8 @@ class Crowd:
         leads = np.minimum.reduceat(found, begins)
         # A product in float32 is off by this share of the norms of both.
         terms = (len(self.point) + 2) * UNIT
-        leads -= (
-            terms * UP * float(np.linalg.norm(self.point)) * np.sqrt(2 * vectors.clusters.highest[numbers])
-        )
+        norm = float(np.linalg.norm(self.point))
+        leads -= terms * UP * norm * np.sqrt(2 * vectors.clusters.highest[numbers])
         counts = np.add.reduceat(behind, begins, dtype=np.int64)
         held = counts > 0
         return self._closed(vectors.clusters, numbers[held], counts[held], leads[held])

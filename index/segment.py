@@ -86,6 +86,10 @@ class LiveSegment:
         alive[places] = False
         return LiveSegment(self.segment, alive)
 
+    def only(self, some: Alive) -> "LiveSegment":
+        """The part with `some` (n,) of its items alone."""
+        return LiveSegment(self.segment, self.within(some))
+
     @cached_property
     def layout(self) -> bytes:
         """The digest (32,) of the segment, and of who is there."""

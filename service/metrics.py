@@ -65,7 +65,7 @@ class Metrics:
             "retrievalguard_queued_samples", "Samples in line for the network.", registry=self.registry
         )
         self.backlog = Gauge(
-            "retrievalguard_backlog_seconds", "What the network would take for all that may still be drawn.",
+            "retrievalguard_backlog_seconds", "How long the work that is admitted will take.", ["lane"],
             registry=self.registry,
         )  # fmt: skip
         self.cache = Counter(

@@ -106,6 +106,10 @@ class Settings(BaseSettings):
     max_comparisons: Annotated[int, _whole(0, 10**12)] = 100_000_000
     label_weight: Annotated[float, Field(ge=0, lt=1)] = 0.5
     gallery_samples: Annotated[int, _whole(1, MOST_SAMPLES)] | None = None
+    max_filter_conditions: Annotated[int, _whole(1, 100)] = 32
+    max_filter_values: Annotated[int, _whole(1, 100_000)] = 1_000
+    max_galleries: Annotated[int, _whole(0, 100_000)] = 100
+    max_filter_bytes: Annotated[int, _whole(0, 2**44)] = 256 * 2**20
 
     gallery_writes: Literal["off", "loopback", "on"] = "off"
     max_changes: Annotated[int, _whole(1, 10_000)] = 64
@@ -131,7 +135,9 @@ class Settings(BaseSettings):
     shrink_warning: Annotated[float, Field(ge=1, le=1e6)] = 10
     threads: Annotated[int, _whole(1, 4_096)] | None = None
     max_queries: Annotated[int, _whole(1, 100_000)] = 256
-    max_queued_samples: Annotated[int, _whole(1, 10**12)] = 4_000_000
+    max_backlog_seconds: Annotated[float, Field(ge=0.1, le=86_400)] = 10
+    short_share: Annotated[float, Field(ge=0.05, le=0.85)] = 0.45
+    short_query_seconds: Annotated[float, Field(ge=0.001, le=86_400)] = 1
     shutdown_grace_seconds: Annotated[int, _whole(1, 86_400)] = 10
 
     redis_url: SecretStr | None = Field(None, validation_alias=AliasChoices("REDIS_URL", "redis_url"))

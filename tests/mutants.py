@@ -405,7 +405,12 @@ MUTANTS = [
         "np.minimum.reduceat(inner.lowest, begins)",
         "np.minimum.reduceat(inner.highest, begins)",
     ),
-    Mutant("certify/crowd.py", "lower end of the centre alone", " - space.norm_bound * radii,", ","),
+    Mutant(
+        "certify/crowd.py",
+        "lower end of the centre alone",
+        " - space.norm_bound * radii - rounded",
+        " - rounded",
+    ),
     Mutant(
         "certify/crowd.py",
         "highest instead of lowest member",
@@ -634,8 +639,8 @@ MUTANTS = [
     Mutant(
         "certify/stacked.py",
         "the first row of an array is sought in the one before",
-        'side="right"',
-        'side="left"',
+        'rows, side="right"',
+        'rows, side="left"',
     ),
     Mutant(
         "service/retrieval/contest.py",

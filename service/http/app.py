@@ -22,6 +22,7 @@ from service.http.reading import Bodies, Parsing
 from service.http.root import RootPath
 from service.http.routes import (
     batch,
+    galleries,
     gallery,
     images,
     items,
@@ -70,7 +71,7 @@ def create_app(retriever: Retriever) -> FastAPI:
     # Queries of batches wait here, and are not refused; all batches together leave half of the places.
     state.batches = CapacityLimiter(max(1, settings.max_queries // 2))
     state.changes = CapacityLimiter(settings.max_changes + 1)
-    state.parsing = Parsing(settings.parsing_threads, retriever.model.input_shape)
+    state.parsing = Parsing(settings.parsing_threads, retriever.model.input_shape, settings.max_filter_values)
     state.draining = Draining(settings.shutdown_grace_seconds)
     state.readiness, state.gallery = Latest(retriever.check), Latest(retriever.snapshot)
     state.metrics = CapacityLimiter(1)
@@ -82,7 +83,7 @@ def create_app(retriever: Retriever) -> FastAPI:
             "variant": retriever.smoothed.calibration.variant,
         }
     )
-    for routes in (retrieve, batch, gallery, items, images, jobs, snapshots, model, status, page):
+    for routes in (retrieve, batch, gallery, galleries, items, images, jobs, snapshots, model, status, page):
         app.include_router(routes.router)
     if settings.metrics_port is None:
         app.include_router(metrics.router)

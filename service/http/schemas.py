@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from certify import Guarantee, Method, Rule
-from models import Domain, Measured, Preprocessing
+from models import Domain, Measured, Preprocessing, Recall
 from service.gallery.job_records import Job
 from service.http.problems import ProblemBody
 from service.retrieval.answer import RetrieveResponse
@@ -109,6 +109,27 @@ class RestoredBody(BaseModel):
     items: int
 
 
+class NamedGalleryBody(BaseModel):
+    """A named gallery: the filter that its items match."""
+
+    name: str
+    filter: dict[str, Any]
+
+
+class GalleriesBody(BaseModel):
+    """All named galleries; `default`, the first, is all items."""
+
+    galleries: list[NamedGalleryBody]
+
+
+class PartBody(NamedGalleryBody):
+    """A named gallery, and what is in it: how many items, and how many of each label."""
+
+    version: int
+    size: int
+    labels: dict[str, int]
+
+
 class GalleryBody(BaseModel):
     """The gallery: its version, how many items are searched, and how many of each label.
 
@@ -156,7 +177,8 @@ class GalleryVectorsBody(BaseModel):
 class ModelBody(BaseModel):
     """The model that is served; `warnings` tell what images lose on their way to it.
 
-    `preprocessing`: how a file becomes as large as the input; null: it is stretched, bilinear.
+    `preprocessing`: how a file becomes as large as the input; null: it is stretched, bilinear. `recall`: how
+    well it answered when it was measured; null: the model ships no such figures for its σ.
     """
 
     name: str
@@ -170,6 +192,7 @@ class ModelBody(BaseModel):
     gallery_vectors: GalleryVectorsBody
     defaults: Defaults
     trained_on: Domain
+    recall: Recall | None
     warnings: list[str]
 
 

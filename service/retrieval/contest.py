@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -164,21 +164,28 @@ class Contest:
 
 
 class Arranged:
-    """The vectors of snapshots as certificates need them: of each segment once, however many share it."""
+    """The vectors of snapshots as certificates need them: of each segment once, however many share it.
+
+    Snapshots of the same segments share all: a view and what it is of, say, of which other items are there.
+    """
 
     def __init__(self) -> None:
         self._segments = WeakKeyDictionary[Segment, Vectors]()
+        self._together = WeakValueDictionary[tuple[Segment, ...], Vectors]()
         self._snapshots = WeakKeyDictionary[Snapshot, Vectors]()
 
     def of(self, snapshot: Snapshot) -> Vectors:
         """The vectors of `snapshot`."""
         found = self._snapshots.get(snapshot)
         if found is None:  # two at once make two that are equal
-            found = self._snapshots[snapshot] = self._joined(snapshot)
+            segments = tuple(part.segment for part in snapshot.parts)
+            found = self._together.get(segments)
+            if found is None:
+                found = self._together[segments] = self._joined(segments)
+            self._snapshots[snapshot] = found
         return found
 
-    def _joined(self, snapshot: Snapshot) -> Vectors:
-        segments = [part.segment for part in snapshot.parts]
+    def _joined(self, segments: tuple[Segment, ...]) -> Vectors:
         if len(segments) == 1 and not len(segments[0].centres):
             return Vectors.flat(segments[0].columns.vectors)
         return Vectors.joined([self._of(segment) for segment in segments])

@@ -72,6 +72,7 @@ def test_rows_that_are_stacked_are_those_of_one_array(lengths: list[int]) -> Non
     begins = np.cumsum([0, *lengths])
     for array, begin in zip(arrays, begins, strict=False):
         if len(array) > 1:
+            np.testing.assert_array_equal(stacked[begin : begin + 1], array[:1])
             some = stacked[begin + 1 : begin + len(array)]
             np.testing.assert_array_equal(some, array[1:])
             assert some.base is array

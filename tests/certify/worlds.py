@@ -534,8 +534,9 @@ def ambush(*, spent: bool = False, apart: bool = False) -> World:
     """
     side = np.linspace(0.74, 0.76, 10) * np.tile([1, -1], 5)
     harmless = np.stack([np.full(10, 0.9), side], axis=1)
+    deadly = [[-1, 0], [2.8, 2.4 if apart else 1.6]]
     return stepped(
-        [0.0], [[-1, 0], [1, 0]], 1.0, np.concatenate([[[1, 0]], harmless, [[-1, 0], [2.8, 2.4 if apart else 1.6]]]),
+        [0.0], [[-1, 0], [1, 0]], 1.0, np.concatenate([[[1, 0]], harmless, deadly]),
         [0] + [1] * 10 + [2, 2], clusters=[0] + [1] * 10 + [2, 3 if apart else 2],
         comparisons=0 if spent else COMPARISONS, grouped=2 if apart else 1,
     )  # fmt: skip

@@ -44,7 +44,7 @@ async def retrieve_batch(request: Request, retriever: Service) -> Response:
         try:
             shape = retriever.model.input_shape
             image = pixels_tensor(query.pixels, shape) if query.image is None else query.image
-            found = retriever.retrieve(image, query.options, stop=stop, reserve=reserve)
+            found = retriever.retrieve(image, query.options, stop=stop, reserve=reserve, waits=True)
         except Problem as problem:
             return AnswerResult(problem=problem_body(problem))
         except Abandoned:

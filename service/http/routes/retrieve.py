@@ -35,7 +35,7 @@ _EVENTS = {
 @router.post(
     "/retrieve",
     response_model=RetrieveResponse,
-    responses=documented(400, 409, 413, 415, 422, 500, 503)
+    responses=documented(400, 404, 409, 413, 415, 422, 500, 503)
     | {200: {"content": {"text/event-stream": _EVENTS}}},
     openapi_extra=forms.operation(),
 )
