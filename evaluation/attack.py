@@ -25,7 +25,7 @@ GROWTH, FURTHEST, HALVINGS = 1.5, 12.0, 6
 
 
 @dataclass(frozen=True)
-class Plan:
+class AttackPlan:
     """What is attacked, and how.
 
     guarantees  each of them is attacked
@@ -97,7 +97,7 @@ class QueryAttacks:
 
 
 def run(
-    plan: Plan,
+    plan: AttackPlan,
     settings: Settings,
     counterexamples: Path,
     folder: Path | None = None,
@@ -140,7 +140,12 @@ class _Attack:
     """That on one query."""
 
     def __init__(
-        self, plan: Plan, retriever: Retriever, snapshot: Snapshot, image: NDArray[np.float32], seed: int
+        self,
+        plan: AttackPlan,
+        retriever: Retriever,
+        snapshot: Snapshot,
+        image: NDArray[np.float32],
+        seed: int,
     ) -> None:
         self._plan, self._retriever, self._snapshot, self._image = plan, retriever, snapshot, image
         self._adversary = Adversary(retriever.model, snapshot, retriever.sigma, seed)
@@ -236,7 +241,7 @@ class _Attack:
         }
 
 
-def report(plan: Plan, laid: Laid, found: Sequence[QueryAttacks]) -> dict[str, Any]:
+def report(plan: AttackPlan, laid: Laid, found: Sequence[QueryAttacks]) -> dict[str, Any]:
     """What came of all attacks, as JSON: for each guarantee how many, and every one of them."""
     retriever, attacked = laid.retriever, [one for query in found for one in query.attacked]
     return {

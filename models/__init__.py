@@ -14,7 +14,6 @@ from models.manifest import Domain, Manifest, Preprocessing
 from models.model import PRETRAINED, EmbeddingModel, model_folder
 from models.noise import CHUNK, KeyedNoise, Purpose, input_digest
 from models.passes.calibration import Calibration, Measured, VariantError, calibrated
-from models.sampling.queue import QueueFull
 from models.sampling.smoothing import SmoothedModel
 from models.shipped import ShippedVectors
 from models.stop import Stop
@@ -31,7 +30,6 @@ __all__ = [
     "ModelError",
     "Preprocessing",
     "Purpose",
-    "QueueFull",
     "ShippedVectors",
     "SmoothedModel",
     "Stop",

@@ -243,7 +243,7 @@ def attack(
         with _extra():
             from evaluation import plot as plots
     interrupts.raise_again()
-    plan = attacks.Plan(
+    plan = attacks.AttackPlan(
         Material(data, query_data, queries, root),
         tuple(one.value for one in dict.fromkeys(guarantee)),
         samples,

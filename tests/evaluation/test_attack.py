@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from evaluation.adversary import Effort
-from evaluation.attack import Attacked, Plan, run
+from evaluation.attack import Attacked, AttackPlan, run
 from evaluation.material import Material
 from models.datasets import DATASETS
 from service.settings import Settings
@@ -22,12 +22,12 @@ EFFORT = Effort(restarts=2, steps=10, draws=32)
 @pytest.fixture(scope="module")
 def far(demo_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """An attack of three radii, and the smallest that succeeds."""
-    plan = Plan(DIGITS, ("label",), samples=512, scale=3.0, smallest=True, effort=EFFORT)
+    plan = AttackPlan(DIGITS, ("label",), samples=512, scale=3.0, smallest=True, effort=EFFORT)
     return run(plan, demo_settings, tmp_path_factory.mktemp("counterexamples"))
 
 
 def test_no_attack_inside_the_radius_changes_an_answer(demo_settings: Settings, tmp_path: Path) -> None:
-    report = run(Plan(DIGITS, samples=768, effort=EFFORT), demo_settings, tmp_path / "counterexamples")
+    report = run(AttackPlan(DIGITS, samples=768, effort=EFFORT), demo_settings, tmp_path / "counterexamples")
     assert report["queries"] == 8
     assert report["guarantees"]["label"]["attacked"] >= 6
     assert report["guarantees"]["item"]["attacked"] >= 1
@@ -124,7 +124,7 @@ def test_a_certificate_that_claims_too_much_is_found_out(
 
 
 def test_attacks_go_on_where_they_were_cut_short(demo_settings: Settings, tmp_path: Path) -> None:
-    plan = Plan(Material(None, "digits", 3), ("label",), samples=512, effort=Effort(1, 4, 16))
+    plan = AttackPlan(Material(None, "digits", 3), ("label",), samples=512, effort=Effort(1, 4, 16))
     report = run(plan, demo_settings, tmp_path / "none", tmp_path / "attack")
     kept = tmp_path / "attack" / "attacks.jsonl"
     lines = kept.read_text().splitlines(keepends=True)
