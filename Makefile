@@ -8,7 +8,7 @@ BENCH ?= engine
 LOCKS := $(wildcard requirements/*.txt) requirements/install.py
 PIP_PROJECT := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 
-.PHONY: install serve test test-alone test-together lint lock sbom audit bench load evaluate soundness mutants screens emoji emoji-vectors train \
+.PHONY: install serve test test-alone test-together lint lock sbom audit bench load evaluate experiments soundness mutants screens emoji emoji-vectors train \
   test-docker clean
 install: $(VENV)/.installed
 
@@ -89,6 +89,21 @@ evaluate: $(VENV)/.installed-dev  ## the tables of docs/benchmarks.md: certified
 	$(BIN)/python -m evaluation.limit docs/limit.json
 	$(BIN)/python -m evaluation.picture docs/evaluation-emoji.json docs/answer.png
 	$(BIN)/python -m evaluation.perturbation docs/perturbation.png
+
+ROWS := --method paper --method bisector --method mean --method cdf --method vote
+SIGMAS := --sigma 0.1 --sigma 0.25 --sigma 0.5 --sigma 1
+ATTACK := $(BIN)/retrievalguard attack --scale 0.9 --restarts 2 --smallest
+experiments: $(VENV)/.installed-dev  ## the tables and attacks of docs/experiments.md; hours, and goes on when cut short
+	test -d build/digits-zero-shot || $(BIN)/retrievalguard train --data digits-zero-shot --sigma 0.25 --output build/digits-zero-shot
+	RETRIEVALGUARD_LABEL_WEIGHT=0 RETRIEVALGUARD_GALLERY_SAMPLES=256 $(BIN)/retrievalguard evaluate $(ROWS) $(SIGMAS) \
+	  --data digits-zero-shot --model build/digits-zero-shot --queries 60 --samples 2000 --json docs/zero-shot-digits.json
+	RETRIEVALGUARD_LABEL_WEIGHT=0 $(BIN)/retrievalguard evaluate $(ROWS) $(SIGMAS) \
+	  --data emoji-zero-shot --model emoji-small --queries 60 --samples 1000 --json docs/zero-shot-emoji.json
+	RETRIEVALGUARD_DATA_DIR=build/digits $(BIN)/retrievalguard gallery add digits
+	RETRIEVALGUARD_DATA_DIR=build/digits $(ATTACK) --gallery --queries 310 --samples 1000 --steps 6 --draws 16 \
+	  --json docs/attack-digits.json --plot docs/attack-digits.png
+	$(ATTACK) --data emoji --model emoji-small --queries 210 --samples 512 --steps 6 --draws 8 \
+	  --json docs/attack-emoji.json --plot docs/attack-emoji.png
 
 # Hours each; both go on where they were stopped. MINUTES=60 stops after about an hour.
 STUDY = $(if $(MINUTES),--minutes $(MINUTES))

@@ -27,9 +27,7 @@ def far(demo_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> di
 
 
 def test_no_attack_inside_the_radius_changes_an_answer(demo_settings: Settings, tmp_path: Path) -> None:
-    report = run(
-        AttackPlan(DIGITS, samples=1_000, effort=EFFORT), demo_settings, tmp_path / "counterexamples"
-    )
+    report = run(AttackPlan(DIGITS, samples=768, effort=EFFORT), demo_settings, tmp_path / "counterexamples")
     assert report["queries"] == 8
     assert report["guarantees"]["label"]["attacked"] >= 6
     assert report["guarantees"]["item"]["attacked"] >= 1
@@ -123,6 +121,17 @@ def test_a_certificate_that_claims_too_much_is_found_out(
     ]
     assert answers[0]["neighbor"]["label"] == facts["answer"]["label"]
     assert answers[1]["neighbor"]["label"] == facts["answer_moved"]["label"]
+
+
+def test_attacks_go_on_where_they_were_cut_short(demo_settings: Settings, tmp_path: Path) -> None:
+    plan = AttackPlan(Material(None, "digits", 3), ("label",), samples=512, effort=Effort(1, 4, 16))
+    report = run(plan, demo_settings, tmp_path / "none", tmp_path / "attack")
+    kept = tmp_path / "attack" / "attacks.jsonl"
+    lines = kept.read_text().splitlines(keepends=True)
+    assert len(lines) == 4
+    kept.write_text("".join(lines[:-2]) + lines[-2][:20])
+    assert run(plan, demo_settings, tmp_path / "none", tmp_path / "attack") == report
+    assert kept.read_text().splitlines(keepends=True) == lines
 
 
 def test_a_plot_needs_what_it_shows(tmp_path: Path) -> None:
