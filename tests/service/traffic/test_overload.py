@@ -15,15 +15,15 @@ from service.retriever import Retriever
 from tests.service.processes import Server, copy_gallery, serving
 from tests.service.queries import Json, claims, noisy_digit, post
 
-CLIENTS, SECONDS = 32, 4.0
-OPTIONS: dict[str, Any] = {"max_samples": 3000, "min_gain": 0}
+CLIENTS, SECONDS = 16, 3.0
+OPTIONS: dict[str, Any] = {"max_samples": 1000, "min_gain": 0}
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, demo_gallery: Path) -> Iterator[Server]:
     """It admits little, has no reserve for long queries, and knows what a query costs."""
     data = copy_gallery(demo_gallery, tmp_path_factory.mktemp("overload"))
-    with serving(data, MAX_BACKLOG_SECONDS=2, SHORT_SHARE=0.85, SHORT_QUERY_SECONDS=60) as server:
+    with serving(data, MAX_BACKLOG_SECONDS=0.2, SHORT_SHARE=0.85, SHORT_QUERY_SECONDS=60) as server:
         for row in range(2):
             assert post(server.client, noisy_digit(row, seed=99), **OPTIONS).status_code == 200
         yield server
@@ -81,7 +81,7 @@ def test_a_server_with_too_much_to_do_does_what_it_can_and_keeps_its_word(
     assert sum(client.refused for client in clients) >= 5
     assert answers
     # `make load` measures it; here others may take the processor all of a sudden.
-    assert got_in >= 0.6 * (got_in + again)
+    assert got_in >= 0.5 * (got_in + again)
     assert sorted(probes)[int(0.9 * len(probes))] < 1
     for image, body in answers[:: max(1, len(answers) // 4)]:
         alone = demo_retriever.retrieve(image, RetrieveOptions(**OPTIONS))
