@@ -44,10 +44,20 @@ def threads_for(shape: tuple[int, int, int]) -> Iterator[None]:
 
 
 class Adversary:
-    """Knows the network, σ and the gallery; not the noise. Draws its own from `seed`."""
+    """Knows the network, σ and the gallery; not the noise. Draws its own from `seed`.
 
-    def __init__(self, model: EmbeddingModel, snapshot: Snapshot, sigma: float, seed: int = 0) -> None:
-        self._network, self._sigma = model.network, sigma
+    `seen` makes what is attacked, like the pixels of a file, the model's input.
+    """
+
+    def __init__(
+        self,
+        model: EmbeddingModel,
+        snapshot: Snapshot,
+        sigma: float,
+        seed: int = 0,
+        seen: Callable[[torch.Tensor], torch.Tensor] = lambda image: image,
+    ) -> None:
+        self._network, self._sigma, self._seen = model.network, sigma, seen
         self._labels = torch.from_numpy(np.asarray(snapshot.labels))
         self._vectors = torch.from_numpy(np.asarray(snapshot.vectors))
         self._halves = (self._vectors**2).sum(dim=1) / 2
@@ -74,8 +84,9 @@ class Adversary:
         clean = torch.from_numpy(image)
 
         def loss(delta: torch.Tensor, draws: int) -> torch.Tensor:
-            noise = self._sigma * torch.randn((draws, *clean.shape), generator=self._generator)
-            mean = self._network(clean + delta + noise).mean(dim=0)
+            moved = self._seen(clean + delta)
+            noise = self._sigma * torch.randn((draws, *moved.shape), generator=self._generator)
+            mean = self._network(moved + noise).mean(dim=0)
             mean = functional.pad(mean, (0, self._vectors.shape[1] - len(mean)))  # a 0 for blended vectors
             scores = self._vectors @ mean - self._halves
             return scores[~ours].max() - scores[ours].max()

@@ -9,7 +9,7 @@ import json
 import operator
 import sqlite3
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,6 +21,8 @@ Serials = NDArray[np.int64]
 # A value as the key of a dictionary, where 1 and true would be the same: (true,).
 Key = str | int | float | tuple[bool]
 
+# What is at a path that is not there; null is there.
+_NOTHING = object()
 # About what Python keeps of a number in a list and a dictionary, in bytes; text has its length in addition.
 KEPT = 120
 
@@ -67,12 +69,15 @@ class Column:
         serials, codes, there = array("q"), array("i"), array("q")
         row, asked = self._read_to, (self._read_to,)
         for row, text in db.execute("SELECT row, metadata FROM items WHERE row > ? ORDER BY row", asked):
-            for found in _at(text, self._path):
-                there.append(row)
-                for key in map(_key, found if isinstance(found, list) else [found]):
-                    if key is not None:
-                        serials.append(row)
-                        codes.append(self._number(key))
+            found = _at(text, self._path)
+            if found is _NOTHING:
+                continue
+            there.append(row)
+            for value in found if isinstance(found, list) else (found,):
+                key = _key(value)
+                if key is not None:
+                    serials.append(row)
+                    codes.append(self._number(key))
         self._serials = np.concatenate([self._serials, np.frombuffer(serials, np.int64)])
         self._codes = np.concatenate([self._codes, np.frombuffer(codes, np.int32)])
         self._there = np.concatenate([self._there, np.frombuffer(there, np.int64)])
@@ -175,17 +180,17 @@ def _key(value: Any) -> Key | None:
     return value if isinstance(value, str | int | float) else None
 
 
-def _at(text: object, path: str) -> Iterator[Any]:
-    """What metadata have at `path`, if anything; a key that has dots itself comes before deeper ones."""
+def _at(text: object, path: str) -> Any:
+    """What metadata have at `path`, or `_NOTHING`; a key that has dots itself comes before deeper ones."""
     try:
-        value = json.loads(text)  # type: ignore[arg-type]
-    except (TypeError, ValueError, RecursionError):  # damaged: nothing is known of it
-        return
+        value = json.loads(text.decode())  # type: ignore[attr-defined]
+    except (AttributeError, ValueError, RecursionError):  # damaged: nothing is known of it
+        return _NOTHING
     while isinstance(value, dict):
         if path in value:
-            yield value[path]
-            return
+            return value[path]
         head, dot, path = path.partition(".")
         if not dot or head not in value:
-            return
+            break
         value = value[head]
+    return _NOTHING

@@ -14,6 +14,7 @@ from models.manifest import Domain, Manifest, Preprocessing
 from models.model import PRETRAINED, EmbeddingModel, model_folder
 from models.noise import CHUNK, KeyedNoise, Purpose, input_digest
 from models.passes.calibration import Calibration, Measured, VariantError, calibrated
+from models.recall import Recall
 from models.sampling.smoothing import SmoothedModel
 from models.shipped import ShippedVectors
 from models.stop import Stop
@@ -30,6 +31,7 @@ __all__ = [
     "ModelError",
     "Preprocessing",
     "Purpose",
+    "Recall",
     "ShippedVectors",
     "SmoothedModel",
     "Stop",

@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from service.errors import ImageBlank, ImageTooLarge, ImageTooSmall, NotAnImage, PixelsInvalid
+from service.file_radius import LUMA, WHOLE, Colour, FilePixels
 from service.image_files import jpeg_file, png_file, webp_file
 from service.image_files.essentials import Essentials, damaged
 from service.image_files.orientation import upright
+from service.resizing import Axis
 
 if TYPE_CHECKING:  # it loads torch, and an image can be read without
     from models import Preprocessing
@@ -42,11 +45,13 @@ class Picture:
     """A decoded image file: the model input `tensor` (C, H, W) float32 in [0, 1], and what it was before.
 
     `size` is (width, height) as it is seen; `colourful` whether it has colours that a grey model cannot see.
+    `pixels`: what those of the file were, and how they became the input.
     """
 
     tensor: NDArray[np.float32]
     size: tuple[int, int]
     colourful: bool
+    pixels: FilePixels
 
 
 # By the names that a manifest gives them.
@@ -81,8 +86,9 @@ def read_image(
     at. Orientation is applied as far as it can be read, transparency is laid over black, colours become what
     the model takes (1 channel: luma; 3: RGB), 16-bit greys keep their precision. An image of another size
     becomes H x W as `preprocessing` says; without, it is stretched by antialiased bilinear interpolation.
-    Either is a linear map in float32, and what it leaves outside of [0, 1] is cut off. Raises the image
-    problems of `service.errors`, each with what to do.
+    All that is done to decoded pixels, once transparency is gone, is a linear map in float32
+    (docs/certificate.md, §11); what it leaves outside of [0, 1] is cut off. Raises the image problems
+    of `service.errors`, each with what to do.
     """
     channels, height, width = shape
     form = _form(content)
@@ -97,29 +103,43 @@ def read_image(
     if essentials.colours is not None and np.asarray(image).max() >= essentials.colours:
         raise damaged("it uses colours that its palette does not have")
     image = upright(image, essentials.orientation)
-    planes, colourful = _planes(image, channels, essentials)
-    planes = [_fitted(plane, (width, height), preprocessing) for plane in planes]
-    pixels = np.stack([np.asarray(plane, dtype=np.float32) for plane in planes]) / np.float32(255)
-    return Picture(pixels.clip(0, 1), image.size, colourful)
+    across, down = _axes(image.size, (width, height), preprocessing)
+    over_black = image.has_transparency_data or essentials.clear is not None
+    colour, planes, colourful = _planes(image, channels, essentials)
+    if not (across.unchanged and down.unchanged):
+        box = (across.start, down.start, across.end, down.end)
+        planes = [plane.resize((width, height), across.filter, box=box) for plane in planes]
+    tensor = np.stack([np.asarray(plane, dtype=np.float32) for plane in planes]) / np.float32(255)
+    pixels = FilePixels(form, colour, over_black, essentials.upper_bits, across, down)
+    return Picture(tensor.clip(0, 1), image.size, colourful, pixels)
 
 
-def _fitted(plane: Image.Image, size: tuple[int, int], preprocessing: "Preprocessing | None") -> Image.Image:
-    """The plane as large as the input, `size` (width, height)."""
+def _axes(
+    given: tuple[int, int], size: tuple[int, int], preprocessing: "Preprocessing | None"
+) -> tuple[Axis, Axis]:
+    """What becomes of the rows and columns of a picture of `given` (width, height), to be of `size`."""
+    bilinear = Image.Resampling.BILINEAR
     if preprocessing is None:
-        return plane if plane.size == size else plane.resize(size, Image.Resampling.BILINEAR)
+        across, down = (Axis(*sides, 0, sides[0], bilinear) for sides in zip(given, size, strict=True))
+        return across, down
+    least = min(given)
     if preprocessing.size is not None:
         rows, columns = preprocessing.size
     else:
-        edge, least = preprocessing.shortest_edge or 0, min(plane.size)
-        columns, rows = (edge * side // least for side in plane.size)
-    if plane.size == size == (columns, rows):
-        return plane
+        edge = preprocessing.shortest_edge or 0
+        columns, rows = (edge * side // least for side in given)
     # What would be cut off of the whole is not made: a long picture would become a huge one. The pixels that
     # lie around the box are read all the same where the filter reaches them.
-    left, top = (columns - size[0]) // 2, (rows - size[1]) // 2
-    across, down = plane.width / columns, plane.height / rows
-    box = (left * across, top * down, (left + size[0]) * across, (top + size[1]) * down)
-    return plane.resize(size, _INTERPOLATIONS[preprocessing.interpolation], box=box)
+    found = []
+    for before, after, whole in zip(given, size, (columns, rows), strict=True):
+        first, scale = (whole - after) // 2, before / whole
+        found.append(
+            Axis(
+                before, after, first * scale, (first + after) * scale,
+                _INTERPOLATIONS[preprocessing.interpolation],
+            )
+        )  # fmt: skip
+    return found[0], found[1]
 
 
 def _loaded(form: str, content: bytes, size: tuple[int, int]) -> Image.Image:
@@ -167,19 +187,31 @@ def _too_large(size: tuple[int, int], limit: int) -> ImageTooLarge:
     return ImageTooLarge(f"{size[0]} x {size[1]} pixels are over the limit of {limit}: scale the image down")
 
 
-def _planes(image: Image.Image, channels: int, essentials: Essentials) -> tuple[list[Image.Image], bool]:
-    """One float image in the scale of 0 to 255 for each channel, and whether the picture has colours."""
+def _planes(
+    image: Image.Image, channels: int, essentials: Essentials
+) -> tuple[Colour, list[Image.Image], bool]:
+    """What a pixel has; a float image from 0 to 255 for each channel; whether the picture has colours."""
     if image.mode.startswith("I"):
         values = np.asarray(image, dtype=np.float32)
         if essentials.clear is not None:
             values = np.where(values == essentials.clear, np.float32(0), values)
         grey = Image.fromarray(values * np.float32(255 / 65535))
-        return [grey] * channels, False
+        return "16-bit grey", [grey] * channels, False
     if image.has_transparency_data:
         image = _over_black(image.convert("RGBA"))
-    colourful = image.mode not in ("1", "L", "LA") and _colourful(image)
-    bands = image.convert("L" if channels == 1 else "RGB").split()
-    return [band.convert("F") for band in bands], colourful
+    if image.mode in ("1", "L"):
+        return "grey", [image.convert("L").convert("F")] * channels, False
+    colourful, image = _colourful(image), image.convert("RGB")
+    bands = [band.convert("F") for band in image.split()]
+    return "RGB", [_grey(bands)] if channels == 1 else bands, colourful
+
+
+def _grey(bands: Sequence[Image.Image]) -> Image.Image:
+    """The luma of float bands of whole numbers up to 255. Exact: sums stay below 2^24."""
+    luma = np.zeros((bands[0].height, bands[0].width), np.float32)
+    for band, part in zip(bands, LUMA, strict=True):
+        luma += np.asarray(band) * np.float32(part)
+    return Image.fromarray(luma / np.float32(WHOLE))
 
 
 def _over_black(image: Image.Image) -> Image.Image:

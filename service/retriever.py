@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 
 from certify import EmbeddingSpace, Guarantee, Method, Rule, Terms, prepare
 from index import Filter, Gallery, ItemDamaged, ItemGone, Snapshot, StoreFailure
-from models import EmbeddingModel, Purpose, ShippedVectors, SmoothedModel, Stop, calibrated, model_folder
+from models import (
+    EmbeddingModel,
+    Purpose,
+    Recall,
+    ShippedVectors,
+    SmoothedModel,
+    Stop,
+    calibrated,
+    model_folder,
+)
 from service import traces
 from service.cache.answers import AnswerCache
 from service.cache.redis_store import RedisStore
@@ -34,7 +43,7 @@ from service.gallery.vectors import GalleryVectors
 from service.images import Picture, read_image
 from service.losses import Losses, Reason
 from service.metrics import Metrics
-from service.retrieval.answer import RetrieveResponse
+from service.retrieval.answer import RetrieveResponse, about_file
 from service.retrieval.answering import Answering, OnRound, Question, Reserve, unlimited
 from service.retrieval.contest import Contest
 from service.retrieval.options import RetrieveOptions
@@ -71,10 +80,13 @@ class Retriever:
         secret: bytes,
         progress: Callable[[Iterable[str]], Iterable[str]],
         shipped: ShippedVectors | None = None,
+        recall: Recall | None = None,
     ) -> None:
         self.settings = settings
         self.model = model
         self.metrics = metrics
+        # As it was measured before the model was shipped; nothing is measured here.
+        self.recall = recall
         self.sigma = settings.sigma or model.manifest.sigma
         self.smoothed = SmoothedModel(
             model,
@@ -181,8 +193,10 @@ class Retriever:
             )
         model = EmbeddingModel.load(settings.model)
         secret = noise_secret(settings.secret, settings.data_dir)
-        shipped = ShippedVectors.read(model_folder(settings.model))
-        return cls(settings, model, store, Metrics(), secret, progress, shipped)
+        folder = model_folder(settings.model)
+        recall = Recall.read(folder, model.manifest, settings.sigma or model.manifest.sigma)
+        shipped = ShippedVectors.read(folder)
+        return cls(settings, model, store, Metrics(), secret, progress, shipped, recall)
 
     def close(self) -> None:
         """Close gallery and cache, and stop jobs and sampling."""
@@ -205,11 +219,11 @@ class Retriever:
 
     def decode(self, content: bytes) -> NDArray[np.float32]:
         """The input tensor (C, H, W) of an image file; raises the image problems of `service.errors`."""
-        return self._decode(content, "query")
+        return self._decode(content, "query").tensor
 
-    def _decode_query(self, content: bytes) -> NDArray[np.float32]:
+    def _decode_query(self, content: bytes) -> Picture:
         with self.backlog.decoding(content):
-            return self.decode(content)
+            return self._decode(content, "query")
 
     def seen(self, content: bytes) -> tuple[NDArray[np.float32], list[str]]:
         """What the model sees of an image file, and what that loses; counted as no query.
@@ -220,14 +234,14 @@ class Retriever:
         return picture.tensor, self.losses["query"].of(picture)
 
     def _decode_item(self, content: bytes) -> NDArray[np.float32]:
-        return self._decode(content, "gallery")
+        return self._decode(content, "gallery").tensor
 
-    def _decode(self, content: bytes, purpose: Purpose) -> NDArray[np.float32]:
+    def _decode(self, content: bytes, purpose: Purpose) -> Picture:
         picture = self._read(content)
         losses = self.losses[purpose]
         if losses.add(picture) and purpose == "query":  # of items, who adds them tells the sum
             log.warning("the first query that the model was not trained for: %s", losses.statement)
-        return picture.tensor
+        return picture
 
     def _read(self, content: bytes) -> Picture:
         with self._decoders:
@@ -311,6 +325,7 @@ class Retriever:
         """The nearest neighbour of `image` with its certificate.
 
         `image` is an image file, or the input tensor itself: (C, H, W) in [0, 1], float32 or float64.
+        Only of a file there is a `file_radius`.
         `on_round` is told of every round of samples, `reserve` asked before any is drawn. `stop` may be
         cancelled from another thread; its deadline is the caller's (default: that of `options`, from now).
         When there is too much to do, a query is refused, unless it `waits`.
@@ -321,9 +336,12 @@ class Retriever:
         options = options or RetrieveOptions()
         stop = stop or options.stop()
         with self._admission.enter(), self.metrics.under_way.track_inprogress():
+            pixels = None
             with traces.span("decode"):
-                tensor = self._decode_query(image) if isinstance(image, bytes) else image
-                query = checked(tensor, options, self.settings, self.smoothed)
+                if isinstance(image, bytes):
+                    picture = self._decode_query(image)
+                    image, pixels = picture.tensor, picture.pixels
+                query = checked(image, options, self.settings, self.smoothed)
             wanted = self.named.within(query.options.gallery, query.filter)
             decoding = time.perf_counter() - started
             for _ in range(ATTEMPTS):
@@ -342,10 +360,12 @@ class Retriever:
                     question = Question(
                         query, snapshot, stop, on_round, started, decoding, filtering, reserve, waits
                     )
-                    return self._repeats.answer(question)
+                    answer = self._repeats.answer(question)
                 except ItemGone:  # the answer was deleted before it was told: its samples are still there
                     continue
                 except (ItemDamaged, StoreFailure) as error:
                     log.error("a query failed: %s", error)
                     raise GalleryFailure from error
+                # Not kept with the answer: files of the same input may have other pixels.
+                return answer if pixels is None else about_file(answer, pixels, self.model.input_shape)
             raise GalleryFailure("the gallery changes too fast for an answer: try again")

@@ -7,13 +7,17 @@ itself, with paths and query strings, stays off.
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from service.outage import Outage
+
 if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
     from opentelemetry.trace import Span, Tracer
 
 Attribute = str | int | float | bool
@@ -65,19 +69,17 @@ class Traces:
     """Sends spans to the OTLP collector at `url`, over HTTP and behind the answers. Needs the extra `otel`.
 
     What share of the requests is traced, and what headers the collector wants, is read from the variables of
-    OpenTelemetry itself, `OTEL_*`. A collector that does not answer costs spans, and lines in the log.
+    OpenTelemetry itself, `OTEL_*`. A collector that does not answer costs spans, and a line in the log.
     """
 
     def __init__(self, url: str, version: str) -> None:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
         about = Resource.create({"service.name": "retrievalguard", "service.version": version})
         self._provider = TracerProvider(resource=about, shutdown_on_exit=False)
-        exporter = OTLPSpanExporter(url, timeout=PATIENCE_SECONDS)
-        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        self._provider.add_span_processor(BatchSpanProcessor(_exporter(url)))
         self._tracer = self._provider.get_tracer("retrievalguard", version)
 
     @contextmanager
@@ -98,3 +100,22 @@ class Traces:
         sending = threading.Thread(target=self._provider.shutdown, name="last traces", daemon=True)
         sending.start()
         sending.join(PATIENCE_SECONDS)
+
+
+def _exporter(url: str) -> "SpanExporter":
+    """One that has the log tell when it fails and when it works again; its own lines come by the second."""
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.trace.export import SpanExportResult
+
+    outage = Outage("traces cannot be sent (%s): they are lost until they can", "traces are sent again")
+
+    class Telling(OTLPSpanExporter):
+        def export(self, spans: Sequence["ReadableSpan"]) -> "SpanExportResult":
+            result = super().export(spans)
+            if result is SpanExportResult.SUCCESS:
+                outage.worked()
+            else:
+                outage.failed("the collector does not take them")
+            return result
+
+    return Telling(url, timeout=PATIENCE_SECONDS)

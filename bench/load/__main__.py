@@ -50,7 +50,9 @@ class LoadTest:
         self.report: dict[str, Any] = {}
 
     async def all(self) -> None:
-        """One after another, with probes throughout."""
+        """One after another, with probes throughout; and before, for comparison."""
+        async with Probes(self._url) as quiet:
+            await asyncio.sleep(self._scale * WARMING)
         async with Asking(self._url) as asking, Probes(self._url) as probes:
             self._asking = asking
             for which in range(REPEATED):
@@ -78,6 +80,7 @@ class LoadTest:
             "failures": sum(one.wrong is not None for load in loads for one in load.all),
             "came_back": came_back(loads),
             "probes": probed(probes.came),
+            "probes_before": probed(quiet.came),
             "loads": {name: figures(load) for name, load in self.loads.items()},
         }
 

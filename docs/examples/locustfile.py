@@ -1,7 +1,7 @@
 """Load on a deployment of your own, for Locust: `locust -f locustfile.py --host https://guard.example`.
 
-IMAGES              a folder of images to ask with (default: the one of this file)
-RETRIEVALGUARD_KEY  the API key, if the service wants one
+IMAGES   a folder of images to ask with (default: the one of this file)
+API_KEY  the key, if the service wants one
 
 Whoever is refused (429, 503) comes back after `Retry-After`: that is no failure.
 """
@@ -17,7 +17,7 @@ from PIL import Image
 
 FOLDER = Path(os.environ.get("IMAGES", Path(__file__).parent))
 IMAGES = [path.read_bytes() for path in sorted(FOLDER.glob("*.png")) + sorted(FOLDER.glob("*.jpg"))]
-KEY = os.environ.get("RETRIEVALGUARD_KEY")
+KEY = os.environ.get("API_KEY")
 HEADERS = {"Content-Type": "image/*"} | ({"X-API-Key": KEY} if KEY else {})
 MOST_TRIES = 10
 

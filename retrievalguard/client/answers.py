@@ -33,11 +33,24 @@ class AnswerWithin:
 
 
 @dataclass(frozen=True)
+class AnswerFileSteps:
+    """Changes of the file's pixels that don't change the answer, in 8-bit steps.
+
+    Each value of one pixel by less than `one_pixel` (255: by anything); or every value of all pixels by less
+    than `all_pixels`.
+    """
+
+    one_pixel: float
+    all_pixels: float
+
+
+@dataclass(frozen=True)
 class AnswerCertificate:
     """No change of the model's input of l2 norm below `radius` changes the answer.
 
     It is wrong with probability `alpha` at most. `status` is `certified`, or `abstained`: then `radius` is 0
-    and `reason` says why.
+    and `reason` says why. `file_radius` is about the pixels of the file that was sent, in `file_radius_unit`;
+    None where nothing can be said of these, and `file_reason` says why.
     """
 
     status: str
@@ -47,6 +60,10 @@ class AnswerCertificate:
     item_radius: float
     within: AnswerWithin | None
     radius_unit: str
+    file_radius: float | None
+    file_radius_unit: str | None
+    file_steps: AnswerFileSteps | None
+    file_reason: str | None
     alpha: float
     sigma: float
     samples: int
@@ -125,6 +142,9 @@ class Answer:
             "nearest": f"{nearest.label} ({nearest.id}), distance {nearest.distance:.3f}",
             "certificate": found.status if found.reason is None else f"{found.status}: {found.reason}",
             "radius": f"{found.radius:g}, {found.radius_unit}",
+            "radius of the file": f"none: {found.file_reason}"
+            if found.file_radius is None
+            else f"{found.file_radius:g}, {found.file_radius_unit}",
             "guarantee": f"{found.guarantee}, wrong with a chance of at most α = {found.alpha:g}",
             "samples": f"{found.samples:,}, σ = {found.sigma:g}",
         }

@@ -18,7 +18,7 @@ class MetricsPort:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer it."""
-        if scope["type"] != "http" or scope["server"][1] != self._port:
+        if scope["type"] != "http" or (scope["server"] or ("", None))[1] != self._port:
             await self._app(scope, receive, send)
         elif scope["path"] == "/metrics" and scope["method"] in ("GET", "HEAD"):
             response = await metrics(Request(scope, receive))

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from certify import Guarantee, Method, Rule
-from models import Domain, Measured, Preprocessing
+from models import Domain, Measured, Preprocessing, Recall
 from service.gallery.job_records import Job
 from service.http.problems import ProblemBody
 from service.retrieval.answer import RetrieveResponse
@@ -177,7 +177,8 @@ class GalleryVectorsBody(BaseModel):
 class ModelBody(BaseModel):
     """The model that is served; `warnings` tell what images lose on their way to it.
 
-    `preprocessing`: how a file becomes as large as the input; null: it is stretched, bilinear.
+    `preprocessing`: how a file becomes as large as the input; null: it is stretched, bilinear. `recall`: how
+    well it answered when it was measured; null: the model ships no such figures for its σ.
     """
 
     name: str
@@ -191,6 +192,7 @@ class ModelBody(BaseModel):
     gallery_vectors: GalleryVectorsBody
     defaults: Defaults
     trained_on: Domain
+    recall: Recall | None
     warnings: list[str]
 
 

@@ -14,6 +14,7 @@ class Essentials:
     `ImageDamaged` unless the compressed data cover the whole picture; where it does nothing, decoding tells:
     of `content`, or by giving the same picture for `twin`, which differs only in bytes that no pixel needs.
     A palette picture has `colours` in its palette; in a 16-bit grey one the value `clear` is transparent.
+    `upper_bits`: of its 16-bit values the decoder gives the upper 8 bits.
     """
 
     size: tuple[int, int]
@@ -23,6 +24,7 @@ class Essentials:
     twin: bytes | None = None
     colours: int | None = None
     clear: int | None = None
+    upper_bits: bool = False
 
 
 def damaged(reason: object) -> ImageDamaged:

@@ -104,6 +104,7 @@ def essentials(content: bytes) -> Essentials:
         complete=partial(_complete, data, header.row_bytes),
         colours=colours,
         clear=int.from_bytes(transparency, "big") if deep and transparency else None,
+        upper_bits=header.depth == 16 and header.colour != GREY,
     )
 
 

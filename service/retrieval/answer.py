@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 from certify import Certificate, Guarantee, Method, Rule, round_down
 from index import DEFAULT_GALLERY, Neighbors, Snapshot
 from models import SmoothedModel
+from service.file_radius import FilePixels, file_claim
 from service.retrieval.contest import Outcome
 from service.retrieval.looks import Look
 from service.retrieval.options import RetrieveOptions
@@ -40,12 +41,24 @@ class WithinBody(BaseModel):
     label_radius: float
 
 
+class FileStepsBody(BaseModel):
+    """The claim in 8-bit steps, each about another kind of change of the file's pixels.
+
+    `one_pixel`: no change of one pixel, of each of its values by less than so many steps, changes the answer.
+    255 is any change. `all_pixels`: no change of all pixels at once, of each value by less than so many.
+    """
+
+    one_pixel: float
+    all_pixels: float
+
+
 class CertificateBody(BaseModel):
     """The claim: no perturbation of l2 norm below `radius` changes the answer, except with probability alpha.
 
     `radius` is that of `guarantee`; all radii hold together. `within` has two more if that was asked for,
     else it is null. `reason` says why an answer abstained, or claims less than the target radius; else it is
-    null.
+    null. `file_radius` is what `radius` says of the pixels of the file that was sent; where it says nothing,
+    it is null like `file_radius_unit` and `file_steps`, and `file_reason` says why.
     """
 
     status: Literal["certified", "abstained"]
@@ -55,6 +68,10 @@ class CertificateBody(BaseModel):
     item_radius: float
     within: WithinBody | None
     radius_unit: str
+    file_radius: float | None
+    file_radius_unit: str | None
+    file_steps: FileStepsBody | None
+    file_reason: str | None
     alpha: float
     sigma: float
     samples: int
@@ -169,6 +186,24 @@ def respond(
     )
 
 
+def about_file(
+    answer: RetrieveResponse, pixels: FilePixels, input_shape: tuple[int, int, int]
+) -> RetrieveResponse:
+    """The `answer` to an input that was made of the `pixels` of a file: what it says of these."""
+    claim = file_claim(answer.certificate.radius, pixels, input_shape)
+    told: dict[str, object]
+    if isinstance(claim, str):
+        told = {"file_reason": claim}
+    else:
+        told = {
+            "file_radius": claim.radius,
+            "file_radius_unit": pixels.unit,
+            "file_steps": FileStepsBody(one_pixel=claim.one_pixel, all_pixels=claim.all_pixels),
+            "file_reason": None,
+        }
+    return answer.model_copy(update={"certificate": answer.certificate.model_copy(update=told)})
+
+
 def _ranked(found: Neighbors, votes: tuple[int, ...] | None, snapshot: Snapshot) -> list[Neighbor]:
     return [
         Neighbor(
@@ -235,6 +270,10 @@ def _certificate(
         item_radius=min(certificate.item_radius, diameter),
         within=within if options.guarantee == "within" else None,
         radius_unit=radius_unit(input_shape),
+        file_radius=None,
+        file_radius_unit=None,
+        file_steps=None,
+        file_reason="no file was sent: radius is about the pixels themselves",
         alpha=certificate.terms.alpha,
         sigma=certificate.terms.sigma,
         samples=certificate.samples,

@@ -8,9 +8,11 @@ import pytest
 from PIL import Image
 
 from models import Domain, Manifest
+from service.file_radius import FilePixels
 from service.http.routes.model import model
 from service.images import Picture
 from service.losses import Losses
+from service.resizing import Axis
 from service.settings import Settings
 from tests.models import folders
 from tests.service.processes import opened, run_cli
@@ -20,7 +22,9 @@ MANIFEST = Manifest.read(folders.SHIPPED)
 
 
 def picture(width: int, height: int, colourful: bool) -> Picture:
-    return Picture(np.zeros((1, 8, 8), np.float32), (width, height), colourful)
+    sides = (Axis(side, 8, 0, side, Image.Resampling.BILINEAR) for side in (width, height))
+    pixels = FilePixels("PNG", "RGB", False, False, *sides)
+    return Picture(np.zeros((1, 8, 8), np.float32), (width, height), colourful, pixels)
 
 
 def photo(seed: int, colourful: bool = True) -> bytes:

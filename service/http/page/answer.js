@@ -5,7 +5,7 @@ import { Growth } from "./growth.js";
 import { html } from "./html.js";
 import { Captioned, ItemPicture, TensorPicture } from "./pictures.js";
 import { Size } from "./size.js";
-import { counted, distanced, down, kept, lengths, odds, subject } from "./words.js";
+import { counted, distanced, down, kept, lengths, odds, ofFile, subject } from "./words.js";
 
 export function Answer({ query, input, rounds, answer, problem, running, options, model, stop }) {
   const last = rounds.at(-1);
@@ -64,6 +64,7 @@ function Verdict({ answer: { neighbor, certificate, explanation }, shape }) {
     <p>
       No change smaller than <strong>${down(radius)}</strong> turns this answer into ${kept(guarantee)}. ${lengths(shape)}
     </p>
+    <p>${ofFile(certificate)}</p>
     <p>
       <small>
         The chance that this promise is wrong is ${odds(alpha)} (α = ${alpha}), from ${counted(samples)} noisy copies of the

@@ -1,10 +1,10 @@
 // The model card: what answers, what it was trained on, what a certificate is and is not, and how to ask by program.
 import { html } from "./html.js";
-import { counted } from "./words.js";
+import { counted, recalled } from "./words.js";
 
 export function Model({ model }) {
   const [channels, height, width] = model.input_shape;
-  const { forward_pass: run, defaults, trained_on: trained } = model;
+  const { forward_pass: run, defaults, trained_on: trained, recall } = model;
   const server = new URL(".", document.baseURI).href.slice(0, -1);
   const curl = `curl -s --data-binary @picture.png -H 'Content-Type: image/png' ${server}/v1/retrieve`;
   const python = `from retrievalguard.client import Client
@@ -18,6 +18,7 @@ print(answer.neighbor.label, answer.certificate.radius)`;
       <dd>${width} × ${height} pixels, ${channels === 1 ? "grey" : "colour"}${model.preprocessing ? "" : ", whatever the size of the picture: it is stretched"}</dd>
       <dt>Trained on</dt>
       <dd>${trained.images}, ${trained.size[1]} × ${trained.size[0]}, ${trained.colour === "grey" ? "grey" : "colour"}</dd>
+      ${recall && html`<dt>Recall</dt><dd>${recalled(recall)}</dd>`}
       <dt>Noise</dt>
       <dd>σ = ${model.sigma}, in pixels of [0, 1]</dd>
       <dt>Embedding</dt>

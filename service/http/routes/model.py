@@ -49,6 +49,7 @@ def model(retriever: Service) -> ModelBody:
             method=options.method,
         ),
         trained_on=manifest.trained_on,
+        recall=retriever.recall,
         warnings=[f"{purpose}: {told}" for purpose, of in retriever.losses.items() if (told := of.statement)],
     )
 

@@ -289,7 +289,7 @@ def test_a_worker_that_is_ended_fails_its_queries_and_goes_on() -> None:
     engine = Engine(
         lambda: forward,
         KeyedNoise(SECRET, "model", SIGMA), sigma=SIGMA, input_shape=SHAPE, dimension=2,
-        batch=2, workers=1, capacity=1,
+        batch=2, workers=1, seconds_a_sample=1e-4,
     )  # fmt: skip
     with ThreadPoolExecutor(1) as pool:
         drawn = pool.submit(engine.draw, engine.stream(image(0)), 0, 2)

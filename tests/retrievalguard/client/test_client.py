@@ -43,6 +43,7 @@ SHAPES = {
     "RetrieveResponse": door.Answer,
     "Neighbor": door.AnswerItem,
     "WithinBody": door.AnswerWithin,
+    "FileStepsBody": door.AnswerFileSteps,
     "CertificateBody": door.AnswerCertificate,
     "ModelRef": door.AnswerModel,
     "GalleryRef": door.AnswerGallery,

@@ -23,8 +23,8 @@ class Collector:
 
 
 @contextmanager
-def collecting() -> Iterator[Collector]:
-    """A collector on a free port of this machine."""
+def collecting(port: int = 0) -> Iterator[Collector]:
+    """A collector on a port of this machine; 0: a free one."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -39,7 +39,7 @@ def collecting() -> Iterator[Collector]:
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
         collector = Collector(f"http://127.0.0.1:{server.server_address[1]}/v1/traces")
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield collector

@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 import pytest
 
-from models import CHUNK
+from models import CHUNK, PRETRAINED
 from models.datasets import DATASETS
 from models.passes.calibration import BATCHES
 from models.passes.variants import BY_NAME
@@ -110,6 +110,7 @@ def test_the_model_is_described_with_its_defaults(client: httpx.Client, demo_ret
         "dimension": demo_retriever.model.dimension,
         "sigma": 0.25,
         "radius_unit": "l2 over [0,1] pixels of the 1x8x8 model input",
+        "recall": json.loads((PRETRAINED / "digits-cnn" / "recall.json").read_text()),
         "preprocessing": None,
         "gallery_vectors": {"samples": 256, "shipped": 0, "shipped_samples": 0},
         "defaults": {

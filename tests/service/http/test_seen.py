@@ -18,6 +18,7 @@ import pytest
 
 from service.keys import Keys
 from service.metrics import memory_limit
+from service.traces import Traces
 from tests.service.http.collector import Collector, collecting
 from tests.service.processes import SAMPLES, Server, copy_gallery, serving, spawn_cli, wait_for
 from tests.service.queries import digit
@@ -225,6 +226,29 @@ assert type(trace.get_tracer_provider()).__name__ == "ProxyTracerProvider"
 
 def test_making_traces_connects_nowhere_and_touches_nothing_of_the_process() -> None:
     subprocess.run([sys.executable, "-c", LIBRARY], check=True, timeout=30)
+
+
+def test_a_collector_that_is_gone_is_told_once_and_gets_spans_when_it_is_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    port = free_port()
+    with mock.patch.dict(os.environ, {"OTEL_BSP_SCHEDULE_DELAY": "100"}):
+        traces = Traces(f"http://127.0.0.1:{port}/v1/traces", "1")
+
+    def request() -> None:
+        """One span; how many get lost meanwhile does not matter."""
+        with traces.request("GET", {}):
+            pass
+
+    def told() -> list[str]:
+        return [line for line in caplog.messages if line.startswith("traces cannot be sent")]
+
+    request()
+    wait_for(told)
+    with collecting(port) as collector:
+        wait_for(lambda: request() or collector.spans)
+        traces.close()
+    assert len(told()) == 1
 
 
 def test_a_port_of_the_metrics_that_is_taken_is_named(tmp_path: Path) -> None:

@@ -129,7 +129,13 @@ def as_pillow_decodes(content: bytes, shape: Shape) -> NDArray[np.float32]:
         if image.has_transparency_data:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
-        planes = [band.convert("F") for band in image.convert("L" if channels == 1 else "RGB").split()]
+        if image.mode in ("1", "L"):
+            planes = [image.convert("L").convert("F")] * channels
+        else:
+            planes = [band.convert("F") for band in image.convert("RGB").split()]
+        if channels < len(planes):  # `convert("L")` rounds to 8 bits
+            luma = np.array([19595, 38470, 7471]) / 65536
+            planes = [Image.fromarray(np.tensordot(luma, planes, 1).astype(np.float32))]
     planes = [plane.resize((width, height), Image.Resampling.BILINEAR) for plane in planes]
     pixels = np.stack([np.asarray(plane, dtype=np.float32) for plane in planes]) / np.float32(255)
     clipped: NDArray[np.float32] = pixels.clip(0, 1)

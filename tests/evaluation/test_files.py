@@ -1,0 +1,38 @@
+"""Files that are moved and attacked within their radius, as `python -m evaluation.files` does it."""
+
+import numpy as np
+import pytest
+
+from evaluation.files import Trial
+from evaluation.photos import FORMS, photo, pixels
+from evaluation.workbench import held_out
+from service.retriever import Retriever
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_file_moved_by_less_than_a_length_is_closer_than_that(form: str) -> None:
+    content = FORMS[form](photo(held_out("digits", 9).pixels[4], (60, 44), seed=1))
+    found = pixels(content)
+    generator = np.random.default_rng(0)
+    for radius in (0.01, 0.5, 3.0):
+        for direction in (generator.standard_normal(found.values.shape), np.ones(found.values.shape)):
+            moved = pixels(found.moved(direction, radius).file())
+            assert moved.white == found.white
+            assert np.linalg.norm(moved.unit - found.unit) < radius
+
+
+def test_no_attack_on_the_file_inside_its_radius_changes_an_answer(demo_retriever: Retriever) -> None:
+    trial = Trial(demo_retriever)
+    sizes = [(90, 50), (17, 130), (8, 8), (33, 20)]
+    queries = held_out("digits", len(sizes))
+    for row, (form, size) in enumerate(zip(FORMS.values(), sizes, strict=False)):
+        trial.file(form(photo(queries.pixels[row], size, seed=row)), seed=row, random=7, attacks=1)
+    counts = trial.counts
+    assert counts["files"] >= 3
+    for kind in ("random", "attacked", "enlarged most"):
+        assert counts[kind] >= counts["files"]
+        assert counts[f"{kind}: input moved by the radius"] == counts[f"{kind}: answer changed"] == 0
+    # Else it would say nothing.
+    assert counts["beyond: input moved by the radius"] > 0
+    assert counts["beyond: answer changed"] >= counts["beyond"] / 2
+    assert min(trial.shares) > 0.99
