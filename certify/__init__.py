@@ -6,7 +6,6 @@ networks, HTTP.
 
 from certify.certificate import Certificate, void
 from certify.certifier import Certifier, certify
-from certify.crowd import Vectors
 from certify.kernels import prepare
 from certify.ledger import AlphaLedger
 from certify.rivals import Rivals
@@ -26,6 +25,7 @@ from certify.terms import (
     Rule,
     Terms,
 )
+from certify.vectors import Vectors
 from certify.votes import certify_votes
 
 __all__ = [

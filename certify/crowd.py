@@ -5,148 +5,134 @@ Let b be a member of a cluster, ||b - c|| <= r around its centre c, a a winner a
     f_ab(v) = <v, a> - <v, c> - ||a||²/2 + (||b||²/2 - <p, b - c>) - <v - p, b - c>
            >= <v, a> - <v, c> - ||a||²/2 + <p, c> + min_b (||b||²/2 - <p, b>) - r ||v - p||,          (crowd)
 
-one scalar for the whole cluster. A member stakes the share TOGETHER of its wealth as this scalar says, and
-the rest by itself. A mixture of supermartingales is one, and has reached 1/α once a part has reached 1/α over
-its share (docs/certificate.md §7).
+one scalar for the whole cluster, and, with a larger r, for a group of clusters. For a group the minimum is
+what the distance of p says: ||b||²/2 - <p, b> = (||b - p||² - ||p||²)/2, ||b - p|| >= ||c - p|| - r. So
+nothing is computed for its members. A member stakes the share TOGETHER of its wealth as the scalar of its
+cluster says, GROUPED as that of its group, and the rest by itself. A mixture of supermartingales is one, and
+has reached 1/α once a part has reached 1/α over its share (docs/certificate.md §7).
 """
 
-from collections.abc import Sequence
-from copy import copy
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from certify.pairs import Pairs, best_pairs, pairs
+from certify.pairs import ROUNDING, Pairs, best_pairs, pairs
 from certify.points import UP
 from certify.selection import best_winners
 from certify.space import UNIT, EmbeddingSpace
-from certify.stacked import Stacked
+from certify.vectors import Balls, Vectors, runs
 
 Array = NDArray[np.float64]
-Singles = NDArray[np.float32]
 Rows = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 
-# The share of its wealth that a member stakes as its cluster does.
-TOGETHER = 0.05
+# The shares of its wealth that a member stakes as its cluster does, and as its group does.
+TOGETHER, GROUPED = 0.05, 0.01
+# More than rounding in float64 takes from a distance, relative.
+SHORTER = 1e-12
 
 
 @dataclass(frozen=True)
-class Vectors:
-    """All vectors of a gallery, cluster after cluster.
+class Closed:
+    """Clusters, or groups of clusters, that stand for all their rivals.
 
-    rows     (N, d) float32; members of cluster c are rows starts[c] to starts[c + 1]
-    starts   (C + 1,)
-    centres  (C, d) float32
-    radii    (C,) no member is farther from its centre
-    parts    what was `joined`, if it was: rows and centres are where they were
+    numbers  (C,) which of the gallery's
+    counts   (C,) how many rivals each holds
+    chosen   (C,) which winner meets each
+    pairs    their scalars (crowd)
     """
 
-    rows: Singles | Stacked
-    starts: Rows
-    centres: Singles | Stacked
-    radii: Array
-    parts: tuple["Vectors", ...] = ()
+    numbers: Rows
+    counts: Rows
+    chosen: Rows
+    pairs: Pairs
 
-    @classmethod
-    def flat(cls, vectors: NDArray[np.floating]) -> "Vectors":
-        """A gallery without clusters: every rival is bet on by itself."""
-        singles = np.ascontiguousarray(vectors, np.float32)
-        return cls(singles, np.zeros(1, np.int64), singles[:0], np.zeros(0))
+    def __len__(self) -> int:
+        return len(self.numbers)
 
-    @classmethod
-    def single(cls, vectors: Singles) -> "Vectors":
-        """Vectors (N, d) that stand for themselves, each a cluster of its own, beside others in clusters."""
-        return cls(vectors, np.arange(len(vectors) + 1), vectors, np.zeros(len(vectors)))
-
-    @classmethod
-    def joined(cls, parts: Sequence["Vectors"]) -> "Vectors":
-        """All vectors of `parts`, which have clusters; nothing that is as long as they are is copied."""
-        begins = np.cumsum([0, *(len(part.rows) for part in parts)])
-        starts = [part.starts[:-1] + begin for part, begin in zip(parts, begins, strict=False)]
-        return cls(
-            Stacked([_array(part.rows) for part in parts]),
-            np.concatenate([*starts, begins[-1:]]),
-            Stacked([_array(part.centres) for part in parts]),
-            np.concatenate([part.radii for part in parts]),
-            tuple(parts),
+    def of(self, some: Mask | Rows) -> Self:
+        """Some of them."""
+        return replace(
+            self,
+            numbers=self.numbers[some],
+            counts=self.counts[some],
+            chosen=self.chosen[some],
+            pairs=self.pairs.of(some),
         )
 
-    @cached_property
-    def halves(self) -> Array:
-        """||b||²/2 (N,)."""
-        if self.parts:
-            return np.concatenate([part.halves for part in self.parts])
-        rows = _array(self.rows)
-        found: Array = np.einsum("nd,nd->n", rows, rows, dtype=np.float64) / 2
-        return found
-
-    @cached_property
-    def ends(self) -> tuple[Array, Array]:
-        """The smallest and the largest ||b||²/2 in each cluster (C,)."""
-        if self.parts:
-            lowest, highest = zip(*(part.ends for part in self.parts), strict=True)
-            return np.concatenate(lowest), np.concatenate(highest)
-        return np.minimum.reduceat(self.halves, self.starts[:-1]), np.maximum.reduceat(
-            self.halves, self.starts[:-1]
+    def beside(self, other: "Closed") -> Self:
+        """These, and then others."""
+        return replace(
+            self,
+            numbers=np.concatenate([self.numbers, other.numbers]),
+            counts=np.concatenate([self.counts, other.counts]),
+            chosen=np.concatenate([self.chosen, other.chosen]),
+            pairs=self.pairs.beside(other.pairs),
         )
 
-    def members(self, clusters: Rows) -> Rows:
-        """The rows of `clusters`, one cluster after the other."""
-        sizes = self.starts[clusters + 1] - self.starts[clusters]
-        before = np.cumsum(sizes) - sizes
-        return np.repeat(self.starts[clusters] - before, sizes) + np.arange(sizes.sum())
 
-
-def _array(rows: Singles | Stacked) -> Singles:
-    if isinstance(rows, Stacked):
-        raise TypeError("vectors that were joined are not joined again")
-    return rows
-
-
+@dataclass(frozen=True)
 class Crowd:
-    """The clusters of a gallery whose rivals are bounded together, until they are opened.
+    """The rivals that are bounded together, until what holds them is opened.
 
-    vectors     those of the whole gallery
-    rivals      (N,) which of them must stay behind
-    winners     (A, d)
-    selection   (k, d) samples: they choose the winners that rivals meet
-    point       (d,) p
-    clusters    (C,) those that are not opened from the start
-    counts      (C,) how many rivals each holds
-    pairs       their scalars (crowd)
+    vectors    those of the whole gallery
+    rivals     (N,) which of them must stay behind
+    winners    (A, d)
+    selection  (k, d) samples: they choose the winners that rivals meet
+    point      (d,) p
+    groups     those that are closed
+    clusters   those that are closed, of groups that are not
     """
 
-    def __init__(
-        self,
+    vectors: Vectors
+    rivals: Mask
+    winners: NDArray[np.floating]
+    selection: NDArray[np.floating]
+    point: NDArray[np.float32]
+    space: EmbeddingSpace
+    groups: Closed
+    clusters: Closed
+
+    @classmethod
+    def of(
+        cls,
         vectors: Vectors,
-        rivals: NDArray[np.bool_],
+        rivals: Mask,
         winners: NDArray[np.floating],
         selection: NDArray[np.floating],
         point: Array,
         space: EmbeddingSpace,
-    ) -> None:
-        self.vectors, self.rivals, self.winners, self.selection = vectors, rivals, winners, selection
-        self.space = space
-        counts = np.add.reduceat(rivals, vectors.starts[:-1], dtype=np.int64)
-        self.clusters = np.flatnonzero(counts)
-        self.counts = counts[self.clusters]
-        # Which winner meets each cluster.
-        self._chosen = best_winners(selection, winners, vectors.centres[self.clusters])
-        self.pairs = self._together(point)
+    ) -> Self:
+        """All rivals, in groups; p is `point` (d,) in float32."""
+        none = np.zeros(0, np.int64)
+        nobody = Closed(none, none, none, pairs(winners, vectors.rows[none], none, space))
+        single = point.astype(np.float32)
+        crowd = cls(vectors, rivals, winners, selection, single, space, nobody, nobody)
+        balls = vectors.grouped
+        counts = np.add.reduceat(rivals, balls.starts[:-1], dtype=np.int64)
+        numbers = np.flatnonzero(counts)
+        away = balls.centres[numbers].astype(np.float64) - crowd.point
+        distances = np.sqrt(np.einsum("gd,gd->g", away, away))
+        gaps = np.maximum(distances * (1 - SHORTER) - balls.radii[numbers], 0.0)
+        leads = (gaps**2 - float(np.square(crowd.point, dtype=np.float64).sum())) / 2
+        return replace(crowd, groups=crowd._closed(balls, numbers, counts[numbers], leads))
 
-    def without(self, some: NDArray[np.bool_]) -> Self:
+    def scattered(self, some: Mask | Rows) -> Self:
+        """The crowd with clusters instead of `some` of its groups."""
+        opened = np.zeros(len(self.groups), np.bool_)
+        opened[some] = True
+        clusters = self._clusters(self.groups.numbers[opened])
+        return replace(self, groups=self.groups.of(~opened), clusters=self.clusters.beside(clusters))
+
+    def without(self, some: Mask) -> Self:
         """The crowd without `some` (C,) of its clusters."""
-        rest = copy(self)
-        rest.clusters, rest.counts = self.clusters[~some], self.counts[~some]
-        rest._chosen, rest.pairs = self._chosen[~some], self.pairs.of(~some)
-        return rest
+        return replace(self, clusters=self.clusters.of(~some))
 
-    def members(self, places: Rows) -> Rows:
-        """The rivals in the clusters at `places`: rows of the gallery."""
-        rows = self.vectors.members(self.clusters[places])
+    def members(self, clusters: Closed) -> Rows:
+        """The rivals in `clusters`: rows of the gallery."""
+        rows = runs(self.vectors.starts, clusters.numbers)
         return rows[self.rivals[rows]]
 
     def opened(self, rows: Rows) -> Pairs:
@@ -156,30 +142,55 @@ class Crowd:
     @property
     def centred(self) -> Pairs:
         """The margins over the centres of the clusters: about those of members, but no bound."""
-        return pairs(self.winners, self.vectors.centres[self.clusters], self._chosen, self.space)
+        centres = self.vectors.centres[self.clusters.numbers]
+        return pairs(self.winners, centres, self.clusters.chosen, self.space)
 
-    def _together(self, point: Array) -> Pairs:
-        vectors, space, begin = self.vectors, self.space, self.vectors.starts[:-1]
-        lowest, highest = (ends[self.clusters] for ends in vectors.ends)
-        centres = vectors.centres[self.clusters].astype(np.float64)
-        radii = vectors.radii[self.clusters]
-        # ||b||²/2 - <p, b>, for p in float32; a product is off by that share of the norms of both.
-        single = point.astype(np.float32)
-        lead = np.minimum.reduceat(
-            np.where(self.rivals, vectors.halves - vectors.rows @ single, np.inf), begin
-        )[self.clusters]
-        terms = (len(single) + 2) * UNIT
-        lead = lead - terms * UP * float(np.linalg.norm(single)) * np.sqrt(2 * highest)
-        ahead = self.winners[self._chosen].astype(np.float64)
+    def _clusters(self, groups: Rows) -> Closed:
+        """The clusters with rivals of these `groups`."""
+        vectors, numbers = self.vectors, runs(self.vectors.groups, groups)
+        rows = runs(vectors.grouped.starts, groups)
+        sizes = vectors.starts[numbers + 1] - vectors.starts[numbers]
+        begins = np.cumsum(sizes) - sizes
+        behind = self.rivals[rows]
+        products = [
+            vectors.rows[first:last] @ self.point
+            for first, last in zip(
+                vectors.grouped.starts[groups], vectors.grouped.starts[groups + 1], strict=True
+            )
+        ]
+        if not len(numbers):
+            return self.clusters.of(numbers)
+        found = np.where(behind, vectors.halves[rows] - np.concatenate(products), np.inf)
+        leads = np.minimum.reduceat(found, begins)
+        # A product in float32 is off by this share of the norms of both.
+        terms = (len(self.point) + 2) * UNIT
+        norm = float(np.linalg.norm(self.point))
+        leads -= terms * UP * norm * np.sqrt(2 * vectors.clusters.highest[numbers])
+        counts = np.add.reduceat(behind, begins, dtype=np.int64)
+        held = counts > 0
+        return self._closed(vectors.clusters, numbers[held], counts[held], leads[held])
+
+    def _closed(self, balls: Balls, numbers: Rows, counts: Rows, leads: Array) -> Closed:
+        """Some of `balls`, in which ||b||²/2 - <p, b> of no rival is below `leads`."""
+        centres = balls.centres[numbers].astype(np.float64)
+        radii, lowest = balls.radii[numbers], balls.lowest[numbers]
+        chosen = best_winners(self.selection, self.winners, balls.centres[numbers])
+        ahead = self.winners[chosen].astype(np.float64)
         half = np.einsum("cd,cd->c", ahead, ahead) / 2
         weights = ahead - centres
         lengths = np.sqrt(np.einsum("cd,cd->c", weights, weights))
-        return Pairs(
+        p = self.point.astype(np.float64)
+        across = np.einsum("cd,d->c", centres, p)
+        norms = half + np.einsum("cd,cd->c", centres, centres) + balls.highest[numbers] + p @ p
+        rounded = (len(p) + 8) * ROUNDING * (norms + lengths)
+        space = self.space
+        found = Pairs(
             weights.astype(np.float32),
-            offsets=half - lead - np.einsum("cd,d->c", centres, single.astype(np.float64)),
-            lower=space.lower_end(weights, half - lowest) - space.norm_bound * radii,
+            offsets=half - leads - across,
+            lower=space.lower_end(weights, half - lowest) - space.norm_bound * radii - rounded,
             upper=-space.lower_end(-weights, lowest - half),
-            loss=space.slack * (lengths + radii),
+            loss=space.slack * (lengths + radii) + rounded,
             norms=space.norm_bound * lengths,
             reach=radii,
-        )  # fmt: skip
+        )
+        return Closed(numbers, counts, chosen, found)

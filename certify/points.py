@@ -17,7 +17,7 @@ class Points:
     """Samples, one a column.
 
     columns  (d, n) float32
-    spread   (n,) their distances from the centre of the selection, or a little more
+    spread   (n,) their distances from the centre of the selection in float32, or a little more
     """
 
     columns: Singles
@@ -29,6 +29,6 @@ class Points:
     @classmethod
     def of(cls, samples: NDArray[np.floating], centre: NDArray[np.floating]) -> Self:
         """`samples` (n, d), centre (d,)."""
-        gaps = samples - centre.astype(np.float64)
+        gaps = samples - centre.astype(np.float32).astype(np.float64)
         spread = (np.sqrt(np.einsum("nd,nd->n", gaps, gaps)) * UP).astype(np.float32)
         return cls(np.ascontiguousarray(samples.T, np.float32), spread)

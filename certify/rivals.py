@@ -6,18 +6,21 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from certify.crowd import Crowd, Vectors
+from certify.crowd import Closed, Crowd
 from certify.pairs import Pairs, best_pairs
 from certify.points import Points
 from certify.positions import Positions
 from certify.selection import SEEN_TO, danger
 from certify.space import EmbeddingSpace
+from certify.vectors import Vectors
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 # Enough to hold all that may bind in most galleries.
 SINGLES = 1024
+# So many times as many are in the groups in which these are sought.
+SOUGHT = 16
 # Rivals whose distances are computed at a time.
 BATCH = 8192
 # The share of samples that may be at the lower end of a margin, as far as danger is concerned.
@@ -67,20 +70,29 @@ class Rivals:
     ) -> tuple[Pairs, Crowd | None, Points]:
         """Margins to bet on one by one, the clusters of all others, and the selection (k, d) as `Points`.
 
-        The clusters that look most dangerous are opened at once.
+        The clusters that look most dangerous, in the groups that do, are opened at once.
         """
         points = Points.of(selection, self.centre)
         crowd = None
         rows = np.flatnonzero(self.behind)
         if len(self.vectors.centres):
-            crowd = Crowd(self.vectors, self.behind, self.winners, selection, self.centre, space)
-            order = np.argsort(_danger(crowd.centred, points), kind="stable")
-            enough = int(np.searchsorted(np.cumsum(crowd.counts[order]), self.singles)) + 1
-            opened = np.zeros(len(order), np.bool_)
-            opened[order[:enough]] = True
-            rows = crowd.members(np.flatnonzero(opened))
-            crowd = crowd.without(opened) if enough < len(order) else None
+            crowd = Crowd.of(self.vectors, self.behind, self.winners, selection, self.centre, space)
+            dangers = _danger(crowd.groups.pairs, points)
+            near = _first(crowd.groups, dangers, SOUGHT * self.singles) | (dangers <= 0)
+            crowd = crowd.scattered(near)
+            opened = _first(crowd.clusters, _danger(crowd.centred, points), self.singles)
+            rows = crowd.members(crowd.clusters.of(opened))
+            crowd = crowd.without(opened) if len(rows) < np.count_nonzero(self.behind) else None
         return best_pairs(selection, self.winners, self.vectors.rows[rows], space), crowd, points
+
+
+def _first(closed: Closed, dangers: Array, rivals: int) -> NDArray[np.bool_]:
+    """The most dangerous of `closed` (C,) that hold `rivals` together, or a little more."""
+    order = np.argsort(dangers, kind="stable")
+    enough = int(np.searchsorted(np.cumsum(closed.counts[order]), rivals)) + 1
+    found = np.zeros(len(order), np.bool_)
+    found[order[:enough]] = True
+    return found
 
 
 def _danger(some: Pairs, points: Points) -> Array:

@@ -22,7 +22,7 @@ from scipy.special import ndtr
 
 from certify.betting import SMALLEST, Plan, plan
 from certify.blocks import blocks, planned_for
-from certify.crowd import TOGETHER, Crowd
+from certify.crowd import GROUPED, TOGETHER, Closed, Crowd
 from certify.histogram import BINS
 from certify.pairs import Pairs
 from certify.payoffs import LARGEST, Bound
@@ -116,7 +116,8 @@ class SequentialTest:
         pairs = pairs.of(pairs.doubtful)
         if crowd is not None and len(pairs) <= lost:
             # Nobody would set ρ: then all of the crowd is bet on one by one.
-            opened = crowd.opened(crowd.members(np.arange(len(crowd.clusters))))
+            crowd = crowd.scattered(np.arange(len(crowd.groups)))
+            opened = crowd.opened(crowd.members(crowd.clusters))
             pairs, self.crowd = pairs.beside(opened.of(opened.doubtful)), None
         self.doubtful = len(pairs) > 0
         if not self.doubtful:
@@ -224,19 +225,18 @@ class SequentialTest:
     def _crowded(self, crowd: Crowd, race: Race, slow: Bets, rho: float) -> Bets:
         """The bets `slow` at `rho`, and of the crowd those that have not passed there.
 
-        Clusters that have not are opened, those first that have least, while `comparisons` last. A cluster
-        that stays closed stands for all its rivals.
+        Groups that have not are divided into their clusters. Clusters that have not are opened, those first
+        that have least, while `comparisons` last. A cluster that stays closed stands for all its rivals.
         """
-        positions = Positions(crowd.pairs, self.positions.cap)
-        everyone = np.flatnonzero(crowd.pairs.doubtful)
-        together, alone = self.threshold - np.log(TOGETHER), self.threshold - np.log(1 - OWN - TOGETHER)
-        places, closed = self._slow(positions, everyone, race, rho, together)
-        closed = replace(closed, counts=crowd.counts[places])
+        grouped, together = self.threshold - np.log(GROUPED), self.threshold - np.log(TOGETHER)
+        alone = self.threshold - np.log(1 - OWN - TOGETHER - GROUPED)
+        crowd = crowd.scattered(self._closed(crowd.groups, race, rho, grouped)[0])
+        places, closed = self._closed(crowd.clusters, race, rho, together)
         surplus, spent = closed.surplus(rho), 0
         while len(places) and spent < self.comparisons:
             order = np.argsort(surplus, kind="stable")
             batch = order[: 1 + int(np.searchsorted(np.cumsum(closed.counts[order]), BATCH))]
-            members = crowd.opened(crowd.members(places[batch]))
+            members = crowd.opened(crowd.members(crowd.clusters.of(places[batch])))
             spent += len(members) * len(race.points)
             members = members.of(members.doubtful)
             opened = Positions(members, self.positions.cap)
@@ -253,6 +253,12 @@ class SequentialTest:
             rest &= surplus < 0
             places, closed, surplus = places[rest], closed.of(rest), surplus[rest]
         return slow.beside(closed)
+
+    def _closed(self, closed: Closed, race: Race, rho: float, needed: float) -> tuple[Rows, Bets]:
+        """Those of `closed` that have not reached `needed` at `rho`, and their bets, for all their rivals."""
+        positions = Positions(closed.pairs, self.positions.cap)
+        places, bets = self._slow(positions, np.flatnonzero(closed.pairs.doubtful), race, rho, needed)
+        return places, replace(bets, counts=closed.counts[places])
 
     def _slow(
         self, positions: Positions, rows: Rows, race: Race, rho: float, needed: float

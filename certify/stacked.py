@@ -20,8 +20,15 @@ class Stacked:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, rows: Rows | NDArray[np.bool_]) -> Singles:
-        """Some of the rows, by their numbers (k,) or a mask (N,): an array of its own (k, d)."""
+    def __getitem__(self, rows: Rows | NDArray[np.bool_] | slice) -> Singles:
+        """Some of the rows, by their numbers (k,) or a mask (N,): an array of its own (k, d).
+
+        A slice from one number to another within one of the arrays is a view of it.
+        """
+        if isinstance(rows, slice):
+            number = int(np.searchsorted(self._begins, rows.start, side="right")) - 1
+            begin = self._begins[number]
+            return self._parts[number][rows.start - begin : rows.stop - begin]
         if rows.dtype == np.bool_:
             rows = np.flatnonzero(rows)
         found = np.empty((len(rows), self.shape[1]), np.float32)
@@ -29,11 +36,4 @@ class Stacked:
         for number in np.unique(of).tolist():
             mine = of == number
             found[mine] = self._parts[number][rows[mine] - self._begins[number]]
-        return found
-
-    def __matmul__(self, point: Singles) -> Singles:
-        """The products (N,) of all rows with `point` (d,)."""
-        found = np.empty(len(self), np.float32)
-        for begin, part in zip(self._begins, self._parts, strict=False):
-            np.matmul(part, point, out=found[begin : begin + len(part)])
         return found

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
-from evaluation.attack import perturb
+from evaluation.adversary import Adversary, Effort
 from evaluation.workbench import held_out, workbench
 from models.noise import on_grid
 from service.process import own_process
@@ -24,9 +24,9 @@ from service.settings import Settings
 
 ANSWERS = 100
 MODELS = {"digits": "digits-cnn", "emoji": "emoji-small"}
-# Times the radius, one after the other; and the attack's steps, draws, and the samples that tell who answers.
+# Times the radius, one after the other; how hard an attack tries, and the samples that tell who answers.
 SCALES = (1.25, 1.5, 2.0, 3.0, 4.0)
-STEPS, DRAWS, SAMPLES = 8, 16, 1_024
+EFFORT, SAMPLES = Effort(restarts=1, steps=8, draws=16), 1_024
 
 
 def explained(
@@ -39,6 +39,7 @@ def explained(
     queries = held_out(data, 10**6)
     inputs = queries.inputs(retriever.model.input_shape)
     snapshot = retriever.gallery.snapshot()
+    rows = {item.id: row for row, item in enumerate(snapshot.items)}
     options = RetrieveOptions(explain=True, max_samples=SAMPLES)
     counts: Counter[str] = Counter()
     for row in progress(np.random.default_rng(0).permutation(len(queries)).tolist()):
@@ -49,10 +50,10 @@ def explained(
             continue
         counts["answers"] += 1
         for scale in SCALES:
-            moved = perturb(
-                retriever.model, snapshot, inputs[row], answer.neighbor.label, sigma=retriever.sigma,
-                radius=scale * answer.certificate.radius, steps=STEPS, draws=DRAWS, seed=row,
-            )  # fmt: skip
+            adversary = Adversary(retriever.model, snapshot, retriever.sigma, row)
+            moved = adversary.perturb(
+                inputs[row], rows[answer.neighbor.id], "label", scale * answer.certificate.radius, EFFORT
+            )
             mean = retriever.smoothed.first(on_grid(moved, retriever.sigma), SAMPLES).mean(axis=0)
             winner = snapshot.items[snapshot.nearest(snapshot.lift(mean[None])[0], 1).rows[0]]
             if winner.label != answer.neighbor.label:

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from rich.progress import track
 
-from evaluation.attack import perturb
+from evaluation.adversary import Adversary, Effort
 from evaluation.photos import FORMS, Pixels, photo, pixels
 from evaluation.workbench import held_out, workbench
 from models.noise import on_grid
@@ -37,9 +37,9 @@ MODELS = {"digits": ("digits-cnn", 200), "emoji": ("emoji-small", 100)}
 # Of each certified file: changes at random; of how many of these the answer is asked for too (of the others
 # it is seen that the input moves by less than the radius, all that a radius for the file adds); and attacks.
 RANDOM, ASKED, ATTACKS = 34, 2, 3
-# The attack's own steps and draws; how many of the first samples the moved file is answered with, and how
+# How hard an attack tries; how many of the first samples the moved file is answered with, and how
 # many decide where these say that the answer changed.
-STEPS, DRAWS, FEW, MANY = 6, 8, 256, 4_096
+EFFORT, FEW, MANY = Effort(restarts=1, steps=6, draws=8), 256, 4_096
 BEYOND = 3.0
 # Width and height, in pixels.
 SHORTEST, LONGEST = 16, 320
@@ -78,6 +78,7 @@ class Trial:
     def __init__(self, retriever: Retriever) -> None:
         self._retriever = retriever
         self._snapshot = retriever.gallery.snapshot()
+        self._rows = {item.id: row for row, item in enumerate(self._snapshot.items)}
         self.counts: Counter[str] = Counter()
         # Of each certified file; and the longest way that the input of a moved file went, of the radius.
         self.shares: list[float] = []
@@ -134,10 +135,8 @@ class Trial:
     ) -> Pixels:
         radius = scale * (answer.certificate.file_radius or 0)
         clean = found.unit.astype(np.float32)
-        moved = perturb(
-            self._retriever.model, self._snapshot, clean, answer.neighbor.label, sigma=self._retriever.sigma,
-            radius=radius, steps=STEPS, draws=DRAWS, seed=seed, decoded=through,
-        )  # fmt: skip
+        adversary = Adversary(self._retriever.model, self._snapshot, self._retriever.sigma, seed, through)
+        moved = adversary.perturb(clean, self._rows[answer.neighbor.id], "label", radius, EFFORT)
         return found.moved(moved.astype(np.float64) - clean, radius)
 
     def _tried(

@@ -2,26 +2,39 @@
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-from evaluation.certified_recall import QueryResult
+
+class Result(Protocol):
+    """What came of one query: a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def id(self) -> str:
+        """The query's."""
+
+
+Found = TypeVar("Found", bound=Result)
 
 
 class OtherExperiment(Exception):
     """The results that were kept are of another experiment; the message says what to do."""
 
 
-class Kept:
+class Kept(Generic[Found]):
     """Results in a file, a line a query, on disk as soon as they are there.
 
-    `experiment` is a digest of all that decides a result. A last line that was cut short is forgotten.
-    Numbers are written so that reading them gives the very same ones. Raises `OtherExperiment` for a file of
-    another.
+    `experiment` is a digest of all that decides a result, `read` makes one of its members. A last line that
+    was cut short is forgotten. Numbers are written so that reading them gives the very same ones. Raises
+    `OtherExperiment` for a file of another.
     """
 
-    def __init__(self, path: Path, experiment: str) -> None:
-        self._results: dict[str, QueryResult] = {}
+    def __init__(self, path: Path, experiment: str, read: Callable[..., Found]) -> None:
+        self._results: dict[str, Found] = {}
         lines = path.read_text().splitlines(keepends=True) if path.exists() else []
         whole = [line for line in lines if line.endswith("\n")]
         if whole and json.loads(whole[0]) != {"experiment": experiment}:
@@ -30,7 +43,7 @@ class Kept:
                 f" {path.parent.parent}, or name another --json"
             )
         for line in whole[1:]:
-            result = QueryResult(**json.loads(line))
+            result = read(**json.loads(line))
             self._results[result.id] = result
         self._file = path.open("a" if len(whole) == len(lines) else "w")
         if len(whole) < len(lines):
@@ -38,10 +51,10 @@ class Kept:
         if not whole:
             self._write({"experiment": experiment})
 
-    def __getitem__(self, id_: str) -> QueryResult | None:
+    def __getitem__(self, id_: str) -> Found | None:
         return self._results.get(id_)
 
-    def add(self, result: QueryResult) -> None:
+    def add(self, result: Found) -> None:
         """Keep one more."""
         self._write(asdict(result))
 

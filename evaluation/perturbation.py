@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from evaluation.attack import perturb
+from evaluation.adversary import Adversary, Effort
 from evaluation.picture import show
 from evaluation.workbench import held_out, workbench
 from service.process import own_process
@@ -26,14 +26,10 @@ def main(output: Path) -> None:
     image = queries.tensors[queries.ids.index(EXAMPLE)]
     with workbench("digits", Settings.from_environment()) as retriever:
         answer = retriever.retrieve(image)
-        attacked = perturb(
-            retriever.model,
-            retriever.gallery.snapshot(),
-            image,
-            answer.neighbor.label,
-            sigma=retriever.sigma,
-            radius=RADIUS,
-        )
+        snapshot = retriever.gallery.snapshot()
+        (row,) = [row for row, item in enumerate(snapshot.items) if item.id == answer.neighbor.id]
+        adversary = Adversary(retriever.model, snapshot, retriever.sigma)
+        attacked = adversary.perturb(image, row, "label", RADIUS, Effort())
     radius = answer.certificate.radius
     if radius < RADIUS:
         raise SystemExit(f"{EXAMPLE} is certified to {radius} only: choose another example")

@@ -1,4 +1,4 @@
-"""Certified Recall@1 against the radius, one curve a method."""
+"""Certified Recall@1 against the radius, one curve a method; and attacks against the radius."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,4 +43,36 @@ def save_plot(reports: Sequence[dict[str, Any]], path: Path) -> None:
             f" σ = {report['sigma']:g}, α = {report['alpha']:g}",
             fontsize=9,
         )
+    figure.savefig(path, dpi=150)
+
+
+def save_distances(report: dict[str, Any], path: Path) -> None:
+    """Write a plot of a report of `evaluation.attack` to `path`: what was found against what is certified.
+
+    A panel for each guarantee, a point for each answer, and the line on which no point may be, nor below it.
+    """
+    guarantees = list(report["guarantees"])
+    figure = Figure(figsize=(4.6 * len(guarantees), 4), layout="constrained")
+    panels = figure.subplots(1, len(guarantees), squeeze=False)[0]
+    for axes, guarantee in zip(panels, guarantees, strict=True):
+        found = [
+            (one["radius"], one["smallest"])
+            for one in report["details"]
+            if one["guarantee"] == guarantee and one["smallest"] is not None
+        ]
+        radii, smallest = np.array(found).reshape(-1, 2).T
+        end = 1.05 * max([*radii, *smallest, 0.1])
+        axes.fill_between([0, end], [0, end], color="#d9d9d9", linewidth=0)
+        axes.plot([0, end], [0, end], color="#7f7f7f", linewidth=1)
+        axes.scatter(radii, smallest, s=12, color=STYLES["cdf"][0], linewidth=0, alpha=0.7)
+        axes.set(
+            xlabel="certified radius R (ℓ2 over [0,1] pixels)",
+            ylabel="smallest perturbation found",
+            xlim=(0, 1.1 * max([*radii, 0.05])),
+            ylim=(0, end),
+        )
+        axes.set_title(
+            f"{report['data']}, {guarantee}: {len(found)} answers, σ = {report['sigma']:g}", fontsize=9
+        )
+        axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)

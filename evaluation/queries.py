@@ -1,7 +1,7 @@
 """What a gallery is asked with: held-out images, those of another source, or its own items one by one."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +12,8 @@ from evaluation.workbench import held_out, spread
 from index import Gallery, Item, Snapshot
 from models.datasets import DATASETS
 from service.errors import GalleryEmpty
-from service.gallery.sources import sources
+from service.gallery.findings import Findings
+from service.gallery.sources import published, sources
 from service.images import png
 
 
@@ -50,8 +51,22 @@ def of_source(origin: str, count: int) -> list[QueryImage]:
     """
     if is_data_set(origin):
         return of_data_set(origin, count)
-    found = sources(origin).sources
-    chosen = [found[row] for row in spread(len(found), count).tolist()]
+    return _spread(sources(origin), count)
+
+
+def of_published(name: str, root: Path, count: int) -> list[QueryImage]:
+    """`count` queries of a published data set, evenly spread; raises `ImportFailure`, `DataSetError`."""
+    return _spread(published(name, root, "query"), count)
+
+
+def left_out(queries: Sequence[QueryImage], gallery: Gallery) -> list[QueryImage]:
+    """The `queries`; those that are items of the `gallery`, by their id, are to be answered without them."""
+    rows = {item.id: row for row, item in enumerate(gallery.plain()[0])}
+    return [replace(query, row=rows.get(query.id)) for query in queries]
+
+
+def _spread(found: Findings, count: int) -> list[QueryImage]:
+    chosen = [found.sources[row] for row in spread(len(found.sources), count).tolist()]
     return [QueryImage(source.item.id, source.item.label, source.read) for source in chosen]
 
 

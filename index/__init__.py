@@ -26,8 +26,10 @@ from index.checksums import image_checksum
 from index.clusters import Clusters
 from index.failures import GalleryError, ItemChanged, ItemDamaged, ItemGone, ItemMissing, StoreFailure
 from index.files import private_database, private_folder
+from index.filters import Filter, FilterError, both, read_filter
 from index.gallery import Gallery
 from index.items import Item, NewItem
+from index.names import DEFAULT_GALLERY, delete_name, named, names, put_name
 from index.restoring import prepared, replace_all
 from index.segment import Segment
 from index.snapshot import Neighbors, Snapshot
@@ -36,11 +38,14 @@ from index.store import GalleryStore
 FAISS_VERSION: str = faiss.__version__
 
 __all__ = [
+    "DEFAULT_GALLERY",
     "FAISS_VERSION",
     "ArchiveDamaged",
     "Clusters",
     "Condition",
     "Exported",
+    "Filter",
+    "FilterError",
     "Gallery",
     "GalleryError",
     "GalleryStore",
@@ -57,8 +62,10 @@ __all__ = [
     "StoreFailure",
     "StoredItem",
     "always",
+    "both",
     "current_tag",
     "delete_item",
+    "delete_name",
     "delete_where",
     "export_gallery",
     "first_with_image",
@@ -66,10 +73,14 @@ __all__ = [
     "image_checksum",
     "import_gallery",
     "list_items",
+    "named",
+    "names",
     "prepared",
     "private_database",
     "private_folder",
     "put_items",
+    "put_name",
+    "read_filter",
     "replace_all",
     "revise",
     "stored_item",

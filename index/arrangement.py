@@ -4,13 +4,14 @@ Nothing in it ever changes. The next version shares all segments with this one b
 a segment is marked. So a change costs what it touches, and a few numbers an item.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from index.clusters import FEW
 from index.columns import Columns, Serials, Singles
 from index.segment import LiveSegment, Places, Segment, opened
 
@@ -24,7 +25,7 @@ class Arrangement:
     """N items. Their rows are 0 to N - 1, in the order of addition.
 
     parts    the sealed segments that hold any of them
-    open     the open segment: all of its items are there
+    open     the open segment: all of its items are there (where only some are wanted, it is one of `parts`)
     serials  (N,) rising
     places   (N,) of each row
     """
@@ -115,6 +116,24 @@ class Arrangement:
             if len(places):
                 found.append((part.segment, places))
         return found
+
+    def only(self, wanted: Callable[[Columns], NDArray[np.bool_]]) -> "Arrangement":
+        """The arrangement of some items: of columns (n,), `wanted` says which (n,). It is not for changing.
+
+        They stay in their segments; where they are few, they are copied out of them.
+        """
+        nothing = Columns.none(self.open.columns.vectors.shape[1])
+        chosen = [part.only(wanted(part.segment.columns)) for part in self.all]
+        parts = [part for part in chosen if len(part)]
+        if sum(map(len, parts)) <= FEW:
+            return Arrangement.of([], Columns.joined([nothing, *(part.columns for part in parts)]))
+        return Arrangement.of(parts, nothing)
+
+    @property
+    def bytes(self) -> int:
+        """How much memory it takes beside its sealed segments, about."""
+        marks = sum(part.alive.nbytes for part in self.parts if part.alive is not None)
+        return marks + self.open.columns.bytes + self.serials.nbytes + self.places.nbytes
 
     def changed(self, gone: Serials, new: Columns) -> "Arrangement":
         """The arrangement without the items `gone`, and with `new` in the open segment.

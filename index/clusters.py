@@ -31,6 +31,7 @@ class Clusters:
     starts   (C + 1,) where clusters begin; C is 0 if there are too few vectors to make any
     centres  (C, d) float32, the means
     radii    (C,) no member is farther from its centre
+    groups   (G + 1,) where groups of clusters begin, whose centres are near each other
     """
 
     order: Rows
@@ -38,17 +39,21 @@ class Clusters:
     starts: Rows
     centres: Singles
     radii: NDArray[np.float64]
+    groups: Rows
 
 
 def clustered(vectors: Singles, *, members: int = MEMBERS, few: int = FEW) -> Clusters:
     """The clusters of `vectors` (N, d), of about so many `members`; none of up to `few` vectors."""
     if len(vectors) <= few:
         nothing = np.zeros((0, vectors.shape[1]), np.float32)
-        return Clusters(np.arange(len(vectors)), vectors, np.zeros(1, np.int64), nothing, np.zeros(0))
+        nowhere = np.zeros(1, np.int64)
+        return Clusters(np.arange(len(vectors)), vectors, nowhere, nothing, np.zeros(0), nowhere)
     top = _assigned(vectors, round((len(vectors) / members) ** 0.5))
     parts: list[Rows] = []
+    groups = [0]
     for rows in _parts(np.arange(len(vectors)), top):
         parts += _parts(rows, _assigned(vectors[rows], round(len(rows) / members)))
+        groups.append(len(parts))
     order = np.concatenate(parts)
     starts = np.cumsum([0, *(len(part) for part in parts)])
     sizes = np.diff(starts)
@@ -60,7 +65,8 @@ def clustered(vectors: Singles, *, members: int = MEMBERS, few: int = FEW) -> Cl
         some = slice(start, start + 2**16)
         gaps = members_of[some].astype(np.float64) - centres[of[some]]
         distances[some] = np.sqrt(np.einsum("nd,nd->n", gaps, gaps))
-    return Clusters(order, members_of, starts, centres, np.maximum.reduceat(distances, starts[:-1]) * UP)
+    radii = np.maximum.reduceat(distances, starts[:-1]) * UP
+    return Clusters(order, members_of, starts, centres, radii, np.array(groups))
 
 
 def _assigned(vectors: Singles, clusters: int) -> Rows:

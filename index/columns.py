@@ -29,6 +29,11 @@ class Columns:
     def __len__(self) -> int:
         return len(self.serials)
 
+    @property
+    def bytes(self) -> int:
+        """How much memory they take."""
+        return sum(getattr(self, each.name).nbytes for each in fields(self))
+
     @classmethod
     def none(cls, dimension: int) -> Self:
         """No items, with vectors of `dimension` numbers."""

@@ -4,6 +4,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -15,6 +16,7 @@ from index.changes import Condition, Outcome, if_new, put_items
 from index.compaction import compacted, due
 from index.entries import Stored, damaged, read_stored, tell, unembedded
 from index.failures import GalleryError
+from index.filters import Filter
 from index.growth import LOT, Entry, State, View, lots
 from index.history import REMEMBERED, Version, newest, touched
 from index.items import Item, NewItem, read
@@ -23,6 +25,7 @@ from index.pack import Packed, load, save
 from index.snapshot import Snapshot, entry_of
 from index.store import GalleryStore
 from index.upkeep import Upkeep
+from index.views import Views
 
 log = logging.getLogger("retrievalguard")
 
@@ -30,6 +33,7 @@ log = logging.getLogger("retrievalguard")
 MANY, SHARE = 10_000, 0.25
 # Galleries from this size on are kept as they are searched, too, and again once so much of them has changed.
 LARGE, STALE = 20_000, 0.02
+FILTER_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -46,10 +50,18 @@ class Gallery:
     """A gallery file seen through one embedding model.
 
     `model` names the embedding (model digest, σ, samples an item): vectors of different models never mix.
-    `label_weight`: how much of an item's distance is its label's (`index.blending`).
+    `label_weight`: how much of an item's distance is its label's (`index.blending`). `filter_bytes`: what may
+    be kept in memory for filters (`index.views`).
     """
 
-    def __init__(self, path: Path, model: str, dimension: int, label_weight: float = 0.0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        model: str,
+        dimension: int,
+        label_weight: float = 0.0,
+        filter_bytes: int = FILTER_BYTES,
+    ) -> None:
         self.store = GalleryStore(path)
         self._model = model
         self._dimension = dimension
@@ -57,6 +69,7 @@ class Gallery:
         self._lock = threading.Lock()
         self._pack = path.with_suffix(".pack")
         self._upkeep = Upkeep(self._keep_up)
+        self._views = Views(self.store, filter_bytes)
         try:
             with self.store.view() as db:
                 self._open(db)
@@ -81,10 +94,21 @@ class Gallery:
     def snapshot(self) -> Snapshot:
         """The newest version, also when another process wrote it. Readers keep theirs: it never changes."""
         if self._seen.version.number != self.store.version():
-            with self._lock, self.store.view() as db:
-                if newest(db) != self._seen.version:  # else somebody was faster
-                    self._catch_up(db, touched(db, self._seen.version))
+            with self._newest():
+                pass
         return self._seen.snapshot
+
+    def filtered(self, wanted: Filter) -> Snapshot:
+        """The items of the newest version that `wanted` matches: a view, with a digest of its own."""
+        return self._views.of(self.snapshot(), wanted, self._newest)
+
+    @contextmanager
+    def _newest(self) -> Iterator[tuple[sqlite3.Connection, Snapshot]]:
+        """The file as it is, and the snapshot of just that."""
+        with self._lock, self.store.view() as db:
+            if newest(db) != self._seen.version:  # else somebody was faster
+                self._catch_up(db, touched(db, self._seen.version))
+            yield db, self._seen.snapshot
 
     def _open(self, db: sqlite3.Connection) -> None:
         """The newest version, from what an earlier process kept, if that is of any use."""

@@ -28,7 +28,7 @@ from index.segment import LiveSegment, Segment
 
 MAGIC = b"retrievalguard pack 1\n"
 COLUMNS = ("serials", "labels", "digests", "vectors")
-CLUSTERS = ("starts", "centres", "radii")
+CLUSTERS = ("starts", "centres", "radii", "groups")
 # Bytes that are read and checked at a time.
 CHUNK = 2**22
 # Code of another version may blend, or arrange, in another way.

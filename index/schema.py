@@ -141,8 +141,13 @@ def _history(db: sqlite3.Connection) -> None:
     db.execute("INSERT INTO versions SELECT version, randomblob(16) FROM gallery")
 
 
+def _names(db: sqlite3.Connection) -> None:
+    """Names for filters (`index.names`)."""
+    db.execute("CREATE TABLE named (name TEXT PRIMARY KEY, filter TEXT NOT NULL) WITHOUT ROWID")
+
+
 # Never change one that was released: add another.
-STEPS: tuple[Step, ...] = (_first, _checksums, _look_ups, _history)
+STEPS: tuple[Step, ...] = (_first, _checksums, _look_ups, _history, _names)
 
 
 def _text(field: str | bytes) -> str:

@@ -20,7 +20,7 @@ BATCH = 8192
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """Items, cluster after cluster; `starts`, `centres` and `radii` as in `index.clusters`.
+    """Items, cluster after cluster; `starts`, `centres`, `radii` and `groups` as in `index.clusters`.
 
     number  what it is called in one gallery; 0 is the open segment, which has no clusters
     """
@@ -30,6 +30,7 @@ class Segment:
     starts: NDArray[np.int64]
     centres: Singles
     radii: NDArray[np.float64]
+    groups: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.columns)
@@ -45,9 +46,10 @@ class Segment:
     @cached_property
     def layout(self) -> bytes:
         """The digest (32,) of which items are here, and in which clusters."""
-        content = hashlib.sha256(b"segment 1\0")
+        content = hashlib.sha256(b"segment 2\0")
         content.update(np.ascontiguousarray(self.columns.digests).data)
         content.update(self.starts.astype("<i8").data)
+        content.update(self.groups.astype("<i8").data)
         return content.digest()
 
 
@@ -84,6 +86,10 @@ class LiveSegment:
         alive[places] = False
         return LiveSegment(self.segment, alive)
 
+    def only(self, some: Alive) -> "LiveSegment":
+        """The part with `some` (n,) of its items alone."""
+        return LiveSegment(self.segment, self.within(some))
+
     @cached_property
     def layout(self) -> bytes:
         """The digest (32,) of the segment, and of who is there."""
@@ -96,7 +102,8 @@ def opened(columns: Columns) -> Segment:
     """The open segment of `columns`, in the order of their digests."""
     ordered = columns.in_order()
     nothing = ordered.vectors[:0]
-    return Segment(0, ordered, np.zeros(1, np.int64), nothing, np.zeros(0))
+    nowhere = np.zeros(1, np.int64)
+    return Segment(0, ordered, nowhere, nothing, np.zeros(0), nowhere)
 
 
 def sealed(number: int, columns: Columns) -> Segment:
@@ -104,4 +111,4 @@ def sealed(number: int, columns: Columns) -> Segment:
     found: Clusters = clustered(columns.vectors, few=0)
     rest = Columns(columns.serials, columns.labels, columns.digests, columns.vectors[:, :0]).take(found.order)
     arranged = Columns(rest.serials, rest.labels, rest.digests, found.vectors)
-    return Segment(number, arranged, found.starts, found.centres, found.radii)
+    return Segment(number, arranged, found.starts, found.centres, found.radii, found.groups)

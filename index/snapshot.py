@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from index.arrangement import Arrangement
 from index.blending import lift
 from index.checksums import content_digest
-from index.columns import keys
+from index.columns import Columns, keys
 from index.growth import LOT, Entry, State, View, lots
 from index.items import Item
 from index.labels import Labels
@@ -122,9 +122,22 @@ class Snapshot:
         snapshot._fill(version, view, state, read)
         return snapshot
 
+    def only(self, wanted: Callable[[Columns], NDArray[np.bool_]]) -> "Snapshot":
+        """Some of the items, as a snapshot: of columns (n,), `wanted` says which (n,).
+
+        Their vectors stay as they are, also those that are blended with items that are left out: a filter
+        takes items away, and moves none.
+        """
+        some = State(self._arrangement.only(wanted), self.state.contents)
+        snapshot = type(self).of(self.version, self._view, some, self._read)
+        snapshot.of_size, snapshot._of = self.of_size, self.digest
+        return snapshot
+
     def _fill(self, version: int, view: View, state: State, read: Callable[[Rows], Sequence[Item]]) -> None:
         self.version, self.state, self._view, self._read = version, state, view, read
         self._blended = view.label_weight > 0
+        # How many items there are with those that a filter left out, and the digest of them all.
+        self.of_size, self._of = len(state.arrangement), ""
         self.label_names = view.labels.names
         self.items = ItemsByRow(self._arrangement.serials, read)
 
@@ -134,6 +147,16 @@ class Snapshot:
 
     def __len__(self) -> int:
         return len(self._arrangement)
+
+    @property
+    def is_view(self) -> bool:
+        """Whether it is what a filter left of another."""
+        return bool(self._of)
+
+    @property
+    def bytes(self) -> int:
+        """How much memory it takes beside its sealed segments, about."""
+        return self._arrangement.bytes
 
     @property
     def _arrangement(self) -> Arrangement:
@@ -162,11 +185,15 @@ class Snapshot:
     def digest(self) -> str:
         """sha256 of all that decides an answer but `layout`: galleries of one version may differ.
 
-        Equal content gives an equal digest, whatever its version, its order, and what it was before.
+        Equal content gives an equal digest, whatever its version, its order, and what it was before; a large
+        part of it only with an equal layout, too.
         """
         content = hashlib.sha256(b"retrievalguard gallery 2\0")
         content.update(struct.pack(">QQd", len(self), self._view.searched, self._view.label_weight))
         content.update(self.state.contents.root)
+        if self._of:  # which of these items are wanted: the layout says it, but of the open segment
+            content = hashlib.sha256(f"retrievalguard view 1\0{self._of}{self.layout}".encode())
+            content.update(np.ascontiguousarray(self._arrangement.open.columns.digests).data)
         return "sha256:" + content.hexdigest()
 
     @cached_property

@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,12 @@ class GalleryStore:
                 yield self._reader
             finally:
                 self._reader.execute("ROLLBACK")
+
+    @contextmanager
+    def scan(self) -> Iterator[sqlite3.Connection]:
+        """The file, on a connection of its own: who reads all of it keeps nobody waiting."""
+        with told(self.path), closing(_connected(self.path)) as db:
+            yield db
 
     def version(self) -> int:
         """The number of changes made so far; 0 for a gallery that was never written."""

@@ -15,7 +15,6 @@ from models.model import PRETRAINED, EmbeddingModel, model_folder
 from models.noise import CHUNK, KeyedNoise, Purpose, input_digest
 from models.passes.calibration import Calibration, Measured, VariantError, calibrated
 from models.recall import Recall
-from models.sampling.queue import QueueFull
 from models.sampling.smoothing import SmoothedModel
 from models.shipped import ShippedVectors
 from models.stop import Stop
@@ -32,7 +31,6 @@ __all__ = [
     "ModelError",
     "Preprocessing",
     "Purpose",
-    "QueueFull",
     "Recall",
     "ShippedVectors",
     "SmoothedModel",

@@ -11,6 +11,7 @@ A lock holds every package that an extra needs, at one version and with the hash
     gpu.txt       the service on an NVIDIA GPU
     client.txt    the client alone
     backbones.txt what the extra adds to one of the three
+    otel.txt      what the extra adds to one of the three
     research.txt  what the extra adds to one of the three
     dev.txt       what the extra adds to one of the three
 
@@ -64,6 +65,7 @@ def main(*, upgrade: bool) -> None:
             "gpu": resolve([*base, *extras["gpu"]], folder, "", *same),
             "client": resolve([*base, *extras["client"]], folder, "", *same),
             "backbones": resolve(extras["backbones"], folder, "", *besides),
+            "otel": resolve(extras["otel"], folder, "", *besides),
             "research": resolve(extras["research"], folder, "", *besides),
             "dev": resolve(extras["dev"], folder, "", *besides),
         }
@@ -73,6 +75,7 @@ def main(*, upgrade: bool) -> None:
         "gpu": "The service on an NVIDIA GPU",
         "client": "The client",
         "backbones": "Encoders of transformers: added to cpu.txt, cpu-pypi.txt or gpu.txt",
+        "otel": "Traces: added to cpu.txt, cpu-pypi.txt or gpu.txt",
         "research": "Training and plots: added to cpu.txt, cpu-pypi.txt or gpu.txt",
         "dev": "Tests and checks: added to cpu.txt, cpu-pypi.txt or gpu.txt",
     }

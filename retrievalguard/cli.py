@@ -25,7 +25,7 @@ from retrievalguard import (
     streams,
     training,
 )
-from retrievalguard.opening import adding, checked_settings, console, open_retriever, opened
+from retrievalguard.opening import adding, checked_settings, console, open_retriever, opened, read_filter
 
 if TYPE_CHECKING:
     from service.settings import Settings
@@ -74,9 +74,13 @@ def serve(
     _log_to_stderr(settings)
     if settings.keys_file is not None:
         preflight.check_keys_file(settings.keys_file)
+    if settings.traces_url is not None:
+        preflight.check_traces()
     sockets = preflight.listening(settings.host, settings.port)
     if not settings.open_to_all:
         preflight.check_guarded(sockets, settings.keys)
+    if settings.metrics_port is not None:
+        sockets += preflight.listening(settings.host, settings.metrics_port, "RETRIEVALGUARD_METRICS_PORT")
     retriever = open_retriever(settings)
 
     from models.datasets import DEMOS
@@ -125,10 +129,18 @@ def retrieve(
     min_gain: float | None = None,
     deadline_ms: int | None = None,
     explain: Annotated[bool, typer.Option("--explain", help="Tell what limits the radius.")] = False,
+    gallery_name: Annotated[
+        str | None, typer.Option("--gallery", help="Ask one of the named galleries.")
+    ] = None,
+    filter_text: Annotated[
+        str | None,
+        typer.Option("--filter", metavar="JSON", help='Which items answer, such as \'{"label": "cat"}\'.'),
+    ] = None,
     url: Annotated[str | None, typer.Option(help="Ask the service there, instead of this process.")] = None,
 ) -> None:
     """Answer one query and print what POST /retrieve would: in-process, or with --url by that service."""
     content = image.read_bytes()
+    wanted = None if filter_text is None else read_filter(filter_text)
     given = {
         "top_k": top_k,
         "guarantee": guarantee,
@@ -141,6 +153,8 @@ def retrieve(
         "min_gain": min_gain,
         "deadline_ms": deadline_ms,
         "explain": explain,
+        "gallery": gallery_name,
+        "filter": wanted,
     }
     if url is not None:
         preflight.check_client()

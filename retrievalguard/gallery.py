@@ -1,15 +1,18 @@
 """The commands about the gallery."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from retrievalguard import preflight, streams
-from retrievalguard.opening import adding, checked_settings, console, gallery_store, opened
+from retrievalguard.opening import adding, checked_settings, console, gallery_store, opened, read_filter
 
 if TYPE_CHECKING:
+    from index import GalleryStore
     from service.gallery.intake import AddReport
+    from service.gallery.named import NamedGalleries
 
 app = typer.Typer(no_args_is_help=True, help="Add, list and delete gallery items.")
 
@@ -191,3 +194,42 @@ def restore(
     with opened() as retriever:
         _, count = retriever.snapshots.restore(name, embed=embed)
     console.print(f"the gallery has {count} items")
+
+
+@app.command("name")
+def name_(
+    name: Annotated[str, typer.Argument(help="What to call it.")],
+    wanted: Annotated[
+        str, typer.Argument(metavar="FILTER", help="What its items match: JSON, as of `retrieve --filter`.")
+    ],
+) -> None:
+    """Name a part of the gallery, for `retrieve --gallery NAME`. A name that is there gets this filter."""
+    document = read_filter(wanted)
+    with gallery_store(made=False) as store:
+        new = _named(store).put(name, document)
+    console.print(f"{name}: {'added' if new else 'replaced'}", markup=False)
+
+
+@app.command("names")
+def names() -> None:
+    """Print name and filter of every named gallery, one a line, separated by a tab."""
+    with gallery_store(made=True) as store:
+        for name, document in _named(store).all().items():
+            print(f"{name}\t{json.dumps(document, ensure_ascii=False)}")
+
+
+@app.command("unname")
+def unname(
+    name: Annotated[str, typer.Argument(help="A name as `gallery names` prints it.")],
+) -> None:
+    """Take a name away; the items stay."""
+    with gallery_store(made=True) as store:
+        _named(store).delete(name)
+
+
+def _named(store: "GalleryStore") -> "NamedGalleries":
+    from service.gallery.named import FilterLimits, NamedGalleries
+
+    settings = checked_settings()
+    limits = FilterLimits(settings.max_filter_conditions, settings.max_filter_values)
+    return NamedGalleries(store, limits, settings.max_galleries)

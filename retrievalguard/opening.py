@@ -1,10 +1,12 @@
 """What commands work on: settings, the gallery file, a retriever, each checked before torch is loaded."""
 
+import json
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import typer
 from rich.console import Console
 from rich.progress import track
 
@@ -77,6 +79,21 @@ def _embedding(ids: Iterable[str]) -> Iterable[str]:
     return track(
         found, "embedding the gallery with this model", console=console, disable=not console.is_terminal
     )
+
+
+def read_filter(text: str) -> object:
+    """The JSON of a filter, in which a name may not come twice, as it may not in a request."""
+
+    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise ValueError("a name is given twice")
+        return found
+
+    try:
+        return json.loads(text, object_pairs_hook=once)
+    except (ValueError, RecursionError) as error:
+        raise typer.BadParameter(f"the filter is no JSON ({error})") from error
 
 
 def adding(found: "Iterable[Source]") -> "Iterable[Source]":

@@ -34,6 +34,18 @@ def check_client() -> None:
         raise CheckError("asking a service needs the extra `client`: pip install 'retrievalguard[client]'")
 
 
+def check_traces() -> None:
+    """`CheckError` if what makes traces is not installed."""
+    try:
+        found = find_spec("opentelemetry.sdk.trace")
+    except ModuleNotFoundError:
+        found = None
+    if found is None:
+        raise CheckError(
+            "RETRIEVALGUARD_TRACES_URL needs the extra `otel`: pip install 'retrievalguard[otel]'"
+        )
+
+
 def check_data_folder(folder: Path) -> None:
     """Make the data folder if it is not there; `CheckError` if nothing can be written into it."""
     try:
@@ -90,11 +102,12 @@ def check_new_folder(path: Path, option: str) -> None:
         raise CheckError(f"{option}: {path} is not empty: name a new folder")
 
 
-def listening(host: str, port: int) -> list[socket.socket]:
+def listening(host: str, port: int, setting: str = "RETRIEVALGUARD_PORT") -> list[socket.socket]:
     """A socket for each address of `host`, bound to `port`, nobody else's from now on; 0: a free one.
 
-    All have the same port. They do not listen yet: until the service is ready, connections are refused.
-    Raises `CheckError` when the port is taken, or `host` is not of this machine.
+    All have the same port, which `setting` names in what is said of it. They do not listen yet: until the
+    service is ready, connections are refused. Raises `CheckError` when the port is taken, or `host` is not of
+    this machine.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -110,10 +123,10 @@ def listening(host: str, port: int) -> list[socket.socket]:
             # A name may have an address that this machine does not speak, such as ::1 for localhost.
             if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                 _close(sockets)
-                raise CheckError(_refusal(host, port, error)) from error
+                raise CheckError(_refusal(host, port, setting, error)) from error
             refused = error
     if not sockets:
-        raise CheckError(_refusal(host, port, refused or OSError(errno.EADDRNOTAVAIL, "no address")))
+        raise CheckError(_refusal(host, port, setting, refused or OSError(errno.EADDRNOTAVAIL, "no address")))
     return sockets
 
 
@@ -167,10 +180,10 @@ def _close(sockets: list[socket.socket]) -> None:
         found.close()
 
 
-def _refusal(host: str, port: int, error: OSError) -> str:
+def _refusal(host: str, port: int, setting: str, error: OSError) -> str:
     way_out = {
-        errno.EADDRINUSE: "another process has it: end that one, or choose another RETRIEVALGUARD_PORT",
-        errno.EACCES: "choose a RETRIEVALGUARD_PORT of 1024 or above",
+        errno.EADDRINUSE: f"another process has it: end that one, or choose another {setting}",
+        errno.EACCES: f"choose a {setting} of 1024 or above",
         errno.EADDRNOTAVAIL: "RETRIEVALGUARD_HOST is no address of this machine",
-    }.get(error.errno or 0, "choose another RETRIEVALGUARD_HOST or RETRIEVALGUARD_PORT")
+    }.get(error.errno or 0, f"choose another RETRIEVALGUARD_HOST or {setting}")
     return f"cannot listen on {host} port {port} ({error.strerror}): {way_out}"

@@ -5,8 +5,9 @@ They need the extra `research` (pytorch-metric-learning, matplotlib), which serv
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -15,12 +16,20 @@ from rich.progress import track
 
 from retrievalguard import interrupts, preflight
 from retrievalguard.opening import console
+from retrievalguard.published import Root, check_published
 
 if TYPE_CHECKING:
-    from models.datasets import ImageSet, Part
     from service.settings import Settings
 
 app = typer.Typer()
+
+
+class Guarantee(StrEnum):
+    """What an attack can be after."""
+
+    LABEL = "label"
+    ITEM = "item"
+
 
 Thing = TypeVar("Thing")
 
@@ -31,6 +40,7 @@ def evaluate(
         str | None,
         typer.Option(help="A data set, a folder per label, or a table of path,label; default: digits."),
     ] = None,
+    root: Root = None,
     gallery: Annotated[
         bool, typer.Option("--gallery", help="Your own gallery, in the data folder, in place of --data.")
     ] = False,
@@ -83,10 +93,12 @@ def evaluate(
         raise typer.BadParameter("--gallery is about your own images: leave out --data")
     settings = _settings(model)
     data = None if gallery else data or "digits"
-    for option, origin in (("--data", data), ("--query-data", query_data)):
+    check_published(data, root)
+    for option, origin in (("--data", None if root else data), ("--query-data", query_data)):
         _origin(option, origin)
     with _extra():
         from evaluation import certified_recall, experiment, words
+        from evaluation.material import Material
 
         if plot:
             from evaluation import plot as plots
@@ -99,7 +111,7 @@ def evaluate(
         )
     methods = tuple(name for name in certified_recall.ROWS if name in method)
     asked = certified_recall.Conditions(methods, samples, alpha, target_radius)
-    wanted = experiment.Experiment(data, query_data, queries, asked)
+    wanted = experiment.Experiment(Material(data, query_data, queries, root), asked)
     # Beside the report, for as long as there is none.
     state = json_file and json_file.with_name(f"{json_file.name}.unfinished")
     reports = []
@@ -154,34 +166,107 @@ def _print_table(report: dict[str, Any]) -> None:
         print(f"not asked: {id_}: {reason}")
     if report["losses"]:
         print(report["losses"])
+    for warning in report["warnings"]:
+        print(warning)
     print(report["verdict"])
 
 
 @app.command()
 def attack(
-    data: Annotated[str, typer.Option(help="The data set: digits.")] = "digits",
-    queries: Annotated[int, typer.Option(min=1)] = 50,
+    data: Annotated[
+        str | None,
+        typer.Option(help="A data set, a folder per label, or a table of path,label; default: digits."),
+    ] = None,
+    root: Root = None,
+    gallery: Annotated[
+        bool, typer.Option("--gallery", help="Your own gallery, in the data folder, in place of --data.")
+    ] = False,
+    query_data: Annotated[str | None, typer.Option(help="Images to ask with, as of `evaluate`.")] = None,
+    queries: Annotated[int, typer.Option(min=1, help="Attack so many, evenly spread.")] = 50,
+    model: Annotated[
+        str | None, typer.Option(help="A model folder, or a name; default: RETRIEVALGUARD_MODEL.")
+    ] = None,
+    sigma: Annotated[
+        float | None, typer.Option(help="The noise; default: RETRIEVALGUARD_SIGMA, or the model's.")
+    ] = None,
+    guarantee: Annotated[
+        list[Guarantee], typer.Option(help="What the attack is to break; may be given twice.")
+    ] = [Guarantee.LABEL, Guarantee.ITEM],  # noqa: B006
     scale: Annotated[float, typer.Option(min=0, help="Size of the attack, in certified radii.")] = 0.999,
-    samples: Annotated[int, typer.Option(min=2)] = 2_000,
+    radius: Annotated[
+        float | None, typer.Option(min=1e-6, help="Size of the attack in [0,1] pixels, in place of --scale.")
+    ] = None,
+    smallest: Annotated[
+        bool,
+        typer.Option("--smallest", help="Look for the smallest perturbation that changes the answer, too."),
+    ] = False,
+    samples: Annotated[int, typer.Option(min=2, help="Monte Carlo samples of each answer.")] = 2_000,
+    alpha: Annotated[float, typer.Option(help="Confidence 1 - alpha of each certificate.")] = 0.001,
+    restarts: Annotated[int, typer.Option(min=1, help="Runs of each attack; the best counts.")] = 2,
+    steps: Annotated[int, typer.Option(min=1, help="Gradient steps of a run.")] = 20,
+    draws: Annotated[int, typer.Option(min=1, help="Noise draws of a step.")] = 64,
+    json_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--json", help="Write the report here; a run that is cut short goes on when given again."
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Plot the smallest perturbations against the radii here: .png, .svg or .pdf."),
+    ] = None,
+    counterexamples: Annotated[
+        Path, typer.Option(help="The folder for attacks that succeed within a certified radius, if any do.")
+    ] = Path("counterexamples"),
 ) -> None:
-    """Attack held-out queries with the exact gradient, and print how many labels changed, as JSON."""
-    settings = _settings()
-    _dataset(data)
+    """Attack certified answers with exact gradients; ends with 1 if one changes within its radius."""
+    if json_file:
+        preflight.check_output(json_file, "--json")
+    if plot:
+        preflight.check_output(plot, "--plot", preflight.PLOTS)
+    preflight.check_output_folder(counterexamples, "--counterexamples")
+    if gallery and data:
+        raise typer.BadParameter("--gallery is about your own images: leave out --data")
+    if plot and not smallest:
+        raise typer.BadParameter("--plot shows what --smallest finds: give both")
+    settings = _with_sigma(_settings(model), sigma)
+    data = None if gallery else data or "digits"
+    check_published(data, root)
+    for option, origin in (("--data", None if root else data), ("--query-data", query_data)):
+        _origin(option, origin)
 
-    from evaluation.attack import attack as run
-    from evaluation.workbench import workbench
+    from evaluation import attack as attacks
+    from evaluation.adversary import Effort
+    from evaluation.material import Material
 
+    if plot:
+        with _extra():
+            from evaluation import plot as plots
     interrupts.raise_again()
-    with workbench(data, settings) as retriever:
-        report = run(
-            data,
-            retriever,
-            queries=queries,
-            scale=scale,
-            samples=samples,
-            progress=lambda rows: track(list(rows), "attacking", console=console),
-        )
-    print(json.dumps(report))
+    plan = attacks.AttackPlan(
+        Material(data, query_data, queries, root),
+        tuple(one.value for one in dict.fromkeys(guarantee)),
+        samples,
+        alpha,
+        scale,
+        radius,
+        smallest,
+        Effort(restarts, steps, draws),
+    )
+    # Beside the report, for as long as there is none.
+    state = json_file and json_file.with_name(f"{json_file.name}.unfinished")
+    folder = state and state / "attack"
+    report = attacks.run(plan, settings, counterexamples, folder, _shown)
+    if json_file and state:
+        json_file.write_text(json.dumps(report, indent=1) + "\n")
+        shutil.rmtree(state)
+    if plot:
+        plots.save_distances(report, plot)
+    print(json.dumps({name: value for name, value in report.items() if name != "details"}))
+    for place in report["counterexamples"]:
+        console.print(f"an answer changed within its certified radius: {place}", style="red", markup=False)
+    if report["counterexamples"]:
+        raise typer.Exit(1)
 
 
 def _settings(model: str | None = None) -> "Settings":
@@ -199,21 +284,14 @@ def _settings(model: str | None = None) -> "Settings":
     return settings
 
 
-def _dataset(name: str) -> "Callable[[Part], ImageSet]":
-    from models.datasets import DATASETS
-
-    if name not in DATASETS:
-        raise typer.BadParameter(f"unknown data set {name!r}; there is: {', '.join(DATASETS)}")
-    return DATASETS[name]
-
-
 def _origin(option: str, origin: str | None) -> None:
     """Refuse what is neither a data set nor there: the readers say the rest."""
-    from models.datasets import DATASETS
+    from models.datasets import DATASETS, PUBLISHED
 
     if origin is not None and origin not in DATASETS and not Path(origin).exists():
         raise typer.BadParameter(
-            f"{option}: {origin!r} is neither a folder or table nor a data set: {', '.join(DATASETS)}"
+            f"{option}: {origin!r} is neither a folder or table nor a data set: {', '.join(DATASETS)};"
+            f" or with --root: {', '.join(PUBLISHED)}"
         )
 
 

@@ -16,6 +16,7 @@ from rich.progress import Progress, TextColumn, track
 
 from retrievalguard import interrupts, preflight
 from retrievalguard.opening import console
+from retrievalguard.published import Root, check_published
 
 if TYPE_CHECKING:
     from models import EmbeddingModel, Preprocessing
@@ -30,6 +31,8 @@ app = typer.Typer()
 
 # Networks that are made anew; any other backbone is a folder, or a model that ships with the project.
 SMALL, CONVOLUTIONAL = "small", "convolutional"
+# Data sets of pictures that are that small.
+DIGITS = ("digits", "digits-zero-shot")
 # Refused pictures that are named one by one.
 NAMED = 10
 
@@ -55,9 +58,10 @@ class DeviceChoice(StrEnum):
 @app.command()
 def train(
     data: Annotated[
-        str, typer.Option(help="A folder LABEL/IMAGE.png, a .csv or .jsonl table, digits or emoji.")
+        str, typer.Option(help="A folder LABEL/IMAGE.png, a .csv or .jsonl table, or a data set.")
     ],
     sigma: Annotated[float, typer.Option(help="Standard deviation of the noise, in [0,1] pixels.", min=1e-6)],
+    root: Root = None,
     output: Annotated[Path, typer.Option(help="The folder for weights and manifest.")] = Path("model"),
     backbone: Annotated[
         str | None,
@@ -98,7 +102,8 @@ def train(
         raise typer.BadParameter("--epochs or --minutes, not both")
     if frozen and denoiser:
         raise typer.BadParameter("--frozen or --denoiser, not both: with a denoiser the backbone is frozen")
-    usual = CONVOLUTIONAL if data == "digits" else SMALL
+    check_published(data, root)
+    usual = CONVOLUTIONAL if data in DIGITS else SMALL
     backbone = backbone or usual
     new = backbone in (SMALL, CONVOLUTIONAL)
     if new and (frozen or denoiser):
@@ -117,9 +122,11 @@ def train(
 
     given = None if new else _given(backbone, sigma, headless=denoiser)
     if given is None:
-        images, recipe = _new(data, sigma, backbone)
+        images, recipe = _new(data, root, sigma, backbone)
     else:
-        images = _read(_findings(data), given.input_shape, given.manifest.preprocessing, data)
+        images = _read(
+            _findings(data, root), given.input_shape, given.manifest.preprocessing, _about(data, root)
+        )
         recipe = training.head_alone(sigma) if frozen else training.fine_tuning(sigma)
     if denoiser:
         recipe = training.denoising(sigma, len(images))
@@ -140,6 +147,8 @@ def train(
         "--device": device.value if device is not DeviceChoice.CPU else None,
     }
     command = ["retrievalguard", "train", "--data", data, "--sigma", repr(sigma)]
+    if root is not None:
+        command += ["--root", str(root)]
     for option, value in told.items():
         if value is not None and value is not False:
             command += [option] if value is True else [option, str(value)]
@@ -194,7 +203,7 @@ def _given(backbone: str, sigma: float, *, headless: bool) -> "EmbeddingModel":
         return import_encoder(folder, Path(temporary) / "model", sigma=sigma, dimension=dimension)
 
 
-def _new(data: str, sigma: float, backbone: str) -> "tuple[ImageSet, Recipe]":
+def _new(data: str, root: Path | None, sigma: float, backbone: str) -> "tuple[ImageSet, Recipe]":
     """The images, and the recipe of a new network for pictures such as these."""
     from models import training
     from models.datasets import DATASETS
@@ -206,14 +215,14 @@ def _new(data: str, sigma: float, backbone: str) -> "tuple[ImageSet, Recipe]":
         height, width = images.pixels.shape[2:]
         small = training.small(sigma, training.side_for((height, width)))
         return images, training.Recipe(sigma) if convolutional else small
-    findings = _findings(data)
+    findings = _findings(data, root)
     seen = look(findings, _limits())
     side = training.side_for(seen.size)
     recipe = (
         training.Recipe(sigma, side=min(side, *seen.size)) if convolutional else training.small(sigma, side)
     )
     shape = (3 if seen.colourful else 1, recipe.side or side, recipe.side or side)
-    return _read(findings, shape, None, data), recipe
+    return _read(findings, shape, None, _about(data, root)), recipe
 
 
 def _is_named(data: str) -> bool:
@@ -223,17 +232,20 @@ def _is_named(data: str) -> bool:
     return data in DATASETS and not Path(data).is_dir()
 
 
-def _findings(data: str) -> "Findings":
+def _findings(data: str, root: Path | None) -> "Findings":
     """What there is to train on; what is passed over or looks wrong is told."""
     from models.datasets import DATASETS
     from service.gallery.check import ItemRules
-    from service.gallery.sources import sources
+    from service.gallery.sources import published, sources
     from service.gallery.training_set import as_findings
 
     if _is_named(data):
         return as_findings(DATASETS[data]("train"))
     settings = _settings()
-    found = sources(data, rules=ItemRules(settings.max_name_length, settings.max_metadata_bytes))
+    if root is None:
+        found = sources(data, rules=ItemRules(settings.max_name_length, settings.max_metadata_bytes))
+    else:
+        found = published(data, root, "train")
     _tell(found.refused)
     for reason, count in found.skipped.items():
         console.print(f"{count} skipped: {reason}", style="yellow", markup=False)
@@ -242,23 +254,30 @@ def _findings(data: str) -> "Findings":
     return found
 
 
+def _about(data: str, root: Path | None) -> str:
+    """The images in a word or two."""
+    from models.datasets import DATASETS, PUBLISHED
+
+    if root is not None:
+        return f"images of {PUBLISHED[data].title}"
+    return (
+        DATASETS[data]("train").about if _is_named(data) else f"images of {Path(data).resolve().stem}"[:200]
+    )
+
+
 def _read(
-    findings: "Findings", shape: tuple[int, int, int], preprocessing: "Preprocessing | None", data: str
+    findings: "Findings", shape: tuple[int, int, int], preprocessing: "Preprocessing | None", about: str
 ) -> "ImageSet":
     """The images as inputs of `shape`; those that cannot be read are told, and are not trained on."""
-    from models.datasets import DATASETS
     from service.gallery.training_set import training_set
 
     def progress(found: "Iterable[Source]") -> "Iterable[Source]":
         return track(list(found), "reading", console=console, disable=not console.is_terminal)
 
-    about = (
-        DATASETS[data]("train").about if _is_named(data) else f"images of {Path(data).resolve().stem}"[:200]
-    )
     images, refused = training_set(findings, shape, preprocessing, _limits(), about=about, progress=progress)
     _tell(refused)
     if not len(images):
-        raise preflight.CheckError(f"{data}: none of its images can be read")
+        raise preflight.CheckError(f"{about}: none can be read")
     return images
 
 

@@ -8,11 +8,14 @@ Problem                     the root: status, stable type, title, and a detail t
 ├── Forbidden               403  a key that was not made for this
 ├── ItemNotFound            404  no gallery item with this id
 ├── JobNotFound             404  no job with this id
+├── GalleryNotFound         404  no named gallery of this name
 ├── SnapshotNotFound        404  no snapshot of this name
 ├── RequestTimeout          408  the body was not there in time
 ├── GalleryEmpty            409  a query, and nothing to compare it with
+├── FilterMatchesNothing    409  a query whose filter leaves no item
 ├── ItemExists              409  another item has this id
 ├── SnapshotExists          409  a snapshot of this name, or as many as may be
+├── TooManyGalleries        409  as many named galleries as may be
 ├── SnapshotOfAnotherModel  409  a snapshot whose items the model that is served has not embedded
 ├── PreconditionFailed      412  the item is not the one that `If-Match` names
 ├── BodyTooLarge            413  more bytes than the limit
@@ -25,6 +28,7 @@ Problem                     the root: status, stable type, title, and a detail t
 ├── ImageBlank              422  nothing is left of a picture when its transparency is laid over black
 ├── PixelsInvalid           422  the wrong shape or type, not finite, or outside [0, 1]
 ├── ItemInvalid             422  an id, a label or metadata that cannot be stored
+├── GalleryInvalid          422  a name that no gallery can have, or a filter that is none
 ├── SnapshotInvalid         422  a name that no snapshot can have
 ├── InvalidOption           422  an option is unknown, given twice, or out of range
 ├── ModelFailure            500  the network returned something that is not a finite vector
@@ -100,6 +104,24 @@ class JobNotFound(Problem):
     status, slug, title = 404, "job-not-found", "Job not found"
 
 
+class GalleryNotFound(Problem):
+    """No named gallery of this name."""
+
+    status, slug, title = 404, "gallery-not-found", "Gallery not found"
+
+
+class TooManyGalleries(Problem):
+    """There are as many named galleries as `RETRIEVALGUARD_MAX_GALLERIES`."""
+
+    status, slug, title = 409, "too-many-galleries", "Too many galleries"
+
+
+class GalleryInvalid(Problem):
+    """A name that no named gallery can have, or a filter that is none."""
+
+    status, slug, title = 422, "gallery-invalid", "Invalid gallery"
+
+
 class SnapshotNotFound(Problem):
     """No snapshot of this name."""
 
@@ -128,6 +150,12 @@ class GalleryEmpty(Problem):
     """A query, and nothing to compare it with."""
 
     status, slug, title = 409, "gallery-empty", "The gallery is empty"
+
+
+class FilterMatchesNothing(Problem):
+    """A query whose filter leaves no item of the gallery."""
+
+    status, slug, title = 409, "filter-matches-nothing", "The filter matches nothing"
 
 
 class ItemExists(Problem):

@@ -36,7 +36,10 @@ def configuration(log_format: LogFormat) -> dict[str, Any]:
         "disable_existing_loggers": False,
         "formatters": {"line": {"()": formatter}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-        "loggers": {name: {"level": "INFO"} for name in ("retrievalguard", "uvicorn")},
+        "loggers": {
+            **{name: {"level": "INFO"} for name in ("retrievalguard", "uvicorn")},
+            "opentelemetry": {"level": "CRITICAL"},  # what is to be said of it, `traces` says
+        },
         "root": {"level": "WARNING", "handlers": ["stderr"]},
     }
 

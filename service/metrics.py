@@ -1,22 +1,44 @@
 """What an operator can watch: Prometheus metrics, in a registry of their own."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from contextlib import suppress
+from pathlib import Path
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    generate_latest,
+)
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+# Version 1 of control groups has a number for no limit: the largest one in whole pages.
+NO_LIMIT = 2**62
 _RADII = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1, 2, 4)
 
 
 class Metrics:
-    """The metrics of one service; documented in docs/operations.md."""
+    """The metrics of one service; documented in docs/observability.md."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.about = Info("retrievalguard_build", "What runs here.", registry=self.registry)
+        self.ready = Gauge(
+            "retrievalguard_ready", "Whether a query can be answered: 1 or 0.", registry=self.registry
+        )
         self.requests = Counter(
             "retrievalguard_requests", "HTTP requests.", ["route", "status"], registry=self.registry
         )
         self.latency = Histogram(
             "retrievalguard_request_seconds", "Time to answer a request.", ["route"],
             buckets=_SECONDS, registry=self.registry,
+        )  # fmt: skip
+        self.failures = Counter(
+            "retrievalguard_failures", "Queries and other requests that failed as nobody expected.",
+            registry=self.registry,
         )  # fmt: skip
         self.certificates = Counter(
             "retrievalguard_certificates", "Answers by the status of their certificate.",
@@ -32,9 +54,20 @@ class Metrics:
         self.abandoned = Counter(
             "retrievalguard_queries_abandoned", "Queries whose client left first.", registry=self.registry
         )
+        self.stages = Histogram(
+            "retrievalguard_stage_seconds", "Where the time of answers goes that are worked out.", ["stage"],
+            buckets=_SECONDS, registry=self.registry,
+        )  # fmt: skip
+        self.under_way = Gauge(
+            "retrievalguard_queries_under_way", "Queries that are not answered yet.", registry=self.registry
+        )
         self.queued = Gauge(
             "retrievalguard_queued_samples", "Samples in line for the network.", registry=self.registry
         )
+        self.backlog = Gauge(
+            "retrievalguard_backlog_seconds", "How long the work that is admitted will take.", ["lane"],
+            registry=self.registry,
+        )  # fmt: skip
         self.cache = Counter(
             "retrievalguard_cache_lookups",
             "Queries by what the cache held.",
@@ -45,6 +78,8 @@ class Metrics:
             "retrievalguard_cache_failures", "Cache calls that failed, and values that were not authentic.",
             ["reason"], registry=self.registry,
         )  # fmt: skip
+        for reason in ("unavailable", "rejected"):  # from the start: the first one is an increase
+            self.cache_failures.labels(reason)
         self.outside_domain = Counter(
             "retrievalguard_images_outside_domain",
             "Decoded images that lose something which the model was not trained to do without.",
@@ -59,6 +94,31 @@ class Metrics:
             "retrievalguard_gallery_version", "Gallery version.", registry=self.registry
         )
 
+        self.jobs = Gauge(
+            "retrievalguard_jobs", "Jobs that are kept, by their state.", ["state"], registry=self.registry
+        )
+        self.disk_free = Gauge(
+            "retrievalguard_data_free_bytes", "What the disk of the data folder has left.",
+            registry=self.registry,
+        )  # fmt: skip
+        self.memory_limit = Gauge(
+            "retrievalguard_memory_limit_bytes", "What this process and its like may take; 0: no limit.",
+            registry=self.registry,
+        )  # fmt: skip
+        self.memory_limit.set(memory_limit())
+
     def render(self) -> bytes:
         """All metrics in the Prometheus text format."""
         return generate_latest(self.registry)
+
+
+def memory_limit(groups: Path = Path("/sys/fs/cgroup")) -> int:
+    """The bytes at which the kernel ends a process of this container; 0: no limit is known.
+
+    `groups`: where control groups are mounted, of version 2 or 1 (cgroups(7)).
+    """
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        with suppress(OSError):
+            said = (groups / name).read_text().strip()
+            return int(said) if said.isdecimal() and int(said) < NO_LIMIT else 0
+    return 0

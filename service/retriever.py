@@ -1,16 +1,19 @@
 """The retriever: from an image to its nearest neighbour and certificate. Knows nothing of HTTP."""
 
 import logging
+import shutil
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Self
+from contextlib import suppress
+from typing import Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from certify import EmbeddingSpace, Guarantee, Method, Rule, Terms, prepare
-from index import Gallery, ItemDamaged, ItemGone, Snapshot, StoreFailure
+from index import Filter, Gallery, ItemDamaged, ItemGone, Snapshot, StoreFailure
 from models import (
     EmbeddingModel,
     Purpose,
@@ -21,16 +24,19 @@ from models import (
     calibrated,
     model_folder,
 )
+from service import traces
 from service.cache.answers import AnswerCache
 from service.cache.redis_store import RedisStore
 from service.cache.samples import SampleCache
 from service.cache.sealed import CacheStore, Event
 from service.cache.sqlite_store import embedded_store
-from service.errors import GalleryEmpty, GalleryFailure
+from service.errors import FilterMatchesNothing, GalleryEmpty, GalleryFailure
 from service.gallery.check import ItemRules
 from service.gallery.intake import Intake
 from service.gallery.items import GalleryItems
+from service.gallery.job_records import State
 from service.gallery.jobs import JobLimits, Jobs
+from service.gallery.named import FilterLimits, NamedGalleries
 from service.gallery.snapshots import Snapshots
 from service.gallery.unpacking import UnpackLimits
 from service.gallery.vectors import GalleryVectors
@@ -47,6 +53,7 @@ from service.retrieval.samples import SamplesInUse
 from service.secret import noise_secret
 from service.settings import Settings
 from service.traffic.admission import Admission
+from service.traffic.backlog import Backlog
 from service.traffic.turns import Turns
 
 log = logging.getLogger("retrievalguard")
@@ -87,7 +94,6 @@ class Retriever:
             secret,
             calibrated(model, self.sigma, settings.variant, settings.data_dir / "calibration.json"),
             workers=settings.threads,
-            capacity=settings.max_queued_samples,
         )
         self.space = EmbeddingSpace.normalized(
             model.dimension,
@@ -106,7 +112,13 @@ class Retriever:
             store, secret, model_digest=self.smoothed.digest, sigma=self.sigma, dimension=model.dimension,
             chunk=self.smoothed.chunk, count=count,
         )  # fmt: skip
-        self._admission = Admission(settings.max_queries)
+        self.backlog = Backlog(
+            settings.max_backlog_seconds,
+            settings.short_share,
+            settings.short_query_seconds,
+            self.smoothed.engine.workers,
+        )
+        self._admission = Admission(settings.max_queries, seconds=self.backlog.until_one_leaves)
         # Counts that replicas share, if they share a store.
         self.shared_count = store.add if isinstance(store, RedisStore) else None
         prepare()
@@ -115,6 +127,7 @@ class Retriever:
             space=self.space,
             samples=SamplesInUse(cache, self.smoothed, metrics),
             turns=Turns(self.smoothed.engine.workers),
+            backlog=self.backlog,
             metrics=metrics,
         )
         self._repeats = Repeats(self._answering, AnswerCache(store, secret, count=count))
@@ -123,13 +136,19 @@ class Retriever:
         if model.manifest.preprocessing is not None:
             embedding += f" {model.manifest.preprocessing.model_dump_json()}"
         self.gallery = Gallery(
-            settings.data_dir / "gallery.sqlite3", embedding, model.dimension, settings.label_weight
-        )
+            settings.data_dir / "gallery.sqlite3", embedding, model.dimension, settings.label_weight,
+            settings.max_filter_bytes,
+        )  # fmt: skip
         purposes: tuple[Purpose, ...] = ("query", "gallery")
         self.losses = {purpose: self._tally(purpose) for purpose in purposes}
         self.intake = Intake(self.gallery, self.vectors, self._decode_item)
         rules = ItemRules(settings.max_name_length, settings.max_metadata_bytes)
         self.items = GalleryItems(self.gallery, self.intake, rules, settings.max_changes)
+        self.named = NamedGalleries(
+            self.gallery.store,
+            FilterLimits(settings.max_filter_conditions, settings.max_filter_values),
+            settings.max_galleries,
+        )
         self.snapshots = Snapshots(
             settings.data_dir / "snapshots", self.gallery, self.intake.beside, settings.max_snapshots
         )
@@ -186,14 +205,14 @@ class Retriever:
         self.gallery.close()
         self._store.close()
 
-    def snapshot(self) -> Snapshot:
-        """The newest gallery version; raises `GalleryFailure`."""
+    def snapshot(self, wanted: Filter | None = None) -> Snapshot:
+        """The newest gallery version, or what a filter leaves of it; raises `GalleryFailure`."""
         try:
-            snapshot = self.gallery.snapshot()
+            snapshot = self.gallery.snapshot() if wanted is None else self.gallery.filtered(wanted)
         except StoreFailure as error:
             log.error("a query failed: %s", error)
             raise GalleryFailure from error
-        self.metrics.gallery_size.set(len(snapshot))
+        self.metrics.gallery_size.set(snapshot.of_size)
         self.metrics.gallery_damaged.set(len(self.gallery.damaged))
         self.metrics.gallery_version.set(snapshot.version)
         return snapshot
@@ -201,6 +220,10 @@ class Retriever:
     def decode(self, content: bytes) -> NDArray[np.float32]:
         """The input tensor (C, H, W) of an image file; raises the image problems of `service.errors`."""
         return self._decode(content, "query").tensor
+
+    def _decode_query(self, content: bytes) -> Picture:
+        with self.backlog.decoding(content):
+            return self._decode(content, "query")
 
     def seen(self, content: bytes) -> tuple[NDArray[np.float32], list[str]]:
         """What the model sees of an image file, and what that loses; counted as no query.
@@ -234,6 +257,8 @@ class Retriever:
         def count(reason: Reason) -> None:
             self.metrics.outside_domain.labels(purpose, reason).inc()
 
+        for reason in get_args(Reason):
+            self.metrics.outside_domain.labels(purpose, reason)  # there from the start, as 0
         return Losses(self.model.manifest, self.settings.shrink_warning, count)
 
     def check(self) -> dict[str, str]:
@@ -245,6 +270,18 @@ class Retriever:
         damaged = len(self.gallery.damaged)
         left_out = f", {damaged} damaged and left out" if damaged else ""
         return {"model": self.model.manifest.name, "gallery": f"{len(snapshot)} items{left_out}"}
+
+    def measure(self) -> None:
+        """Bring those metrics up to date that are looked up rather than counted."""
+        metrics, engine = self.metrics, self.smoothed.engine
+        metrics.queued.set(engine.waiting)
+        for lane, seconds in self.backlog.seconds().items():
+            metrics.backlog.labels(lane).set(seconds)
+        jobs = Counter(job.state for job in self.jobs.records.all())
+        for state in get_args(State):
+            metrics.jobs.labels(state).set(jobs[state])
+        with suppress(OSError):  # as long as the disk cannot be asked, what it told last
+            metrics.disk_free.set(shutil.disk_usage(self.settings.data_dir).free)
 
     def contest(
         self,
@@ -283,6 +320,7 @@ class Retriever:
         stop: Stop | None = None,
         on_round: OnRound | None = None,
         reserve: Reserve = unlimited,
+        waits: bool = False,
     ) -> RetrieveResponse:
         """The nearest neighbour of `image` with its certificate.
 
@@ -290,29 +328,39 @@ class Retriever:
         Only of a file there is a `file_radius`.
         `on_round` is told of every round of samples, `reserve` asked before any is drawn. `stop` may be
         cancelled from another thread; its deadline is the caller's (default: that of `options`, from now).
-        Raises `service.errors.Problem`: an image that cannot be read, an option over its limit, an empty
-        gallery, or too much to do already; `Abandoned` if cancelled.
+        When there is too much to do, a query is refused, unless it `waits`.
+        Raises `service.errors.Problem`: an image that cannot be read, an option over its limit, a gallery
+        that is empty or that nobody named, or too much to do already; `Abandoned` if cancelled.
         """
         started = time.perf_counter()
         options = options or RetrieveOptions()
         stop = stop or options.stop()
-        with self._admission.enter():
+        with self._admission.enter(), self.metrics.under_way.track_inprogress():
             pixels = None
-            if isinstance(image, bytes):
-                picture = self._decode(image, "query")
-                image, pixels = picture.tensor, picture.pixels
-            query = checked(image, options, self.settings, self.smoothed)
+            with traces.span("decode"):
+                if isinstance(image, bytes):
+                    picture = self._decode_query(image)
+                    image, pixels = picture.tensor, picture.pixels
+                query = checked(image, options, self.settings, self.smoothed)
+            wanted = self.named.within(query.options.gallery, query.filter)
             decoding = time.perf_counter() - started
             for _ in range(ATTEMPTS):
-                snapshot = self.snapshot()
-                if not len(snapshot):
+                asked = time.perf_counter()
+                snapshot = self.snapshot(wanted)
+                if not snapshot.of_size:
                     raise GalleryEmpty(
                         "the gallery is empty: add images with `retrievalguard gallery add FOLDER`"
                     )
-                try:
-                    answer = self._repeats.answer(
-                        Question(query, snapshot, stop, on_round, started, decoding, reserve)
+                if not len(snapshot):
+                    raise FilterMatchesNothing(
+                        f"none of the {snapshot.of_size} items match the filter, or that of the named gallery"
                     )
+                filtering = time.perf_counter() - asked
+                try:
+                    question = Question(
+                        query, snapshot, stop, on_round, started, decoding, filtering, reserve, waits
+                    )
+                    answer = self._repeats.answer(question)
                 except ItemGone:  # the answer was deleted before it was told: its samples are still there
                     continue
                 except (ItemDamaged, StoreFailure) as error:

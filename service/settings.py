@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AliasChoices,
@@ -37,6 +37,9 @@ Variant = Literal[
     "openvino-bfloat16",
     "openvino-int8",
 ]
+
+# What a file may hold, as orchestrators mount secrets: a setting, and how it may be named in the environment.
+_IN_FILES = {"secret": ("secret",), "redis_url": ("REDIS_URL", "redis_url")}
 
 # What Kubernetes and Docker set in every container for a service whose name begins with `retrievalguard`.
 _LINK_ADDRESS = re.compile(r"(tcp|udp|sctp)://", re.IGNORECASE)
@@ -83,6 +86,8 @@ class Settings(BaseSettings):
     allowed_hosts: Names | None = None
     cors_origins: Names | None = None
     root_path: Annotated[str, Field(pattern=r"^(/[\w.~-]+)+$")] | None = None
+    metrics_port: Annotated[int, _whole(1, 65_535)] | None = None
+    traces_url: str | None = None
     data_dir: Path = Path("data")
     log_format: Literal["auto", "text", "json"] = "auto"
     keys_file: Path | None = None
@@ -90,6 +95,7 @@ class Settings(BaseSettings):
     model: str = "digits-cnn"
     sigma: Annotated[float, Field(gt=0, le=100)] | None = None
     secret: SecretStr | None = None
+    secret_file: Path | None = None
     variant: Variant | None = None
 
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.001
@@ -100,6 +106,10 @@ class Settings(BaseSettings):
     max_comparisons: Annotated[int, _whole(0, 10**12)] = 100_000_000
     label_weight: Annotated[float, Field(ge=0, lt=1)] = 0.5
     gallery_samples: Annotated[int, _whole(1, MOST_SAMPLES)] | None = None
+    max_filter_conditions: Annotated[int, _whole(1, 100)] = 32
+    max_filter_values: Annotated[int, _whole(1, 100_000)] = 1_000
+    max_galleries: Annotated[int, _whole(0, 100_000)] = 100
+    max_filter_bytes: Annotated[int, _whole(0, 2**44)] = 256 * 2**20
 
     gallery_writes: Literal["off", "loopback", "on"] = "off"
     max_changes: Annotated[int, _whole(1, 10_000)] = 64
@@ -125,13 +135,35 @@ class Settings(BaseSettings):
     shrink_warning: Annotated[float, Field(ge=1, le=1e6)] = 10
     threads: Annotated[int, _whole(1, 4_096)] | None = None
     max_queries: Annotated[int, _whole(1, 100_000)] = 256
-    max_queued_samples: Annotated[int, _whole(1, 10**12)] = 4_000_000
+    max_backlog_seconds: Annotated[float, Field(ge=0.1, le=86_400)] = 10
+    short_share: Annotated[float, Field(ge=0.05, le=0.85)] = 0.45
+    short_query_seconds: Annotated[float, Field(ge=0.001, le=86_400)] = 1
     shutdown_grace_seconds: Annotated[int, _whole(1, 86_400)] = 10
 
     redis_url: SecretStr | None = Field(None, validation_alias=AliasChoices("REDIS_URL", "redis_url"))
+    redis_url_file: Path | None = None
     redis_timeout_ms: Annotated[int, _whole(1, 60_000)] = 10
     cache_ttl_seconds: Annotated[int, _whole(1, 10 * 365 * 86_400)] = 86_400
     cache_max_bytes: Annotated[int, _whole(1, 2**44)] = 256 * 2**20
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_what_files_hold(cls, given: dict[str, Any]) -> dict[str, Any]:
+        for field, names in _IN_FILES.items():
+            file = given.get(f"{field}_file")
+            if file is None:
+                continue
+            name = f"{field}_file".upper()
+            if any(given.get(other) is not None for other in names):
+                raise ValueError(f"{name} and {names[0].upper()} are both set: set one of them")
+            try:
+                held = Path(file).read_text().strip()
+            except (OSError, UnicodeDecodeError):
+                held = ""
+            if not held:
+                raise ValueError(f"{name} names no file with text that this user can read")
+            given = {**given, field: held}
+        return given
 
     @field_validator("port", mode="before")
     @classmethod
@@ -145,6 +177,13 @@ class Settings(BaseSettings):
             raise ValueError(f"must have at least {LEAST_SECRET} characters")
         return secret
 
+    @field_validator("traces_url")
+    @classmethod
+    def _is_a_collector(cls, url: str | None) -> str | None:
+        if url is not None and not re.fullmatch(r"https?://[^\s/@?#]+/[^\s?#]*", url):
+            raise ValueError("must be like http://collector:4318/v1/traces, without a user or a password")
+        return url
+
     @field_validator("redis_url")
     @classmethod
     def _connects_as_meant(cls, url: SecretStr | None) -> SecretStr | None:
@@ -157,6 +196,8 @@ class Settings(BaseSettings):
     def _within_limits(self) -> Self:
         if self.samples > self.samples_limit:
             raise ValueError(f"SAMPLES ({self.samples}) is over SAMPLES_LIMIT ({self.samples_limit})")
+        if self.metrics_port == self.port:
+            raise ValueError(f"METRICS_PORT ({self.metrics_port}) must be another than PORT")
         if self.max_body_bytes > self.max_bodies_bytes:
             raise ValueError(
                 f"MAX_BODY_BYTES ({self.max_body_bytes}) is over MAX_BODIES_BYTES ({self.max_bodies_bytes})"

@@ -6,7 +6,7 @@ table of where each label stands; its NOTICE names authors and licences, its `re
 
 import csv
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,12 +48,23 @@ def emoji(part: Part) -> ImageSet:
     has those of its drawings whose label is not `held_out`; the queries are Twitter's drawings of the same
     labels as in training. An id is `emoji`, the design and the label; the metadata name designer and licence.
     """
-    return _drawings(part, held_out_queries=False)
+    return _drawings(lambda design, label: _has(part, design, label, held_out_queries=False))
 
 
 def emoji_unseen(part: Part) -> ImageSet:
     """As `emoji`, with queries of those labels that training never saw, by any designer."""
-    return _drawings(part, held_out_queries=True)
+    return _drawings(lambda design, label: _has(part, design, label, held_out_queries=True))
+
+
+def emoji_zero_shot(part: Part) -> ImageSet:
+    """Trained as `emoji`; each drawing of a label that training never saw asks the others of such labels.
+
+    So the queries are the gallery. It has one design of each designer: two would be twins.
+    """
+    if part == "train":
+        return emoji("train")
+    first = {design.designer: name for name, design in reversed(DESIGNS.items())}
+    return _drawings(lambda name, label: name in first.values() and held_out(label))
 
 
 def held_out(label: str) -> bool:
@@ -61,20 +72,23 @@ def held_out(label: str) -> bool:
     return hashlib.sha256(label.encode()).digest()[0] < 64
 
 
-def _drawings(part: Part, held_out_queries: bool) -> ImageSet:
+def _has(part: Part, name: str, label: str, *, held_out_queries: bool) -> bool:
+    if (DESIGNS[name].designer == ASKING) != (part == "query"):
+        return False
+    return part == "gallery" or held_out(label) == (part == "query" and held_out_queries)
+
+
+def _drawings(wants: Callable[[str, str], bool]) -> ImageSet:
+    """The drawings that one `wants`, by design and label."""
     with (FOLDER / "table.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
     pixels: list[NDArray[np.uint8]] = []
     drawn: list[tuple[str, str]] = []
-    for name, design in DESIGNS.items():
-        if (design.designer == ASKING) != (part == "query"):
-            continue
+    for name in DESIGNS:
         positions = {row["label"]: int(row[name]) for row in table if row[name]}
-        wanted = [
-            label
-            for label in positions
-            if part == "gallery" or held_out(label) == (part == "query" and held_out_queries)
-        ]
+        wanted = [label for label in positions if wants(name, label)]
+        if not wanted:
+            continue
         pixels.append(_sheet(name, [positions[label] for label in wanted]))
         drawn += [(name, label) for label in wanted]
     return ImageSet(

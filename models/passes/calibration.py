@@ -81,6 +81,11 @@ class Calibration(BaseModel):
     machine: str
     ranges: Ranges | None = None
 
+    @property
+    def samples_per_second(self) -> float | None:
+        """Of what was chosen, on one thread; None if it was not measured."""
+        return next((one.samples_per_second for one in self.measured if one.variant == self.variant), None)
+
     @classmethod
     def fixed(cls, model: EmbeddingModel, variant: str = "eager", batch: Batch = 1) -> "Calibration":
         """This variant in this batch, without measuring anything. Raises `VariantUnavailable`."""

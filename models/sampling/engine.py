@@ -8,9 +8,8 @@ stands.
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -27,8 +26,8 @@ NEVER = Stop()
 class Engine:
     """One queue, and `workers` threads that each run one batch at a time (on a CPU: one a core).
 
-    build     a forward pass for `batch` chunks; each worker builds its own
-    capacity  samples that may be promised at a time
+    build             a forward pass for `batch` chunks; each worker builds its own
+    seconds_a_sample  about what a sample takes one worker, before any was drawn
     """
 
     def __init__(
@@ -41,13 +40,13 @@ class Engine:
         dimension: int,
         batch: int,
         workers: int,
-        capacity: int,
+        seconds_a_sample: float,
     ) -> None:
         self._build, self._noise, self._sigma = build, noise, sigma
         self._shape, self._dimension, self._batch = input_shape, dimension, batch
         self._chunk = chunk_size(input_shape)
-        self._seconds_a_sample = 1e-4  # of one worker, a running mean
-        self._queue = SampleQueue(capacity)
+        self._seconds_a_sample = seconds_a_sample
+        self._queue = SampleQueue()
         cores = sorted(os.sched_getaffinity(0))
         # Left alone, workers that wake together begin on one core, and share it for some milliseconds.
         self._cores = cores if workers == len(cores) else None
@@ -78,9 +77,9 @@ class Engine:
         return self._queue.waiting
 
     @property
-    def backlog_seconds(self) -> float:
-        """About how long all that is promised would take, if all of it were drawn."""
-        return self._queue.promised * self._seconds_a_sample / self.workers
+    def seconds_a_sample(self) -> float:
+        """What a sample takes one worker, its noise included: a running mean."""
+        return self._seconds_a_sample
 
     def stream(self, image: NDArray[np.floating], purpose: Purpose = "query") -> Stream:
         """The stream of samples of `image` (C, H, W), put on the grid: one point of it, one stream.
@@ -93,15 +92,6 @@ class Engine:
             raise ValueError(f"the network takes images of shape {self._shape}, got {image.shape}")
         pixels = on_grid(image, self._sigma)
         return Stream(input_digest(pixels), pixels, purpose)
-
-    @contextmanager
-    def promised(self, samples: int) -> Iterator[None]:
-        """Room for `samples` in the queue; raises `QueueFull`."""
-        self._queue.promise(samples)
-        try:
-            yield
-        finally:
-            self._queue.release(samples)
 
     def draw(self, stream: Stream, first: int, last: int, stop: Stop = NEVER) -> NDArray[np.float32]:
         """Samples (n, d) of chunks `first` to `last` - 1; fewer, but whole chunks, when `stop` says so.
@@ -127,12 +117,12 @@ class Engine:
             if self._cores is not None:
                 os.sched_setaffinity(threading.get_native_id(), {self._cores[number]})
             forward = self._build()
+            size = self._chunk
+            noisy = np.zeros((self._batch * size, *self._shape), np.float32)
         except BaseException as error:
             ready.set_exception(error)
             return
         ready.set_result(None)
-        size = self._chunk
-        noisy = np.zeros((self._batch * size, *self._shape), np.float32)
         while chunks := self._queue.take(self._batch):
             started = time.perf_counter()
             try:
@@ -143,9 +133,13 @@ class Engine:
                 embeddings = forward(noisy)
                 for slot, (draw, chunk) in enumerate(chunks):
                     draw.deliver(chunk, embeddings[slot * size : (slot + 1) * size])
-            except Exception as error:  # the queries in this batch fail, the engine goes on
+            # The queries in this batch fail, the engine goes on. Whatever it is: a worker that ended would
+            # leave them waiting for good, and take its share of the machine with it.
+            except BaseException as error:
+                is_plain = isinstance(error, Exception)
+                told = error if is_plain else RuntimeError(f"a worker was ended: {error!r}")
                 for draw, _ in chunks:
-                    draw.fail(error)
+                    draw.fail(told)
                 continue
             took = (time.perf_counter() - started) / len(noisy)
             self._seconds_a_sample += 0.05 * (took - self._seconds_a_sample)

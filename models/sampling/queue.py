@@ -1,9 +1,11 @@
-"""The queue before the network: chunks of many queries, the query that has had least first.
+"""The queue before the network: chunks of many queries, those that need few first, long ones one by one.
 
-A query that needs few samples is served as if the long ones were not there (foreground-background scheduling,
-Schrage 1967): nobody has to say beforehand how many it will need. Items for the gallery come after all
-queries. One chunk in `OLDEST_EVERY` goes to the draw that came first, so that a long query, or an item,
-always goes on, however many short ones come.
+Until a query has had `FOREGROUND` samples, who has had least is next: one that needs few samples is served as
+if the long ones were not there, and nobody has to say beforehand how many it will need (foreground-background
+scheduling, Schrage 1967). After that, who may still ask for least is next, and among equals who came first:
+equal long queries are finished one after another, and not all at the end. Items for the gallery come after
+all queries. One chunk in `OLDEST_EVERY` goes to whoever came first, so that a long query, or an item, always
+goes on, however many short ones come.
 """
 
 import heapq
@@ -15,26 +17,30 @@ from numpy.typing import NDArray
 
 from models.noise import Purpose
 
+# More than most questions of yes or no take. Those that take more come one after another: if all had their
+# turns alike, all would be done at the end.
+FOREGROUND = 512
 OLDEST_EVERY = 8
+# After the purpose and the part of the queue: how much was had, or is left; and who came first.
+Rank = tuple[bool, bool, int, tuple[int, int]]
 CLOSED = "no samples are drawn any more: the service is shutting down"
-
-
-class QueueFull(Exception):
-    """More samples are promised than the queue may hold; `backlog` is how many."""
-
-    def __init__(self, backlog: int) -> None:
-        super().__init__(f"{backlog} samples are promised already")
-        self.backlog = backlog
 
 
 @dataclass(eq=False)
 class Stream:
-    """The samples of one input: its pixels (C, H, W) on the grid, and the chunks it has been served."""
+    """The samples of one input: its pixels (C, H, W) on the grid, and how far it has come.
+
+    most     the chunk before which whoever asks will have enough, at the latest
+    served   chunks that it has had
+    arrival  when it first joined the queue: a number that counts up; 0 before
+    """
 
     digest: bytes
     pixels: NDArray[np.float32]
     purpose: Purpose
+    most: int = 0
     served: int = 0
+    arrival: int = 0
 
 
 @dataclass(eq=False)
@@ -45,7 +51,7 @@ class Draw:
     first: int
     last: int
     samples: NDArray[np.float32]
-    arrival: int = 0
+    number: int = 0
     handed_out: int = 0
     error: BaseException | None = None
     finished: threading.Event = field(default_factory=threading.Event)
@@ -55,9 +61,17 @@ class Draw:
         self.arrived = np.zeros(self.last - self.first, np.bool_)
 
     @property
-    def rank(self) -> tuple[bool, int, int]:
+    def rank(self) -> Rank:
         """Whose is lowest is next; no two draws in a queue have the same."""
-        return self.stream.purpose == "gallery", self.stream.served, self.arrival
+        stream = self.stream
+        background = stream.served * self.samples.shape[1] >= FOREGROUND
+        left = max(stream.most, self.last) - self.first - self.handed_out
+        return stream.purpose == "gallery", background, left if background else stream.served, self.age
+
+    @property
+    def age(self) -> tuple[int, int]:
+        """Whose is lowest came first."""
+        return self.stream.arrival, self.number
 
     @property
     def whole(self) -> int:
@@ -79,33 +93,14 @@ class Draw:
 
 
 class SampleQueue:
-    """Draws that wait for the network, at most `capacity` samples promised. Shared by threads."""
+    """Draws that wait for the network. Shared by threads."""
 
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._promised = 0
+    def __init__(self) -> None:
         self._arrivals = 0
         self._handed_out = 0
         self._closed = False
-        self._heap: list[tuple[tuple[bool, int, int], Draw]] = []
+        self._heap: list[tuple[Rank, Draw]] = []
         self._changed = threading.Condition()
-
-    def promise(self, samples: int) -> None:
-        """Keep room for `samples`; raises `QueueFull`. An empty queue takes any number; 0 always fits."""
-        with self._changed:
-            if samples and self._promised and self._promised + samples > self._capacity:
-                raise QueueFull(self._promised)
-            self._promised += samples
-
-    def release(self, samples: int) -> None:
-        """Give room back."""
-        with self._changed:
-            self._promised -= samples
-
-    @property
-    def promised(self) -> int:
-        """Samples that room is kept for."""
-        return self._promised
 
     @property
     def waiting(self) -> int:
@@ -119,7 +114,8 @@ class SampleQueue:
             if self._closed:
                 raise RuntimeError(CLOSED)
             self._arrivals += 1
-            draw.arrival = self._arrivals
+            draw.number = self._arrivals
+            draw.stream.arrival = draw.stream.arrival or self._arrivals
             heapq.heappush(self._heap, (draw.rank, draw))
             self._changed.notify_all()
 
@@ -138,7 +134,7 @@ class SampleQueue:
     def _next(self) -> tuple[Draw, int]:
         self._handed_out += 1
         if self._handed_out % OLDEST_EVERY == 0:
-            position = min(range(len(self._heap)), key=lambda entry: self._heap[entry][1].arrival)
+            position = min(range(len(self._heap)), key=lambda entry: self._heap[entry][1].age)
             draw = self._heap[position][1]
             self._heap[position] = self._heap[-1]
             self._heap.pop()

@@ -13,6 +13,9 @@ from models.passes.calibration import Calibration
 from models.passes.variants import ForwardPass
 from models.sampling.engine import Engine
 
+# Samples a second of a worker, where nothing was measured.
+GUESSED_RATE = 10_000.0
+
 
 class SmoothedModel:
     """g(x) = E h(x + N(0, σ²I)), by its samples, which the `engine` draws.
@@ -30,7 +33,6 @@ class SmoothedModel:
         calibration: Calibration,
         *,
         workers: int | None = None,
-        capacity: int = 2**40,
     ) -> None:
         self.model = model
         self.sigma = sigma
@@ -43,7 +45,7 @@ class SmoothedModel:
             dimension=model.dimension,
             batch=calibration.batch,
             workers=workers or len(os.sched_getaffinity(0)),
-            capacity=capacity,
+            seconds_a_sample=1 / (calibration.samples_per_second or GUESSED_RATE),
         )
 
     @property

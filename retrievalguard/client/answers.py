@@ -82,10 +82,15 @@ class AnswerModel:
 
 @dataclass(frozen=True)
 class AnswerGallery:
-    """Which gallery answered."""
+    """Which gallery answered: `size` items are in all, and `matching` in what was asked, None for all.
 
+    `name`: that of a named gallery, or `default`.
+    """
+
+    name: str
     version: int
     size: int
+    matching: int | None
 
 
 @dataclass(frozen=True)

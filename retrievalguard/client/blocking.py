@@ -140,6 +140,18 @@ class Client:
         """Cancel a job, or forget one that has ended; what it stored stays."""
         return self._send(calls.cancel_job(job_id))
 
+    def galleries(self) -> dict[str, dict[str, Any]]:
+        """The filters of all named galleries, by name; `default` is all items."""
+        return self._send(calls.galleries())
+
+    def put_gallery(self, name: str, wanted: Mapping[str, Any]) -> None:
+        """Give a filter a name, or a name another filter: what matches it is in this gallery."""
+        self._send(calls.put_gallery(name, wanted))
+
+    def delete_gallery(self, name: str) -> None:
+        """Take a name away; the items stay."""
+        self._send(calls.delete_gallery(name))
+
     def _send(self, call: Call[Result]) -> Result:
         patience = Patience(self._retry)
         while True:

@@ -64,6 +64,12 @@ class Options(TypedDict, total=False):
     min_gain: float
     deadline_ms: int
     explain: bool
+    gallery: str
+    filter: Mapping[str, Any]
+
+
+# Options that may be too long for a URL.
+_IN_BODY = frozenset({"filter"})
 
 
 @dataclass(frozen=True)
@@ -84,18 +90,18 @@ class Call(Generic[Result]):
 
 def retrieve(image: Image, options: Options) -> Call[Answer]:
     """A query."""
-    content, media = _query_body(image)
+    content, media = _query_body(image, options)
     return Call(
-        "POST", "retrieve", _json(Answer), _written(options), content, {"Content-Type": media},
+        "POST", "retrieve", _json(Answer), _in_url(options), content, {"Content-Type": media},
     )  # fmt: skip
 
 
 def batch(images: Iterable[Image], options: Options) -> Call[list[Answer | ServiceProblem]]:
     """Many queries at once, with the same options."""
-    queries = [_query_json(image) for image in images]
+    queries = [_query_json(image, options) for image in images]
     headers = {"Content-Type": "application/json"}
     content = json.dumps({"queries": queries}).encode()
-    return Call("POST", "retrieve/batch", _results, _written(options), content, headers)
+    return Call("POST", "retrieve/batch", _results, _in_url(options), content, headers)
 
 
 def gallery() -> Call[GallerySummary]:
@@ -162,6 +168,27 @@ def cancel_job(job_id: str) -> Call[GalleryJob]:
     return Call("DELETE", f"gallery/jobs/{_quoted(job_id)}", _json(GalleryJob), repeatable=False)
 
 
+def galleries() -> Call[dict[str, dict[str, Any]]]:
+    """The filters of all named galleries, by name."""
+
+    def by_name(response: httpx.Response) -> dict[str, dict[str, Any]]:
+        return {one["name"]: one["filter"] for one in _json(_Galleries)(response).galleries}
+
+    return Call("GET", "galleries", by_name)
+
+
+def put_gallery(name: str, wanted: Mapping[str, Any]) -> Call[None]:
+    """A named gallery, new or with another filter."""
+    content = json.dumps({"filter": wanted}).encode()
+    headers = {"Content-Type": "application/json"}
+    return Call("PUT", f"galleries/{_quoted(name)}", lambda response: None, {}, content, headers)
+
+
+def delete_gallery(name: str) -> Call[None]:
+    """The end of a name."""
+    return Call("DELETE", f"galleries/{_quoted(name)}", lambda response: None, repeatable=False)
+
+
 def _change(
     method: str, path: str, fields: Mapping[str, Any], image: Image | None = None
 ) -> Call[ItemChange]:
@@ -223,20 +250,30 @@ def _result(one: dict[str, Any]) -> Answer | ServiceProblem:
 
 
 @dataclass(frozen=True)
+class _Galleries:
+    galleries: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
 class _Results:
     results: list[dict[str, Any]]
 
 
-def _query_body(image: Image) -> tuple[bytes, str]:
-    if _is_array(image):
-        return json.dumps(_query_json(image)).encode(), "application/json"
+def _query_body(image: Image, options: Options) -> tuple[bytes, str]:
+    if _is_array(image) or _IN_BODY & options.keys():
+        return json.dumps(_query_json(image, options)).encode(), "application/json"
     return _file(image), "application/octet-stream"
 
 
-def _query_json(image: Image) -> dict[str, Any]:
+def _query_json(image: Image, options: Options) -> dict[str, Any]:
+    in_body = {name: value for name, value in options.items() if name in _IN_BODY}
     if _is_array(image):
-        return {"pixels": image.tolist()}
-    return {"image": base64.b64encode(_file(image)).decode()}
+        return {"pixels": image.tolist()} | in_body
+    return {"image": base64.b64encode(_file(image)).decode()} | in_body
+
+
+def _in_url(options: Options) -> dict[str, str]:
+    return _written({name: value for name, value in options.items() if name not in _IN_BODY})
 
 
 def _is_array(image: Image) -> TypeGuard[Array]:

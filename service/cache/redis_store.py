@@ -9,8 +9,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from service.cache.outage import QUIET_SECONDS, Outage
 from service.cache.sealed import CacheUnavailable
+from service.outage import QUIET_SECONDS, Outage
 
 # After a failure Redis is left alone for this long: queries in a burst do not each wait for its time-out.
 RETRY_SECONDS = 1.0

@@ -1,12 +1,17 @@
-"""What `retrievalguard gallery add` can read: a folder per label, a table of paths, or a data set by name."""
+"""What `retrievalguard gallery add` can read: a folder per label, a table of paths, or a data set by name.
+
+And what experiments read besides: data sets in their published layouts.
+"""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from index import Item
-from models.datasets import DATASETS, ImageSet
+from models.datasets import DATASETS, PUBLISHED, ImageSet, ListedImage, Part
 from service.gallery.check import ItemRules
-from service.gallery.findings import NO_BOUNDS, Bounds, Collector, Findings, ImportFailure
+from service.gallery.findings import NO_BOUNDS, Bounds, Collector, Entry, Findings, ImportFailure
 from service.gallery.folders import read_folder
 from service.gallery.tables import read_csv, read_jsonl
 from service.images import png
@@ -38,6 +43,24 @@ def sources(
     return findings
 
 
+def published(name: str, root: Path, part: Part) -> Findings:
+    """The images of a `part` of the published data set `name`, whose folder is `root`; files are read later.
+
+    A warning tells that they are not as many as published. Raises `ImportFailure` if one id stands for
+    different items, `DataSetError` if something is missing or damaged.
+    """
+    data, collector = PUBLISHED[name], Collector(ItemRules())
+    for image in data.images(root, part):
+        collector.add(str(image.path), partial(_entry, image))
+    findings = collector.findings()
+    shortage = data.shortage(part, len(findings.sources))
+    return replace(findings, warnings=(*findings.warnings, shortage)) if shortage else findings
+
+
+def _entry(image: ListedImage) -> Entry:
+    return image.id, image.label, {}, image.path
+
+
 def files(data: ImageSet) -> Iterator[tuple[Item, bytes]]:
     """The images of a data set as items, and as PNG files."""
     metadata = data.metadata or tuple({} for _ in data.ids)
@@ -52,6 +75,11 @@ def _read(origin: str, collector: Collector) -> None:
         read_folder(path, collector)
     elif table and path.is_file():
         table(path, collector)
+    elif origin in PUBLISHED:
+        raise ImportFailure(
+            f"{origin} is read by evaluate, attack and train, from your own copy (--root DIR); for a gallery,"
+            " name a folder or a table of its images"
+        )
     elif origin in DATASETS:
         for item, content in files(DATASETS[origin]("gallery")):
             collector.give(item, content)

@@ -34,7 +34,7 @@ def needed(method: str, path: str) -> Scope | None:
         return "retrieve"
     if first == "metrics":
         return "metrics"
-    if first == "gallery":
+    if first in ("gallery", "galleries"):
         return "gallery:read" if method in _READS else "gallery:write"
     return "admin"
 

@@ -15,20 +15,37 @@ from service.http.draining import Draining
 from service.http.head import Head
 from service.http.hosts import Hosts, allowed_hosts
 from service.http.limits import Limits
+from service.http.metrics_port import MetricsPort
 from service.http.observe import Observe
 from service.http.probes import Latest
 from service.http.reading import Bodies, Parsing
 from service.http.root import RootPath
-from service.http.routes import batch, gallery, images, items, jobs, model, page, retrieve, snapshots, status
+from service.http.routes import (
+    batch,
+    galleries,
+    gallery,
+    images,
+    items,
+    jobs,
+    metrics,
+    model,
+    page,
+    retrieve,
+    snapshots,
+    status,
+)
 from service.http.version import VersionPrefix
 from service.keys import Keys
 from service.retriever import Retriever
+from service.traces import Traces
 from service.traffic.rates import Rates
 
 
 def create_app(retriever: Retriever) -> FastAPI:
     """The application; it owns `retriever` and closes it at shutdown. `/docs` works without a network."""
     settings = retriever.settings
+    released = version("retrievalguard")
+    traces = None if settings.traces_url is None else Traces(settings.traces_url, released)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -36,10 +53,12 @@ def create_app(retriever: Retriever) -> FastAPI:
         retriever.jobs.start()
         yield
         retriever.close()
+        if traces is not None:
+            traces.close()
 
     app: FastAPI = FastAPIOffline(
         title="RetrievalGuard",
-        version=version("retrievalguard"),
+        version=released,
         summary="The nearest neighbour of an image, and the radius within which it cannot change.",
         lifespan=lifespan,
         generate_unique_id_function=openapi.operation_id,
@@ -52,12 +71,22 @@ def create_app(retriever: Retriever) -> FastAPI:
     # Queries of batches wait here, and are not refused; all batches together leave half of the places.
     state.batches = CapacityLimiter(max(1, settings.max_queries // 2))
     state.changes = CapacityLimiter(settings.max_changes + 1)
-    state.parsing = Parsing(settings.parsing_threads, retriever.model.input_shape)
+    state.parsing = Parsing(settings.parsing_threads, retriever.model.input_shape, settings.max_filter_values)
     state.draining = Draining(settings.shutdown_grace_seconds)
     state.readiness, state.gallery = Latest(retriever.check), Latest(retriever.snapshot)
     state.metrics = CapacityLimiter(1)
-    for routes in (retrieve, batch, gallery, items, images, jobs, snapshots, model, status, page):
+    retriever.metrics.about.info(
+        {
+            "version": released,
+            "model": retriever.model.manifest.name,
+            "digest": retriever.smoothed.digest,
+            "variant": retriever.smoothed.calibration.variant,
+        }
+    )
+    for routes in (retrieve, batch, gallery, galleries, items, images, jobs, snapshots, model, status, page):
         app.include_router(routes.router)
+    if settings.metrics_port is None:
+        app.include_router(metrics.router)
     bodies = Bodies(most=settings.max_bodies_bytes, seconds=settings.body_timeout_seconds)
     # The last one sees a request first.
     app.add_middleware(Limits, most=settings.max_connections, bodies=bodies, draining=state.draining)
@@ -65,7 +94,7 @@ def create_app(retriever: Retriever) -> FastAPI:
     app.add_middleware(Guarded, access=access)
     app.add_middleware(Hosts, allowed=allowed_hosts(settings))
     app.add_middleware(Head)
-    app.add_middleware(Observe, metrics=retriever.metrics)
+    app.add_middleware(Observe, metrics=retriever.metrics, traces=traces)
     app.add_middleware(VersionPrefix)
     if settings.root_path:
         app.add_middleware(RootPath, root=settings.root_path)
@@ -84,6 +113,8 @@ def create_app(retriever: Retriever) -> FastAPI:
                 "RateLimit-Policy",
             ],
         )
+    if settings.metrics_port is not None:
+        app.add_middleware(MetricsPort, port=settings.metrics_port)
     problems.install(app)
     openapi.install(app)
     return app

@@ -14,7 +14,7 @@ from service.http.encoded import image_bytes
 from service.http.multipart import parts
 from service.http.reading import Parsing
 from service.images import looks_like_an_image
-from service.retrieval.options import RetrieveOptions, from_text, parse_options
+from service.retrieval.options import RetrieveOptions, from_text, once, parse_options
 
 # An image and one field for each option; more parts are an attack or a mistake.
 MAX_PARTS = 17
@@ -195,13 +195,3 @@ def check_options(request: Request, *known: str) -> None:
     wrong = [(name, f"unknown option; known ones: {', '.join(known)}") for name in given if name not in known]
     if wrong:
         raise InvalidOption(*wrong[:16])
-
-
-def once(pairs: Pairs) -> dict[str, Any]:
-    """The pairs by name; `InvalidOption` if a name comes twice."""
-    named: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in named:
-            raise InvalidOption((name, "given more than once: which one is meant?"))
-        named[name] = value
-    return named

@@ -42,12 +42,24 @@ def batch_operation() -> Json:
     return operation() | {"requestBody": {"$ref": "#/components/requestBodies/Queries"}}
 
 
+def gallery_operation() -> Json:
+    """What an operation that takes a filter adds to its description."""
+    return {"requestBody": {"$ref": "#/components/requestBodies/NamedGallery"}}
+
+
 def components(retriever: Retriever) -> dict[str, Json]:
     """The components that `operation` refers to, with the shape and examples that fit the model served."""
     options = _options()
     schemas = {_component(name): schema for name, schema in options.items()}
     in_json: Json = {name: {"anyOf": [_option(name), {"type": "null"}]} for name in options}
-    in_form: Json = {name: _option(name) for name in options}
+    as_text = {name: _option(name) for name in options}
+    for name, schema in options.items():
+        if schema["type"] == "object":
+            schemas[f"{_component(name)}Text"] = {
+                "type": "string",
+                "description": f"The {name}: a JSON object, as text.",
+            }
+            as_text[name] = _schema(f"{_component(name)}Text")
     image = {"type": "string", "description": "A PNG, JPEG or WebP file in base64, or a data URI of one."}
     schemas |= {
         "RetrieveImageBody": _body("A query as an image file in base64.", {"image": image} | in_json),
@@ -55,7 +67,7 @@ def components(retriever: Retriever) -> dict[str, Json]:
             "A query as the exact input of the model.",
             {"pixels": _pixels(retriever.model.input_shape)} | in_json,
         ),
-        "RetrieveForm": _body("A query as a form.", {"image": BINARY} | in_form),
+        "RetrieveForm": _body("A query as a form.", {"image": BINARY} | as_text),
     }
     parameters: dict[str, Json] = {
         name: {
@@ -64,7 +76,7 @@ def components(retriever: Retriever) -> dict[str, Json]:
             "required": False,
             "allowEmptyValue": True,
             "description": schema["description"],
-            "schema": _option(name),
+            "schema": as_text[name],
         }
         for name, schema in options.items()
     }
@@ -86,7 +98,13 @@ def components(retriever: Retriever) -> dict[str, Json]:
         "required": True,
         "content": {"application/json": {"schema": _schema("QueriesBody")}},
     }
-    bodies = {"Query": body, "Queries": batch}
+    schemas["NamedGalleryFilter"] = _body("The filter of a named gallery.", {"filter": _option("filter")})
+    named = {
+        "description": "Which items are in it.",
+        "required": True,
+        "content": {"application/json": {"schema": _schema("NamedGalleryFilter")}},
+    }
+    bodies = {"Query": body, "Queries": batch, "NamedGallery": named}
     return {"schemas": schemas, "parameters": parameters, "requestBodies": bodies}
 
 

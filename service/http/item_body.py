@@ -10,9 +10,10 @@ from fastapi import Request
 from service.errors import InvalidOption, ItemInvalid, MalformedBody, Problem, UnsupportedMediaType
 from service.gallery.items import Addition
 from service.http.batches import each, listed
-from service.http.body import Pairs, form, is_json, json_document, not_empty, once, read_body
+from service.http.body import Pairs, form, is_json, json_document, not_empty, read_body
 from service.http.encoded import image_bytes
 from service.http.reading import OTHER_VALUES, Parsing
+from service.retrieval.options import once
 from service.settings import Settings
 
 FIELDS = ("id", "label", "metadata")

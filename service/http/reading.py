@@ -80,16 +80,17 @@ class Bodies:
 
 
 class Parsing:
-    """Parses bodies on `threads` threads. JSON may hold what an input of `input_shape` needs, and no more.
+    """Parses bodies on `threads` threads. JSON may hold what an input of `input_shape` and a filter of
+    `filter_values` need, and no more.
 
     The scanner of JSON holds the interpreter's lock for a whole document, so few at a time are the fastest,
     and the number of values bounds how long everything else waits.
     """
 
-    def __init__(self, threads: int, input_shape: tuple[int, ...]) -> None:
+    def __init__(self, threads: int, input_shape: tuple[int, ...], filter_values: int) -> None:
         self._limiter = CapacityLimiter(threads)
         self._input_shape = input_shape
-        self._most_values = prod(input_shape) + OTHER_VALUES
+        self._most_values = prod(input_shape) + filter_values + OTHER_VALUES
 
     @property
     def query_values(self) -> int:

@@ -109,6 +109,27 @@ class RestoredBody(BaseModel):
     items: int
 
 
+class NamedGalleryBody(BaseModel):
+    """A named gallery: the filter that its items match."""
+
+    name: str
+    filter: dict[str, Any]
+
+
+class GalleriesBody(BaseModel):
+    """All named galleries; `default`, the first, is all items."""
+
+    galleries: list[NamedGalleryBody]
+
+
+class PartBody(NamedGalleryBody):
+    """A named gallery, and what is in it: how many items, and how many of each label."""
+
+    version: int
+    size: int
+    labels: dict[str, int]
+
+
 class GalleryBody(BaseModel):
     """The gallery: its version, how many items are searched, and how many of each label.
 

@@ -46,7 +46,7 @@ def run(app: FastAPI, settings: Settings, sockets: Sequence[socket.socket]) -> N
         timeout_keep_alive=settings.idle_timeout_seconds,
         timeout_graceful_shutdown=LAST_WORDS,
     )
-    server = _Server(config, app.state.draining)
+    server = _Server(config, app.state.draining, settings.metrics_port)
     server.run(list(sockets))
     if server.interrupted:
         raise KeyboardInterrupt
@@ -84,17 +84,20 @@ def _url(listening: socket.socket) -> str:
 class _Server(uvicorn.Server):
     """Drains before it stops listening."""
 
-    def __init__(self, config: uvicorn.Config, draining: Draining) -> None:
+    def __init__(self, config: uvicorn.Config, draining: Draining, metrics_port: int | None) -> None:
         super().__init__(config)
-        self._draining = draining
+        self._draining, self._metrics_port = draining, metrics_port
         self.interrupted = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and say where; have the loop tell of what it cannot do less often than it fails to."""
         asyncio.get_running_loop().set_exception_handler(_Exhaustion())
         await super().startup(sockets)
-        for address in sorted(map(_url, sockets or ())):
-            log.info("running on %s (press Ctrl-C to stop)", address)
+        for listening in sorted(sockets or (), key=_url):
+            if listening.getsockname()[1] == self._metrics_port:
+                log.info("metrics on %s/metrics", _url(listening))
+            else:
+                log.info("running on %s (press Ctrl-C to stop)", _url(listening))
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal begins the draining, the second ends it."""

@@ -13,6 +13,7 @@ from fastapi.sse import EventSourceResponse, format_sse_event
 from models import Stop
 from service.errors import Abandoned, Problem
 from service.http.problems import document, plain_document
+from service.metrics import Metrics
 from service.retrieval.answer import RetrieveResponse, RoundBody
 from service.retrieval.answering import OnRound
 
@@ -102,14 +103,14 @@ async def streamed(
                 while event is not None:
                     yield event
                     event = await events.get()
-                yield await _last(work)
+                yield await _last(work, request.app.state.retriever.metrics)
         finally:
             stop.cancel()
 
     return EventSourceResponse(body(), headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
 
 
-async def _last(work: "asyncio.Task[RetrieveResponse]") -> bytes:
+async def _last(work: "asyncio.Task[RetrieveResponse]", metrics: Metrics) -> bytes:
     try:
         return _event("answer", (await work).model_dump_json())
     except Abandoned:
@@ -118,6 +119,7 @@ async def _last(work: "asyncio.Task[RetrieveResponse]") -> bytes:
         return _event("problem", json.dumps(document(problem)))
     except Exception:
         log.exception("a streamed query failed")
+        metrics.failures.inc()
         return _event("problem", json.dumps(plain_document(500, "the server failed; its log tells why")))
 
 

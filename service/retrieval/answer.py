@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from certify import Certificate, Guarantee, Method, Rule, round_down
-from index import Neighbors, Snapshot
+from index import DEFAULT_GALLERY, Neighbors, Snapshot
 from models import SmoothedModel
 from service.file_radius import FilePixels, file_claim
 from service.retrieval.contest import Outcome
@@ -88,10 +88,15 @@ class ModelRef(BaseModel):
 
 
 class GalleryRef(BaseModel):
-    """Which gallery answered."""
+    """Which gallery answered: `size` items are in all, and `matching` in what was asked, null for all.
 
+    `name`: that of a named gallery, or `default`.
+    """
+
+    name: str
     version: int
     size: int
+    matching: int | None
 
 
 class Timing(BaseModel):
@@ -167,7 +172,12 @@ def respond(
         neighbors=ranked[1:],
         certificate=_certificate(outcome.certificate, options, smoothed.model.input_shape),
         model=ModelRef(name=smoothed.model.manifest.name, digest=smoothed.digest),
-        gallery=GalleryRef(version=snapshot.version, size=len(snapshot)),
+        gallery=GalleryRef(
+            name=options.gallery or DEFAULT_GALLERY,
+            version=snapshot.version,
+            size=snapshot.of_size,
+            matching=len(snapshot) if snapshot.is_view else None,
+        ),
         cache=cache,
         timing_ms=timing(seconds),
         explanation=_explanation(outcome.certificate, rival, snapshot, _diameter(smoothed.model.input_shape))

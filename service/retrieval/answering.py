@@ -4,17 +4,23 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from certify import EmbeddingSpace, Rule, Terms
 from index import Snapshot
-from models import SmoothedModel, Stop
+from models import SmoothedModel, Stop, input_digest
 from service.metrics import Metrics
 from service.retrieval.answer import CacheResult, RetrieveResponse, RoundBody, respond, round_body
 from service.retrieval.contest import Arranged, Contest
 from service.retrieval.looks import looks
 from service.retrieval.query import Query
 from service.retrieval.samples import SamplesInUse
+from service.traffic.backlog import Backlog, Work
 from service.traffic.turns import Turns
+
+# Guesses of what queries cost, until some were seen: samples after which most that may stop early do, and how
+# many times as long it takes to certify as well.
+SETTLED, WITH_CERTIFICATE = 2048, 2.0
 
 OnRound = Callable[[RoundBody], None]
 # Takes so many samples from what who asks may have drawn, and at the end asks how many were.
@@ -32,8 +38,10 @@ class Question:
 
     stop      when to stop waiting
     on_round  is told of every round of samples
-    started   when it came (`time.perf_counter`); `decoding` seconds were spent before it was a query
+    started   when it came (`time.perf_counter`); `decoding` seconds were spent before it was a query, and
+              `filtering` seconds to find the items that its filter matches
     reserve   asked before samples are drawn
+    waits     whether it waits for room instead of being refused when there is too much to do
     """
 
     query: Query
@@ -42,7 +50,9 @@ class Question:
     on_round: OnRound | None
     started: float
     decoding: float
+    filtering: float
     reserve: Reserve = unlimited
+    waits: bool = False
 
     @property
     def watched(self) -> bool:
@@ -58,6 +68,7 @@ class Answering:
     space: EmbeddingSpace
     samples: SamplesInUse
     turns: Turns
+    backlog: Backlog
     metrics: Metrics
     _arranged: Arranged = field(default_factory=Arranged)
 
@@ -75,19 +86,27 @@ class Answering:
         started = time.perf_counter()
         query, snapshot, on_round = question.query, question.snapshot, question.on_round
         contest = self.contest(snapshot, query.terms, query.options.rule, top_k=query.options.top_k)
-        seconds = dict.fromkeys(("queue", "sample", "search", "certify"), 0.0) | {"decode": question.decoding}
+        seconds = dict.fromkeys(("queue", "sample", "search", "certify"), 0.0)
+        seconds |= {"decode": question.decoding, "search": question.filtering}
         with self.samples.of(query.image) as samples:
+            samples.expect(query.samples)
             there = samples.there
             most = max(query.samples - there, 0)
+            rate = self.smoothed.engine.seconds_a_sample
+            before = there
             try:
                 # Also those that were drawn for who has left meanwhile: they are kept.
                 with (
                     question.reserve(most, lambda: samples.there - there),
-                    self.samples.room_for(most),
+                    self.backlog.answering(
+                        self._work(question, most), question.stop, waits=question.waits
+                    ) as spend,
                 ):
                     for look in looks(
                         query, samples, contest, self.turns, question.stop, watched=question.watched
                     ):
+                        spend(max(look.samples - before, 0) * rate + look.deciding)
+                        before = max(look.samples, before)
                         seconds["sample"] += look.drawing
                         seconds["queue"] += look.waiting
                         seconds["search"] += look.outcome.searching
@@ -102,10 +121,32 @@ class Answering:
                 samples.keep()
                 seconds["sample"] += time.perf_counter() - kept
         cache: CacheResult = "miss" if not there else "resumed" if there < look.samples else "hit"
-        seconds["total"] = question.decoding + time.perf_counter() - started
+        seconds["total"] = question.decoding + question.filtering + time.perf_counter() - started
+        for stage, spent in seconds.items():
+            self.metrics.stages.labels(stage).observe(spent)
         response = respond(look.outcome, rival, query.options, snapshot, self.smoothed, cache, seconds)
         body = response.certificate
         self.metrics.cache.labels(cache).inc()
         self.metrics.certificates.labels(body.status, body.method, body.guarantee).inc()
         self.metrics.radius.observe(body.radius)  # as it is sent: finite, also without rivals
         return response
+
+    def _work(self, question: Question, most: int) -> Work:
+        """What it costs depends on what is asked, how many samples there may be, and how many are drawn."""
+        query, options = question.query, question.query.options
+        kind = (
+            options.rule,
+            query.terms.method,
+            options.guarantee,
+            query.terms.target is not None,
+            query.min_gain > 0,
+            question.watched,
+            (options.deadline_ms or 0).bit_length(),
+            query.samples.bit_length(),
+            most.bit_length(),
+        )
+        settles = query.terms.anytime and (query.terms.target is not None or query.min_gain > 0)
+        drawn = min(most, SETTLED) if settles else most
+        guess = WITH_CERTIFICATE * drawn * self.smoothed.engine.seconds_a_sample
+        who = sha256(input_digest(query.image) + options.model_dump_json().encode()).digest()
+        return Work(kind, guess, who, question.watched)

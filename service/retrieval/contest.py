@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from certify import (
     void,
 )
 from index import Neighbors, Segment, Snapshot
+from service import traces
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -77,14 +78,17 @@ class Contest:
         points = self.snapshot.lift(samples)
         if self.rule == "vote":
             return _by_vote(self.snapshot, points, self.space, self.terms, self._top_k)
-        neighbors = self._nearest(points)
-        claims, field = self._claims(points, int(neighbors.rows[0]))
+        with traces.span("search"):
+            neighbors = self._nearest(points)
+            claims, field = self._claims(points, int(neighbors.rows[0]))
         searching = time.perf_counter() - started
-        if self.terms.anytime:
-            self._certifier = self._certifier or Certifier(field, self.space, self.terms)
-            certificate = self._certifier.certificate(points, claims)
-        else:
-            certificate = certify(points, {claim: field[claim] for claim in claims}, self.space, self.terms)
+        with traces.span("certify"):
+            if self.terms.anytime:
+                self._certifier = self._certifier or Certifier(field, self.space, self.terms)
+                certificate = self._certifier.certificate(points, claims)
+            else:
+                rivals = {claim: field[claim] for claim in claims}
+                certificate = certify(points, rivals, self.space, self.terms)
         return Outcome(neighbors, None, certificate, searching)
 
     def cut_short(self, samples: NDArray[np.float32]) -> Outcome:
@@ -160,21 +164,28 @@ class Contest:
 
 
 class Arranged:
-    """The vectors of snapshots as certificates need them: of each segment once, however many share it."""
+    """The vectors of snapshots as certificates need them: of each segment once, however many share it.
+
+    Snapshots of the same segments share all: a view and what it is of, say, of which other items are there.
+    """
 
     def __init__(self) -> None:
         self._segments = WeakKeyDictionary[Segment, Vectors]()
+        self._together = WeakValueDictionary[tuple[Segment, ...], Vectors]()
         self._snapshots = WeakKeyDictionary[Snapshot, Vectors]()
 
     def of(self, snapshot: Snapshot) -> Vectors:
         """The vectors of `snapshot`."""
         found = self._snapshots.get(snapshot)
         if found is None:  # two at once make two that are equal
-            found = self._snapshots[snapshot] = self._joined(snapshot)
+            segments = tuple(part.segment for part in snapshot.parts)
+            found = self._together.get(segments)
+            if found is None:
+                found = self._together[segments] = self._joined(segments)
+            self._snapshots[snapshot] = found
         return found
 
-    def _joined(self, snapshot: Snapshot) -> Vectors:
-        segments = [part.segment for part in snapshot.parts]
+    def _joined(self, segments: tuple[Segment, ...]) -> Vectors:
         if len(segments) == 1 and not len(segments[0].centres):
             return Vectors.flat(segments[0].columns.vectors)
         return Vectors.joined([self._of(segment) for segment in segments])
@@ -184,7 +195,7 @@ class Arranged:
         if found is None:
             vectors = segment.columns.vectors
             found = self._segments[segment] = (
-                Vectors(vectors, segment.starts, segment.centres, segment.radii)
+                Vectors(vectors, segment.starts, segment.centres, segment.radii, segment.groups)
                 if len(segment.centres)
                 else Vectors.single(vectors)
             )
@@ -199,7 +210,8 @@ def vectors_of(snapshot: Snapshot) -> Vectors:
 def _by_vote(snapshot: Snapshot, points: Array, space: EmbeddingSpace, terms: Terms, top_k: int) -> Outcome:
     """Guarantee `item` answers with the item of most votes, `label` with that of the label of most votes."""
     started = time.perf_counter()
-    votes = snapshot.votes(points, space.slack)
+    with traces.span("search"):
+        votes = snapshot.votes(points, space.slack)
     searching = time.perf_counter() - started
     mean = points.mean(axis=0)
     of_items = np.bincount(votes.rows[votes.rows >= 0], minlength=len(snapshot))
@@ -216,7 +228,8 @@ def _by_vote(snapshot: Snapshot, points: Array, space: EmbeddingSpace, terms: Te
     if terms.guarantee == "label":
         cast["label"], answers["label"] = _numbered(votes.labels, label, partial(_names, snapshot))
     distances = np.linalg.norm(snapshot.exact(order) - mean, axis=1)
-    certificate = certify_votes(cast, answers, terms)
+    with traces.span("certify"):
+        certificate = certify_votes(cast, answers, terms)
     counts = tuple(int(count) for count in of_items[order])
     return Outcome(Neighbors(order, distances, np.inf), counts, certificate, searching)
 

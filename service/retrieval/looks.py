@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from certify import DECISIVE, DOUBLING, QUARTER, rounds, settled
 from models import Stop
+from service import traces
 from service.errors import Abandoned, ShuttingDown
 from service.retrieval.contest import Contest, Outcome
 from service.retrieval.query import Query
@@ -44,7 +45,8 @@ def looks(
     least = next(rounds(query.samples)) if query.terms.anytime else query.samples
     for count in _counts(query, watched):
         started = time.perf_counter()
-        drawn = samples.first(count, stop.earlier(NEXT_LOOK * spent))
+        with traces.span("sample", samples=count):
+            drawn = samples.first(count, stop.earlier(NEXT_LOOK * spent))
         if len(drawn) < least and stop.hurried:
             raise ShuttingDown(
                 "the service shuts down before anything was certified: ask another, or try again later",
@@ -62,8 +64,10 @@ def looks(
             if not mine or (known and stop.reached):
                 return
             took = time.perf_counter()
+            traces.ended("queue", took - started - drawing)
             cut_short = len(drawn) < least
-            outcome = contest.cut_short(drawn) if cut_short else contest.outcome(drawn)
+            with traces.span("look", samples=len(drawn)):
+                outcome = contest.cut_short(drawn) if cut_short else contest.outcome(drawn)
             spent = time.perf_counter() - took
         yield Look(outcome, len(drawn), drawing, took - started - drawing, spent)
         if len(drawn) < count or settled(outcome.certificate, before, query.min_gain):

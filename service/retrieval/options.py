@@ -3,14 +3,20 @@
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from certify import Guarantee, Method, Rule
 from models import Stop
 from service.errors import InvalidOption
+
+
+def _is_object(value: object) -> object:
+    if not isinstance(value, dict):
+        raise ValueError('must be a JSON object, such as {"label": "cat"}')
+    return value
 
 
 class RetrieveOptions(BaseModel):
@@ -75,6 +81,19 @@ class RetrieveOptions(BaseModel):
     explain: Annotated[
         bool, Field(description="Tell what limits the radius, and what more samples may bring.")
     ] = False
+    gallery: Annotated[
+        str | None, Field(description="Which of the named galleries answers; none: all items.")
+    ] = None
+    filter: Annotated[
+        dict[str, Any] | None,
+        BeforeValidator(_is_object),
+        Field(
+            description="Which items answer, as MongoDB writes it: conditions on `id`, `label` and"
+            " `metadata.NAME`, with `$eq $ne $in $nin $gt $gte $lt $lte $prefix $exists` and"
+            " `$and $or $not`; docs/api.md.",
+            json_schema_extra={"examples": [{"label": "3", "metadata.price": {"$lt": 10}}]},
+        ),
+    ] = None
 
     @model_validator(mode="before")
     @classmethod
@@ -90,6 +109,7 @@ class RetrieveOptions(BaseModel):
 
 
 _FLAGS = frozenset(name for name, field in RetrieveOptions.model_fields.items() if field.annotation is bool)
+_OBJECTS = frozenset({"filter"})
 _NUMBERS = frozenset(
     name
     for name, field in RetrieveOptions.model_fields.items()
@@ -105,17 +125,32 @@ _MOST_ERRORS = 16
 def from_text(name: str, text: str) -> Any:
     """The value of option `name` that came as text, in a query string or a form; None if it is empty.
 
-    A text that should be a number, or `true` or `false`, and is not stays what it is, for `parse_options` to
-    refuse.
+    A text that should be a number, `true` or `false`, or a JSON object, and is not stays what it is, for
+    `parse_options` to refuse.
     """
     if not text:
         return None
     if name in _FLAGS:
         return {"true": True, "false": False}.get(text, text)
+    if name in _OBJECTS:
+        try:
+            return json.loads(text, object_pairs_hook=once)
+        except (ValueError, RecursionError):
+            return text
     if name not in _NUMBERS or len(text) > _LONGEST_NUMBER or not _NUMBER.fullmatch(text):
         return text
     number: int | float = json.loads(text)
     return number if isinstance(number, int) or math.isfinite(number) else text
+
+
+def once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """The pairs by name; `InvalidOption` if a name comes twice."""
+    named: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in named:
+            raise InvalidOption((name, "given more than once: which one is meant?"))
+        named[name] = value
+    return named
 
 
 def parse_options(given: Mapping[str, Any]) -> RetrieveOptions:
@@ -126,7 +161,9 @@ def parse_options(given: Mapping[str, Any]) -> RetrieveOptions:
     try:
         options = RetrieveOptions.model_validate({name: given[name] for name in known if name in given})
     except ValidationError as error:
-        wrong = [(".".join(map(str, e["loc"])), e["msg"]) for e in error.errors()] + wrong
+        wrong = [
+            (".".join(map(str, e["loc"])), e["msg"].removeprefix("Value error, ")) for e in error.errors()
+        ] + wrong
     if wrong:
         raise InvalidOption(*wrong[:_MOST_ERRORS])
     return options

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certify import ANYTIME, Terms, horizon_for
+from index import Filter, FilterError, read_filter
 from models import SmoothedModel
 from models.noise import on_grid
 from service.errors import InvalidOption
@@ -21,7 +22,8 @@ WITHIN_K = 5
 class Query:
     """The input tensor (C, H, W) on the grid, what was asked of it, and the most samples it may cost.
 
-    `min_gain`: a share by which many more samples have to be expected to raise the radius.
+    `min_gain`: a share by which many more samples have to be expected to raise the radius. `filter`: which
+    items answer, None for all.
     """
 
     image: NDArray[np.float32]
@@ -29,6 +31,7 @@ class Query:
     terms: Terms
     samples: int
     min_gain: float
+    filter: Filter | None
 
 
 def checked(
@@ -63,6 +66,7 @@ def checked(
             raise InvalidOption(
                 (option, f"method {options.method} holds for one number of samples: ask for cdf")
             )
+    wanted = _filter(options, settings)
     terms = Terms(
         sigma=smoothed.sigma,
         alpha=options.alpha or settings.alpha,
@@ -76,4 +80,17 @@ def checked(
     )
     min_gain = settings.min_gain if options.min_gain is None else options.min_gain
     # One point of the grid, one query: its noise, its samples and its answers.
-    return Query(on_grid(pixels, smoothed.sigma), options, terms, samples, min_gain)
+    return Query(on_grid(pixels, smoothed.sigma), options, terms, samples, min_gain, wanted)
+
+
+def _filter(options: RetrieveOptions, settings: Settings) -> Filter | None:
+    if options.filter is None:
+        return None
+    try:
+        return read_filter(
+            options.filter,
+            most_conditions=settings.max_filter_conditions,
+            most_values=settings.max_filter_values,
+        )
+    except FilterError as error:
+        raise InvalidOption(("filter", str(error))) from error

@@ -6,16 +6,16 @@ wait for it, and if it leaves before it is done, the next goes on where it stopp
 
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models import QueueFull, SmoothedModel, Stop
+from models import SmoothedModel, Stop
 from models.sampling.queue import Stream
 from service.cache.samples import SampleCache
-from service.errors import ModelFailure, Overloaded
+from service.errors import ModelFailure
 from service.metrics import Metrics
 
 # Chunks drawn at a time.
@@ -38,6 +38,11 @@ class QuerySamples:
         """How many samples there are without drawing any."""
         self._load()
         return self._there
+
+    def expect(self, most: int) -> None:
+        """Somebody will ask for the first `most` at the latest: the queue is told how long this may take."""
+        with self._changed:
+            self._stream.most = max(self._stream.most, self._smoothed.chunks(most))
 
     def first(self, count: int, stop: Stop) -> NDArray[np.float32]:
         """The first `count` samples (count, d); fewer, in whole chunks, when it is time to `stop`.
@@ -142,18 +147,3 @@ class SamplesInUse:
 
     def _new(self, stream: Stream) -> QuerySamples:
         return QuerySamples(self._cache, self._smoothed, self._metrics, stream)
-
-    @contextmanager
-    def room_for(self, samples: int) -> Iterator[None]:
-        """Room in the engine's line; raises `Overloaded`, with the time after which to come back."""
-        engine = self._smoothed.engine
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(engine.promised(samples))
-            except QueueFull as full:
-                raise Overloaded(
-                    f"{full.backlog} samples are to be drawn already: try again later, or ask for fewer"
-                    " with max_samples",
-                    retry_after=max(1, round(engine.backlog_seconds)),
-                ) from full
-            yield

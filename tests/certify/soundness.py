@@ -23,14 +23,15 @@ import certify.cdf
 from certify import GUARANTEES, Certificate, Guarantee, Method, rounds, selection_size, settled
 from certify.betting import Plan
 from certify.blocks import blocks
-from certify.crowd import Crowd
-from certify.pairs import Pairs
+from certify.crowd import Closed, Crowd
+from certify.pairs import Pairs, pairs
 from certify.playbook import Playbook
 from certify.points import Points
 from certify.positions import Positions
 from certify.rounds import TARGET_HORIZON
 from certify.selection import danger
 from certify.sequential import Race, SequentialTest
+from certify.vectors import Balls
 from certify.votes import vote_pairs
 from certify.wealth import Bets
 from tests.certify.worlds import Array, Rule, World, world_of
@@ -249,9 +250,12 @@ def rows() -> Iterator[Row]:
         "mixture, clusters closed": 512,
         "herd": 512,
         "herd of members alike": 512,
+        "herd in groups": 512,
+        "herd of members alike, in groups": 512,
         "herd, members far apart": 512,
         "herd, comparisons spent": 512,
         "ambush": 384,
+        "ambush by a group": 384,
         "ambush, comparisons spent": 384,
     }.items():
         yield Row(world, Case(n=n))
@@ -436,24 +440,37 @@ def other_rivals_on_trust(patch: pytest.MonkeyPatch) -> None:
 
 def clusters_as_their_centres(patch: pytest.MonkeyPatch) -> None:
     """What holds of the centre of a cluster is taken to hold of its members."""
-    begin = Crowd.__init__
+    closed = Crowd._closed
 
-    def partial(crowd: Crowd, *known: Any) -> None:
-        begin(crowd, *known)
-        crowd.pairs = crowd.centred
+    def partial(crowd: Crowd, balls: Balls, numbers: Any, counts: Any, leads: Any) -> Closed:
+        found = closed(crowd, balls, numbers, counts, leads)
+        return replace(found, pairs=pairs(crowd.winners, balls.centres[numbers], found.chosen, crowd.space))
 
-    patch.setattr(Crowd, "__init__", partial)
+    patch.setattr(Crowd, "_closed", partial)
+
+
+def groups_as_their_centres(patch: pytest.MonkeyPatch) -> None:
+    """What holds of the centre of a group is taken to hold of its clusters."""
+    closed = Crowd._closed
+
+    def partial(crowd: Crowd, balls: Balls, numbers: Any, counts: Any, leads: Any) -> Closed:
+        found = closed(crowd, balls, numbers, counts, leads)
+        if balls is not crowd.vectors.grouped:
+            return found
+        return replace(found, pairs=pairs(crowd.winners, balls.centres[numbers], found.chosen, crowd.space))
+
+    patch.setattr(Crowd, "_closed", partial)
 
 
 def reach_of_clusters_forgotten(patch: pytest.MonkeyPatch) -> None:
     """Members are taken to be as far from the centre of the samples as they are, but in no direction."""
-    begin = Crowd.__init__
+    closed = Crowd._closed
 
-    def partial(crowd: Crowd, *known: Any) -> None:
-        begin(crowd, *known)
-        crowd.pairs = replace(crowd.pairs, reach=0 * crowd.pairs.reach)
+    def partial(*known: Any) -> Closed:
+        found = closed(*known)
+        return replace(found, pairs=replace(found.pairs, reach=0 * found.pairs.reach))
 
-    patch.setattr(Crowd, "__init__", partial)
+    patch.setattr(Crowd, "_closed", partial)
 
 
 def closed_clusters_forgotten(patch: pytest.MonkeyPatch) -> None:
@@ -547,6 +564,7 @@ def controls() -> Iterator[Control]:
     yield Control(half_the_lower_end, Row("half-space", Case()))
     yield Control(other_rivals_on_trust, Row("trap", Case()))
     yield Control(clusters_as_their_centres, Row("ambush, comparisons spent", Case()))
+    yield Control(groups_as_their_centres, Row("ambush by a group", Case()))
     yield Control(reach_of_clusters_forgotten, Row("ambush, comparisons spent", Case()))
     yield Control(closed_clusters_forgotten, Row("ambush, comparisons spent", Case()))
     yield Control(unnamed_votes_forgotten, Row("half-space, hardly ever left", Case("vote")))

@@ -68,6 +68,7 @@ class World:
     embed       h at coordinates (n,): (n, d)
     smoothed    g at coordinates (s,): (s, d)
     clusters    (N,) in which cluster each item is, or None if there are none
+    grouped     how many clusters, one after the other, make a group
     comparisons how many a certificate may make with members of clusters
     shares      with which probability each item has the vote of a noisy copy, at coordinates (s,): (s, N)
     dimensions  the coordinate is u[0] if this is 1, else the norm of a u with so many coordinates
@@ -85,6 +86,7 @@ class World:
     truths: dict[tuple[str, Claim, int], float] = field(default_factory=dict)
     shares: Function | None = None
     dimensions: int = 1
+    grouped: int = 1
 
     def draw(self, rng: np.random.Generator, n: int) -> NDArray[np.float32]:
         if self.dimensions == 1:
@@ -135,7 +137,8 @@ class World:
             np.linalg.norm(part.astype(np.float64) - centre, axis=1).max() * (1 + 1e-9)
             for part, centre in zip(parts, centres, strict=True)
         ]
-        return Vectors(rows, starts, centres, np.array(radii)), order
+        groups = np.append(np.arange(0, len(parts), self.grouped), len(parts))
+        return Vectors(rows, starts, centres, np.array(radii), groups), order
 
     def true_radius(self, claim: Claim, item: int, within_k: int = 1) -> float:
         """How far `item` (some item of its label) stays among the `within_k` nearest to g, or 0."""
@@ -332,6 +335,7 @@ def stepped(
     comparisons: int = COMPARISONS,
     dimensions: int = 1,
     sigma: float = SIGMA,
+    grouped: int = 1,
 ) -> World:
     """A world of `steps` or, with several `dimensions`, `shells`, as votes are as well; lengths are in σ."""
     found, items = np.array(values, dtype=np.float64), np.array(gallery, dtype=np.float64)
@@ -345,7 +349,7 @@ def stepped(
     _, shares = smoothing(np.eye(len(items))[world.nearest(found)])
     return World(
         world.embed, world.smoothed, world.position, sigma, items, world.labels, space, members, comparisons,
-        shares=shares, dimensions=dimensions,
+        shares=shares, dimensions=dimensions, grouped=grouped,
     )  # fmt: skip
 
 
@@ -468,7 +472,7 @@ def crowd(deviations: float) -> World:
     return stepped(EDGES, values, deviations, gallery, np.array([0] * 3 + [1, 2] * 30))
 
 
-def herd(deviations: float, kind: str) -> World:
+def herd(deviations: float, kind: str, grouped: int = 1) -> World:
     """As `crowd`, with the rivals in clusters.
 
     `mixed`: in each cluster one that may bind and many that are safe; `alike`: members hardly differ;
@@ -489,7 +493,7 @@ def herd(deviations: float, kind: str) -> World:
     return stepped(
         EDGES, values, deviations, gallery, np.array([0] * 3 + [3] + [1, 2] * 30),
         clusters=np.concatenate([[0, 0, 0, 1], 2 + members]),
-        comparisons=0 if kind == "spent" else COMPARISONS,
+        comparisons=0 if kind == "spent" else COMPARISONS, grouped=grouped,
     )  # fmt: skip
 
 
@@ -522,16 +526,19 @@ def podium(deviations: float) -> World:
     )  # fmt: skip
 
 
-def ambush(*, spent: bool) -> World:
+def ambush(*, spent: bool = False, apart: bool = False) -> World:
     """A rival that wins within 1σ, in a cluster with one that never does.
 
     The centre of both is like ten other rivals, whose margins are never lost, but looks a little safer.
+    `apart`: each of the two is a cluster, and both are a group, whose centre looks much safer.
     """
     side = np.linspace(0.74, 0.76, 10) * np.tile([1, -1], 5)
     harmless = np.stack([np.full(10, 0.9), side], axis=1)
+    deadly = [[-1, 0], [2.8, 2.4 if apart else 1.6]]
     return stepped(
-        [0.0], [[-1, 0], [1, 0]], 1.0, np.concatenate([[[1, 0]], harmless, [[-1, 0], [2.8, 1.6]]]),
-        [0] + [1] * 10 + [2, 2], clusters=[0] + [1] * 10 + [2, 2], comparisons=0 if spent else COMPARISONS,
+        [0.0], [[-1, 0], [1, 0]], 1.0, np.concatenate([[[1, 0]], harmless, deadly]),
+        [0] + [1] * 10 + [2, 2], clusters=[0] + [1] * 10 + [2, 3 if apart else 2],
+        comparisons=0 if spent else COMPARISONS, grouped=2 if apart else 1,
     )  # fmt: skip
 
 
@@ -550,7 +557,8 @@ WORLDS: dict[str, Callable[[], World]] = {
     "crowd": lambda: crowd(2.0),
     "trap": trap,
     "podium": lambda: podium(0.7),
-    "ambush": lambda: ambush(spent=False),
+    "ambush": ambush,
+    "ambush by a group": lambda: ambush(apart=True),
     "ambush, comparisons spent": lambda: ambush(spent=True),
     "ramp": lambda: ramp(1.5),
     "arc": on_the_arc,
@@ -562,6 +570,8 @@ WORLDS: dict[str, Callable[[], World]] = {
     "mixture, clusters closed": lambda: mixture(BALL, 5, comparisons=0),
     "herd": lambda: herd(2.0, "mixed"),
     "herd of members alike": lambda: herd(2.0, "alike"),
+    "herd in groups": lambda: herd(2.0, "mixed", 2),
+    "herd of members alike, in groups": lambda: herd(2.0, "alike", 3),
     "herd, members far apart": lambda: herd(2.0, "far"),
     "herd, comparisons spent": lambda: herd(2.0, "spent"),
 }

@@ -1,44 +1,39 @@
-"""`docker compose up` for real: one image, built and started as a newcomer would, and asked for answers."""
+"""`docker compose up` for real: built and started as a newcomer would, asked, killed, and watched."""
 
+import http.client
 import json
 import os
-import subprocess
-import urllib.request
+import re
+import threading
+import urllib.error
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from contextlib import contextmanager
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-COMPOSE = ("docker", "compose", "-p", "retrievalguard-test")
+from tests.docker.stack import (
+    COMPOSE,
+    ROOT,
+    asked,
+    claim,
+    compose,
+    done,
+    end,
+    prometheus,
+    require_engine,
+    retrieve,
+    run,
+    wait_for,
+)
+
 EMOJI = ROOT / "docs" / "examples" / "emoji-twemoji-panda.png"
+MEGABYTE = 2**20
+DRILL = (ROOT / "docs" / "operations.md").read_text().partition("### A drill")[2].partition("###")[0]
 
 pytestmark = [
     pytest.mark.docker,
     pytest.mark.skipif(os.environ.get("TEST_DOCKER") != "1", reason="run by make test-docker"),
 ]
-
-
-def run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-
-
-def compose(*arguments: str) -> str:
-    done = run(*COMPOSE, *arguments)
-    assert done.returncode == 0, f"docker compose {' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
-    return done.stdout.strip()
-
-
-def require_engine() -> None:
-    for command in (("docker", "info"), ("docker", "compose", "version")):
-        try:
-            done = run(*command)
-        except FileNotFoundError:
-            pytest.skip("there is no docker command")
-        if done.returncode:
-            lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
-            pytest.skip(f"{' '.join(command)} failed: {lines[-1] if lines else 'it says nothing'}")
 
 
 @pytest.fixture(scope="module")
@@ -48,27 +43,11 @@ def stack() -> Iterator[None]:
         compose("up", "--build", "--wait")
         yield
     finally:
-        # Shown by pytest where something failed: afterwards the containers are gone.
-        print(run(*COMPOSE, "logs", "--no-color", "--tail", "100").stdout)
-        print(run(*COMPOSE, "down", "-v").stderr)
+        end()
 
 
-def retrieve() -> dict[str, Any]:
-    request = urllib.request.Request(
-        "http://127.0.0.1:8000/retrieve", EMOJI.read_bytes(), {"Content-Type": "image/png"}
-    )
-    with urllib.request.urlopen(request, timeout=60) as response:
-        assert response.status == 200
-        answer: dict[str, Any] = json.load(response)
-    return answer
-
-
-def claim(answer: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    return answer["neighbor"], answer["certificate"]
-
-
-def test_the_stack_answers_keeps_to_itself_and_outlives_its_cache(stack: None) -> None:
-    first, second = retrieve(), retrieve()
+def test_the_stack_answers_and_keeps_to_itself(stack: None) -> None:
+    first, second = retrieve(EMOJI), retrieve(EMOJI)
     assert first["certificate"]["status"] == "certified"
     assert (first["cache"], second["cache"]) == ("miss", "hit")
     assert claim(second) == claim(first)
@@ -80,8 +59,159 @@ def test_the_stack_answers_keeps_to_itself_and_outlives_its_cache(stack: None) -
         for service in services
     }
     assert published == {"api": {8000}, "redis": set()}
+    with pytest.raises(urllib.error.HTTPError, match="404"):  # they are on a port that is not published
+        asked("http://127.0.0.1:8000/metrics")
 
-    compose("kill", "redis")
-    without = retrieve()
-    assert without["cache"] == "miss"
-    assert claim(without) == claim(first)
+
+@pytest.mark.parametrize(
+    ("service", "memory", "processes", "files"),
+    [("api", 4096 * MEGABYTE, 1024, 4096), ("redis", 512 * MEGABYTE, 64, 1024)],
+)
+def test_a_container_has_limits_and_nothing_to_spare(
+    stack: None, service: str, memory: int, processes: int, files: int
+) -> None:
+    (found,) = json.loads(done("docker", "inspect", compose("ps", "--quiet", service)))
+    host = found["HostConfig"]
+    assert (host["Memory"], host["PidsLimit"]) == (memory, processes)
+    assert [(limit["Name"], limit["Hard"]) for limit in host["Ulimits"]] == [("nofile", files)]
+    assert host["ReadonlyRootfs"]
+    assert host["CapDrop"] == ["ALL"]
+    assert "no-new-privileges:true" in host["SecurityOpt"]
+
+
+def test_the_password_of_redis_is_where_it_is_needed_and_nowhere_else(stack: None) -> None:
+    url = compose("exec", "api", "cat", "/run/redis-secret/url")
+    password = url.removeprefix("redis://retrievalguard:").removesuffix("@redis:6379/0")
+    assert len(password) == 64
+    for service in ("api", "redis"):
+        assert password not in done("docker", "inspect", compose("ps", "--quiet", service))
+    assert password not in run(*COMPOSE, "logs").stdout
+    assert password not in compose("exec", "redis", "cat", "/run/redis-secret/users.acl")
+
+
+def test_redis_does_for_a_stranger_nothing_and_for_the_service_no_more_than_it_needs(stack: None) -> None:
+    def told(*command: str) -> str:
+        ended = run(*COMPOSE, "exec", "redis", "redis-cli", *command)
+        return ended.stdout + ended.stderr
+
+    assert told("ping").strip() == "PONG"
+    assert "NOPERM" in told("get", "retrievalguard:x") + told("flushall") + told("config", "get", "*")
+    url = compose("exec", "api", "cat", "/run/redis-secret/url")
+    assert "NOPERM" in told("-u", url, "flushall")
+    assert "NOPERM" in told("-u", url, "getrange", "of-another", "0", "1")
+    assert "NOPERM" not in told("-u", url, "getrange", "retrievalguard:x", "0", "1")
+
+
+class Asking:
+    """What a thread that never stops asking got: answers, and how often nobody was there."""
+
+    def __init__(self) -> None:
+        self.answers = self.refused = 0
+        self.wrong: list[object] = []
+        self.stop = threading.Event()
+
+    def more(self, count: int) -> None:
+        """Wait for so many more answers."""
+        before = self.answers
+        wait_for(lambda: self.answers >= before + count)
+
+
+@contextmanager
+def asking() -> Iterator[Asking]:
+    """While the block runs, a client asks, and every answer has to be the one of before."""
+    known = claim(retrieve(EMOJI))
+    found = Asking()
+
+    def ask() -> None:
+        while not found.stop.wait(0.05):
+            try:
+                answer = claim(retrieve(EMOJI))
+            except urllib.error.HTTPError as error:
+                if error.code != 503:
+                    found.wrong.append(error)
+                found.refused += 1
+            except (OSError, http.client.HTTPException):
+                found.refused += 1
+            else:
+                found.answers += 1
+                if answer != known:
+                    found.wrong.append(answer)
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    try:
+        yield found
+    finally:
+        found.stop.set()
+        asker.join()
+
+
+KILL_THE_SERVER = """
+import os, signal
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    if b"serve" in open(f"/proc/{pid}/cmdline", "rb").read().split(b"\\0"):
+        pid != "1" and os.kill(int(pid), signal.SIGKILL)
+"""
+
+
+def test_both_are_killed_and_restarted_in_the_middle_of_queries(stack: None) -> None:
+    with asking() as load:
+        load.more(5)
+        compose("kill", "redis")
+        load.more(5)
+        assert load.refused == 0  # without its cache the service works on
+        compose("start", "redis")
+        load.more(5)
+
+        run(*COMPOSE, "exec", "api", "python", "-c", KILL_THE_SERVER)
+        wait_for(lambda: load.refused > 0)
+        load.more(5)  # it comes back by itself
+
+        compose("restart", "api", "redis")
+        load.more(5)
+    assert load.wrong == []
+    wait_for(lambda: retrieve(EMOJI)["cache"] == "hit")
+
+
+def test_the_drill_of_the_documents_reads_a_backup_back(stack: None) -> None:
+    commands = re.findall(r"^((?:RETRIEVALGUARD_DATA_DIR=\S+ )?retrievalguard gallery .+?)  +#", DRILL, re.M)
+    assert len(commands) == 3
+    listed = ""
+    for command in commands:
+        listed = compose("exec", "api", "sh", "-c", command)
+    assert int(listed) == asked("http://127.0.0.1:8000/gallery")["size"]
+
+
+def test_prometheus_reads_the_metrics_and_takes_the_rules(stack: None) -> None:
+    try:
+        compose("--profile", "observability", "up", "--no-deps", "--wait", "prometheus")
+    except AssertionError as error:
+        if "registry" not in str(error):
+            raise
+        pytest.skip("there is no image of Prometheus; PROMETHEUS_TAG names another tag")
+    wait_for(lambda: prometheus("retrievalguard_ready") == [1.0])
+    assert prometheus("retrievalguard_gallery_items") == [7687.0]
+    assert prometheus("retrievalguard_memory_limit_bytes") == [4096.0 * MEGABYTE]
+    assert 200 * MEGABYTE < prometheus("process_resident_memory_bytes")[0] < 4096 * MEGABYTE
+    wait_for(lambda: all(rule["health"] == "ok" for rule in rules()))
+    written = (ROOT / "docker" / "prometheus" / "alerts.yml").read_text()
+    assert len(rules()) == written.count("- alert:")
+
+
+def rules() -> list[dict[str, str]]:
+    found: list[dict[str, str]] = asked("http://127.0.0.1:9090/api/v1/rules")["data"]["groups"][0]["rules"]
+    return found
+
+
+def test_grafana_begins_with_the_dashboard_and_lets_nobody_in(stack: None) -> None:
+    try:
+        compose("--profile", "observability", "up", "--no-deps", "--wait", "grafana")
+    except AssertionError as error:
+        if "registry" not in str(error):
+            raise
+        pytest.skip("there is no image of Grafana; GRAFANA_TAG names another tag")
+    wait_for(lambda: asked("http://127.0.0.1:3000/api/health")["database"] == "ok")
+    found = asked("http://127.0.0.1:3000/api/dashboards/uid/retrievalguard")
+    assert found["dashboard"]["title"] == "RetrievalGuard"
+    with pytest.raises(urllib.error.HTTPError, match=r"40[13]"):
+        asked("http://127.0.0.1:3000/api/admin/settings")

@@ -12,6 +12,7 @@ import pytest
 from certify import rounds
 from evaluation.certified_recall import RADII, ROWS, Conditions, QueryResult, Row, summary
 from evaluation.experiment import Experiment, run
+from evaluation.material import Material
 from evaluation.plot import STYLES
 from service.settings import Settings
 from tests.service.processes import environment, run_cli
@@ -82,7 +83,9 @@ def test_a_target_is_answered_from_fewer_samples_by_the_rows_that_may_stop(
     demo_settings: Settings,
 ) -> None:
     target, most = 0.15, 3000
-    report = run(Experiment("digits", None, 8, Conditions(ROWS, most, 0.001, target)), demo_settings)
+    report = run(
+        Experiment(Material("digits", None, 8), Conditions(ROWS, most, 0.001, target)), demo_settings
+    )
     assert report["target_radius"] == target
     for method, row in report["methods"].items():
         if method in ("paper", "bisector"):

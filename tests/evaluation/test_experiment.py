@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import subprocess
 from contextlib import closing
 from pathlib import Path
 
@@ -10,21 +9,21 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 
-from bench.server import EXECUTABLE
 from evaluation.certified_recall import Conditions, QueryResult
 from evaluation.experiment import Experiment, run
 from evaluation.kept import Kept, OtherExperiment
+from evaluation.material import Material
 from evaluation.queries import without
 from evaluation.words import verdict
 from models.datasets import DATASETS
 from service.errors import GalleryEmpty
 from service.images import png
 from service.settings import Settings
-from tests.service.processes import SECRET, Server, copy_gallery, environment, opened, run_cli, wait_for
+from tests.service.processes import SECRET, Server, copy_gallery, opened, run_cli
 from tests.service.queries import answer, claims, folder_of, noisy_digit
 
 ASKED = Conditions(("cdf", "vote"), 512, 0.001)
-OWN = Experiment(None, None, 100, ASKED)
+OWN = Experiment(Material(None, None, 100), ASKED)
 DIGITS = DATASETS["digits"]("query")
 
 
@@ -124,7 +123,7 @@ def test_a_gallery_whose_labels_say_nothing_gets_nothing_right_and_is_told_so(tm
 
 
 def test_queries_are_spread_over_the_gallery(demo_settings: Settings) -> None:
-    report = run(Experiment(None, None, 3, Conditions(("cdf",), 256, 0.001)), demo_settings)
+    report = run(Experiment(Material(None, None, 3), Conditions(("cdf",), 256, 0.001)), demo_settings)
     with opened(demo_settings) as retriever:
         items, _ = retriever.gallery.plain()
     middle = int(np.rint((len(items) - 1) / 2))
@@ -183,46 +182,22 @@ def test_a_folder_asks_another_with_every_sigma_and_one_is_recommended(tmp_path:
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_run_that_is_killed_goes_on_and_gives_the_same_report(tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    arguments = [
-        "evaluate", "--data", pictures(tmp_path / "photos", range(24)), "--model", "digits-cnn",
-        "--samples", "1000", "--json",
-    ]  # fmt: skip
-    killed, whole = tmp_path / "killed.json", tmp_path / "whole.json"
-    results = tmp_path / "killed.json.unfinished" / "sigma-default" / "results.jsonl"
-    surroundings = environment(data, VARIANT="eager")
-    with subprocess.Popen(
-        [EXECUTABLE, *arguments, killed], env=surroundings, stderr=subprocess.DEVNULL
-    ) as cut:
-        wait_for(lambda: results.exists() and len(results.read_text().splitlines()) > 1)
-        cut.kill()
-    kept = results.read_text().splitlines()[1:]
-    assert 1 <= len(kept) < 24
-    assert not killed.exists()
-    for path in (killed, whole):
-        done = run_cli(data, *arguments, str(path), VARIANT="eager")
-        assert done.returncode == 0, done.stderr
-        assert not path.with_name(f"{path.name}.unfinished").exists()
-    assert killed.read_text() == whole.read_text()
-
-
 def test_what_is_kept_is_taken_and_that_of_another_experiment_is_not(tmp_path: Path) -> None:
     path, results = tmp_path / "sigma" / "results.jsonl", [kept_result(f"query {n}", n / 3) for n in range(3)]
     path.parent.mkdir()
-    with closing(Kept(path, "one")) as kept:
+    with closing(Kept(path, "one", QueryResult)) as kept:
         for result in results:
             kept.add(result)
     with path.open("a") as file:
         file.write(path.read_text().splitlines()[-1][:-7])  # as a kill leaves it
-    with closing(Kept(path, "one")) as kept:
+    with closing(Kept(path, "one", QueryResult)) as kept:
         assert [kept[result.id] for result in results] == results
         assert kept["another"] is None
         kept.add(kept_result("another", 0.1))
-    with closing(Kept(path, "one")) as kept:
+    with closing(Kept(path, "one", QueryResult)) as kept:
         assert kept["another"] == kept_result("another", 0.1)
     with pytest.raises(OtherExperiment, match=f"delete {tmp_path}"):
-        Kept(path, "two")
+        Kept(path, "two", QueryResult)
 
 
 def kept_result(id_: str, radius: float) -> QueryResult:

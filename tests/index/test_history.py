@@ -18,6 +18,7 @@ from certify import EmbeddingSpace, Terms
 from index import Gallery, GalleryStore, Snapshot
 from index.blending import blend
 from service.retrieval.contest import Contest, vectors_of
+from tests.index.filtering import filter_of, matches
 from tests.index.items import MODEL, new
 
 Array = NDArray[np.float64]
@@ -28,6 +29,10 @@ IDS = st.sampled_from([f"item-{number}" for number in range(12)])
 GRID = st.integers(-3, 3).map(lambda number: number / 8)
 FREE = st.floats(-0.625, 0.625, width=32)
 PLACES = st.tuples(GRID, GRID) | st.tuples(FREE, FREE)
+FILTERS: list[dict[str, Any]] = [
+    {"metadata.n": {"$lt": 2}}, {"label": "a"}, {"$or": [{"label": "b"}, {"metadata.n": 1}]},
+    {"id": {"$prefix": "item-1"}, "$not": {"metadata.n": 0}},
+]  # fmt: skip
 POINTS = np.array([[0.0, 0.0], [0.3, -0.2], [-0.375, 0.25], [0.6, 0.6]])
 
 
@@ -94,6 +99,11 @@ class Histories(RuleBasedStateMachine):
         try:
             assert mine.version == fresh.snapshot().version
             self.compare(mine, fresh.snapshot())
+            for document in FILTERS:  # all of them, so that what was read for them grows
+                view = self.gallery.filtered(filter_of(document))
+                assert [item.id for item in view.items] == [i.id for i in mine.items if matches(i, document)]
+            document = FILTERS[mine.version % len(FILTERS)]
+            self.compare(self.gallery.filtered(filter_of(document)), fresh.filtered(filter_of(document)))
         finally:
             fresh.close()
         items = [new(id_, label, place, data) for id_, (label, place, data) in self.held.items()]

@@ -28,13 +28,14 @@ def own(requirements: list[str]) -> list[str]:
     return requirements[1:]
 
 
-# What each lock must hold. `backbones`, `research` and `dev` are installed beside a lock of the service.
+# What each lock must hold. The last four are installed beside a lock of the service.
 NEEDS = {
     "cpu": [*SERVICE, *own(EXTRAS["cpu"])],
     "cpu-pypi": [*SERVICE, *own(EXTRAS["cpu"])],
     "gpu": [*SERVICE, *own(EXTRAS["gpu"])],
     "client": [*BASE, *EXTRAS["client"]],
     "backbones": EXTRAS["backbones"],
+    "otel": EXTRAS["otel"],
     "research": EXTRAS["research"],
     "dev": EXTRAS["dev"],
 }
@@ -113,7 +114,7 @@ def test_only_the_locks_for_other_builds_hold_cuda() -> None:
     def cuda(lock: str) -> set[str]:
         return {name for name in pins(lock) if name.startswith(("nvidia-", "cuda-", "triton"))}
 
-    assert not cuda("cpu") | cuda("backbones") | cuda("research") | cuda("dev")
+    assert not cuda("cpu") | cuda("backbones") | cuda("otel") | cuda("research") | cuda("dev")
     assert cuda("cpu-pypi") < cuda("gpu")
     assert set(pins("cpu")) == set(pins("cpu-pypi")) - cuda("cpu-pypi")
 

@@ -10,6 +10,7 @@ from models.datasets import digits
 from retrievalguard.cli import app
 from service.images import png
 from tests.models import backbones
+from tests.models.datasets import replicas
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +45,20 @@ def test_a_new_network_for_a_folder_of_pictures(photos: Path, tmp_path: Path) ->
     assert model.manifest.training["command"] == (
         f"retrievalguard train --data {photos} --sigma 0.25 --epochs 1"
     )
+
+
+def test_a_published_data_set_trains_on_its_own_classes(tmp_path: Path) -> None:
+    root = replicas.cub200(tmp_path / "copy")
+    done = run("--data", "cub200", "--root", root, "--epochs", 1, "--output", tmp_path / "birds")
+
+    assert done.exit_code == 0, done.output
+    assert "5,864 as published" in " ".join(done.output.split())
+    manifest = EmbeddingModel.load(tmp_path / "birds").manifest
+    assert manifest.training["labels"] == ["099.Bird_99", "100.Bird_100"]
+    assert manifest.training["command"] == (
+        f"retrievalguard train --data cub200 --sigma 0.25 --root {root} --epochs 1"
+    )
+    assert str(manifest.trained_on) == "32 x 32 grey images of CUB-200-2011"
 
 
 def test_a_backbone_of_transformers_gets_a_head_and_then_a_denoiser(photos: Path, tmp_path: Path) -> None:

@@ -99,7 +99,9 @@ WRONG: list[dict[str, object]] = [
     {"label_weight": -0.1},
     {"label_weight": float("nan")},
     {"max_queries": 0},
-    {"max_queued_samples": 0},
+    {"max_backlog_seconds": 0},
+    {"short_share": 0.9},
+    {"short_query_seconds": 0},
     {"min_gain": -0.1},
     {"min_gain": 1},
     {"min_gain": float("nan")},
@@ -256,9 +258,9 @@ def test_the_documentation_names_no_setting_that_is_not_there() -> None:
 
 
 def metric_names() -> list[str]:
-    """As they are exposed: a counter ends in _total."""
-    metrics = Metrics().registry.collect()
-    return [metric.name + ("_total" if metric.type == "counter" else "") for metric in metrics]
+    """As they are exposed: a counter ends in _total, what says something in _info."""
+    endings = {"counter": "_total", "info": "_info"}
+    return [found.name + endings.get(found.type, "") for found in Metrics().registry.collect()]
 
 
 @pytest.mark.parametrize("name", metric_names())

@@ -38,6 +38,7 @@ export const get = async (path) => (await ask(path)).json();
 
 export const getModel = () => get(`${VERSION}model`);
 export const getGallery = () => get(`${VERSION}gallery`);
+export const getGalleries = async () => (await get(`${VERSION}galleries`)).galleries;
 
 const itemPath = (id) => `${VERSION}gallery/items/${encodeURIComponent(id)}`;
 export const imagePath = (id) => `${VERSION}gallery/images/${encodeURIComponent(id)}`;

@@ -1,6 +1,6 @@
 // Asking: a picture from a file, the clipboard, a camera, the examples or one's own hand; and its answer.
 import { useEffect, useRef, useState } from "./vendor/hooks.js";
-import { file, get, imagePath, items, modelInput, retrieving } from "./api.js";
+import { file, get, getGalleries, imagePath, items, modelInput, retrieving } from "./api.js";
 import { Answer } from "./answer.js";
 import { Drawing } from "./drawing.js";
 import { html } from "./html.js";
@@ -15,7 +15,7 @@ const NOTHING = { query: null, input: null, rounds: [], answer: null, problem: n
 
 export function Ask({ model, query, setQuery }) {
   const [state, setState] = useState(NOTHING);
-  const [options, setOptions] = useState({ guarantee: "label", target_radius: "", max_samples: "" });
+  const [options, setOptions] = useState({ gallery: "", guarantee: "label", target_radius: "", max_samples: "" });
   const [drawing, setDrawing] = useState(false);
   const under = useRef(null);
   const result = useRef();
@@ -139,6 +139,9 @@ function Examples({ model, setQuery }) {
 }
 
 function Options({ options, setOptions, model, again }) {
+  const [galleries, setGalleries] = useState([]);
+  // Without them all items are asked.
+  useEffect(() => void getGalleries().then(setGalleries, () => {}), []);
   const set = (name) => (event) => setOptions({ ...options, [name]: event.target.value });
   const ask = (event) => {
     event.preventDefault();
@@ -148,6 +151,13 @@ function Options({ options, setOptions, model, again }) {
     <details>
       <summary>What to ask for</summary>
       <form onSubmit=${ask}>
+        ${galleries.length > 1 &&
+        html`<label>
+          Gallery
+          <select value=${options.gallery} onChange=${set("gallery")}>
+            ${galleries.map(({ name }, place) => html`<option value=${place ? name : ""}>${place ? name : "all items"}</option>`)}
+          </select>
+        </label>`}
         <label>
           What must stay the same
           <select value=${options.guarantee} onChange=${set("guarantee")}>

@@ -29,8 +29,8 @@ export function Size({ radius, guarantee, neighbor, rival, input, sigma, options
   async function ask() {
     setReply({ text: "Asking…" });
     try {
-      const { guarantee: wanted } = options;
-      const found = await retrieve({ tensor: changed }, { guarantee: wanted, max_samples: 2048 });
+      const { gallery, guarantee: wanted } = options;
+      const found = await retrieve({ tensor: changed }, { gallery, guarantee: wanted, max_samples: 2048 });
       const same = subject(guarantee, found.neighbor) === subject(guarantee, neighbor);
       setReply({ text: `${subject(guarantee, found.neighbor)}: ${same ? "the same answer" : "another answer"}.`, same });
     } catch (problem) {

@@ -13,6 +13,7 @@ from service.http.batches import read_queries
 from service.http.body import QueryBody
 from service.http.dependencies import Service
 from service.http.forms import batch_operation
+from service.http.observe import note
 from service.http.problems import documented, problem_body, unexpected_body
 from service.http.schemas import AnswerResult, AnswersBody
 from service.http.streaming import LEFT, cancelled_when_left
@@ -43,13 +44,14 @@ async def retrieve_batch(request: Request, retriever: Service) -> Response:
         try:
             shape = retriever.model.input_shape
             image = pixels_tensor(query.pixels, shape) if query.image is None else query.image
-            found = retriever.retrieve(image, query.options, stop=stop, reserve=reserve)
+            found = retriever.retrieve(image, query.options, stop=stop, reserve=reserve, waits=True)
         except Problem as problem:
             return AnswerResult(problem=problem_body(problem))
         except Abandoned:
             raise
         except Exception:
             log.exception("a query of a batch failed")
+            retriever.metrics.failures.inc()
             return AnswerResult(problem=unexpected_body())
         return AnswerResult(answer=found)
 
@@ -65,4 +67,7 @@ async def retrieve_batch(request: Request, retriever: Service) -> Response:
             results = await asyncio.gather(*map(result, queries, stops))
         except Abandoned:
             return Response(status_code=LEFT)
+    for found in results:
+        if found.answer is not None:
+            note(request, found.answer)
     return Response(AnswersBody(results=list(results)).model_dump_json(), media_type="application/json")

@@ -7,6 +7,7 @@ from service.http.accept import prefers_stream
 from service.http.access import samples_of
 from service.http.body import read_query
 from service.http.dependencies import Service
+from service.http.observe import note
 from service.http.problems import documented
 from service.http.streaming import plain, streamed
 from service.images import pixels_tensor
@@ -34,7 +35,7 @@ _EVENTS = {
 @router.post(
     "/retrieve",
     response_model=RetrieveResponse,
-    responses=documented(400, 409, 413, 415, 422, 500, 503)
+    responses=documented(400, 404, 409, 413, 415, 422, 500, 503)
     | {200: {"content": {"text/event-stream": _EVENTS}}},
     openapi_extra=forms.operation(),
 )
@@ -47,9 +48,11 @@ async def retrieve(request: Request, retriever: Service) -> Response:
         image = (
             pixels_tensor(query.pixels, retriever.model.input_shape) if query.image is None else query.image
         )
-        return retriever.retrieve(
+        found = retriever.retrieve(
             image, query.options, stop=stop, on_round=on_round, reserve=samples_of(request)
         )
+        note(request, found)
+        return found
 
     if prefers_stream(request.headers.getlist("accept")):
         return await streamed(request, stop, answer, limiter)

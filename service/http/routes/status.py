@@ -1,11 +1,8 @@
-"""Health and metrics, for orchestrators and Prometheus."""
+"""Health, for orchestrators."""
 
-from anyio import to_thread
-from fastapi import APIRouter, Request, Response
-from fastapi.responses import PlainTextResponse
+from fastapi import APIRouter, Request
 
 from service.errors import NotReady, Problem
-from service.http.dependencies import Service
 from service.http.problems import documented
 from service.http.schemas import Health
 
@@ -27,12 +24,3 @@ async def readyz(request: Request) -> Health:
         return Health(status="ok", checks=await request.app.state.readiness.get())
     except (Problem, RuntimeError, OSError) as error:
         raise NotReady(f"the service cannot answer queries: {error}", retry_after=5) from error
-
-
-@router.get("/metrics", response_class=PlainTextResponse)
-async def metrics(request: Request, retriever: Service) -> Response:
-    """Prometheus metrics; docs/operations.md lists them."""
-    await request.app.state.gallery.refresh()  # what its newest version is; not more than a moment
-    retriever.metrics.queued.set(retriever.smoothed.engine.waiting)
-    text = await to_thread.run_sync(retriever.metrics.render, limiter=request.app.state.metrics)
-    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -80,3 +80,15 @@ def test_another_process_sees_the_same_split(
 
 def test_data_sets_are_found_by_name(parts: dict[str, ImageSet]) -> None:
     assert np.array_equal(DATASETS["digits"]("gallery").pixels, parts["gallery"].pixels)
+
+
+def test_the_zero_shot_split_asks_for_labels_that_training_never_saw(parts: dict[str, ImageSet]) -> None:
+    train, gallery, query = (DATASETS["digits-zero-shot"](part) for part in ("train", "gallery", "query"))
+
+    assert set(train.labels) == set("01234")
+    assert set(gallery.labels) == set("56789")
+    assert gallery.ids == query.ids
+    assert sorted((*train.ids, *query.ids)) == sorted(id_ for part in parts.values() for id_ in part.ids)
+    known = dict(zip(parts["query"].ids, parts["query"].pixels, strict=True))
+    for id_, pixels in zip(query.ids, query.pixels, strict=True):
+        assert id_ not in known or np.array_equal(known[id_], pixels)

@@ -68,6 +68,21 @@ def test_labels_of_the_second_split_are_never_trained_on(seen: dict[str, ImageSe
     assert DATASETS["emoji-unseen"]("gallery").ids == seen["gallery"].ids
 
 
+def test_the_zero_shot_split_has_one_drawing_of_each_designer(seen: dict[str, ImageSet]) -> None:
+    train, gallery, query = (DATASETS["emoji-zero-shot"](part) for part in PARTS)
+
+    assert train.ids == seen["train"].ids
+    assert gallery.ids == query.ids
+    assert all(map(held_out, gallery.labels))
+    assert not set(train.labels) & set(gallery.labels)
+    drawings = Counter(
+        (label, more["designer"]) for label, more in zip(gallery.labels, gallery.metadata, strict=True)
+    )
+    assert max(drawings.values()) == 1
+    assert min(Counter(gallery.labels).values()) >= 2
+    assert (len(gallery), len(set(gallery.labels))) == (1605, 403)
+
+
 def test_an_id_is_the_design_and_the_label(seen: dict[str, ImageSet], unseen: ImageSet) -> None:
     for images in (seen["gallery"], seen["query"], unseen):
         assert len(set(images.ids)) == len(images)

@@ -1,5 +1,6 @@
 """The engine: samples depend on nothing but their keys, whoever shares the batch, and the line is fair."""
 
+import ctypes
 import os
 import threading
 import time
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models import CHUNK, EmbeddingModel, KeyedNoise, QueueFull, Stop
+from models import CHUNK, EmbeddingModel, KeyedNoise, Stop
 from models.datasets import digits
 from models.noise import input_digest, on_grid
 from models.passes.openvino import VariantUnavailable
@@ -54,7 +55,7 @@ def slow() -> Iterator[SlowPass]:
     forward.gate.release(10**6)
 
 
-def engine_of(forward: SlowPass, batch: int = 2, workers: int = 1, capacity: int = 10**9) -> Engine:
+def engine_of(forward: SlowPass, batch: int = 2, workers: int = 1) -> Engine:
     return Engine(
         lambda: forward,
         KeyedNoise(SECRET, "model", SIGMA),
@@ -63,7 +64,7 @@ def engine_of(forward: SlowPass, batch: int = 2, workers: int = 1, capacity: int
         dimension=2,
         batch=batch,
         workers=workers,
-        capacity=capacity,
+        seconds_a_sample=1e-4,
     )
 
 
@@ -161,16 +162,13 @@ def test_a_pass_that_fails_fails_the_queries_in_its_batch_and_no_other(
     assert np.array_equal(engine.draw(engine.stream(image(0)), 0, 9), expected(image(0), 0, 9))
 
 
-def test_no_more_is_promised_than_the_line_may_hold(slow: SlowPass) -> None:
-    engine = engine_of(slow, capacity=1000)
-    with engine.promised(800):
-        with pytest.raises(QueueFull):
-            engine.promised(300).__enter__()
-        with engine.promised(200):
-            assert engine.backlog_seconds > 0
-    with engine.promised(1000):
-        pass
-    assert engine.backlog_seconds == 0
+def test_what_a_sample_takes_is_measured(slow: SlowPass) -> None:
+    engine = engine_of(slow)
+    slow.gate.release(1000)
+    before = engine.seconds_a_sample
+    engine.draw(engine.stream(image(0)), 0, 400)
+    assert before == 1e-4
+    assert 0 < engine.seconds_a_sample < before  # this pass takes next to nothing
     engine.close()
 
 
@@ -181,7 +179,7 @@ def test_an_engine_whose_network_does_not_load_is_not_made() -> None:
     with pytest.raises(OSError, match="no such network"):
         Engine(
             broken, KeyedNoise(SECRET, "model", SIGMA), sigma=SIGMA, input_shape=SHAPE, dimension=2,
-            batch=1, workers=2, capacity=1,
+            batch=1, workers=2, seconds_a_sample=1e-4,
         )  # fmt: skip
 
 
@@ -235,7 +233,7 @@ def test_a_pass_that_returns_too_few_rows_fails_its_queries_and_the_engine_goes_
     engine = Engine(
         lambda: lambda images: images.reshape(len(images), -1)[: rows.pop(0), :2].copy(),
         KeyedNoise(SECRET, "model", SIGMA), sigma=SIGMA, input_shape=SHAPE, dimension=2,
-        batch=2, workers=1, capacity=1,
+        batch=2, workers=1, seconds_a_sample=1e-4,
     )  # fmt: skip
     with pytest.raises(ValueError, match="broadcast"):
         engine.draw(engine.stream(image(0)), 0, 2)
@@ -260,7 +258,14 @@ def test_workers_that_are_as_many_as_cores_have_one_each(workers: int, slow: Slo
 
     noise = KeyedNoise(SECRET, "model", SIGMA)
     Engine(
-        build, noise, sigma=SIGMA, input_shape=SHAPE, dimension=2, batch=1, workers=workers, capacity=1
+        build,
+        noise,
+        sigma=SIGMA,
+        input_shape=SHAPE,
+        dimension=2,
+        batch=1,
+        workers=workers,
+        seconds_a_sample=1e-4,
     ).close()
 
     if workers == len(cores):
@@ -268,3 +273,31 @@ def test_workers_that_are_as_many_as_cores_have_one_each(workers: int, slow: Slo
     else:
         assert seen == [cores] * workers
     assert os.sched_getaffinity(0) == cores
+
+
+def test_a_worker_that_is_ended_fails_its_queries_and_goes_on() -> None:
+    """By what is no Exception: raised in the thread from outside, as a library or a debugger may."""
+    inside = threading.Event()
+
+    def forward(images: Images) -> Images:
+        worker.append(threading.get_ident())
+        while not inside.is_set():
+            time.sleep(0.001)
+        return images.reshape(len(images), -1)[:, :2].copy()
+
+    worker: list[int] = []
+    engine = Engine(
+        lambda: forward,
+        KeyedNoise(SECRET, "model", SIGMA), sigma=SIGMA, input_shape=SHAPE, dimension=2,
+        batch=2, workers=1, seconds_a_sample=1e-4,
+    )  # fmt: skip
+    with ThreadPoolExecutor(1) as pool:
+        drawn = pool.submit(engine.draw, engine.stream(image(0)), 0, 2)
+        while not worker:
+            time.sleep(0.001)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(worker[0]), ctypes.py_object(SystemExit))
+        with pytest.raises(RuntimeError, match="a worker was ended"):
+            drawn.result(60)
+    inside.set()
+    assert np.array_equal(engine.draw(engine.stream(image(0)), 0, 2), expected(image(0), 0, 2))
+    engine.close()

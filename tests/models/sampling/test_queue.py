@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import CHUNK, Purpose, QueueFull
-from models.sampling.queue import OLDEST_EVERY, Draw, SampleQueue, Stream
+from models import CHUNK, Purpose
+from models.sampling.queue import FOREGROUND, OLDEST_EVERY, Draw, SampleQueue, Stream
 
 
 def request(chunks: int, served: int = 0, first: int = 0, purpose: Purpose = "query") -> Draw:
     """A request for `chunks` chunks of a stream that has been served `served` of them before."""
-    stream = Stream(b"", np.zeros((1, 1, 1), np.float32), purpose, served)
+    stream = Stream(b"", np.zeros((1, 1, 1), np.float32), purpose, served=served)
     return Draw(stream, first, first + chunks, np.empty((chunks, CHUNK, 1), np.float32))
 
 
@@ -27,14 +27,14 @@ def drained(line: SampleQueue, batch: int = 1) -> list[tuple[Draw, int]]:
 
 
 def test_chunks_of_one_request_come_in_order() -> None:
-    line, asked = SampleQueue(10**6), request(5, first=7)
+    line, asked = SampleQueue(), request(5, first=7)
     line.put(asked)
 
     assert drained(line) == [(asked, number) for number in range(7, 12)]
 
 
 def test_a_batch_holds_chunks_of_many_requests() -> None:
-    line, many = SampleQueue(10**6), [request(3) for _ in range(4)]
+    line, many = SampleQueue(), [request(3) for _ in range(4)]
     for one in many:
         line.put(one)
 
@@ -42,7 +42,7 @@ def test_a_batch_holds_chunks_of_many_requests() -> None:
 
 
 def test_who_has_had_least_is_next() -> None:
-    line, long, short = SampleQueue(10**6), request(1000), request(2)
+    line, long, short = SampleQueue(), request(1000), request(2)
     line.put(long)
     for _ in range(100):
         line.take(1)
@@ -54,8 +54,48 @@ def test_who_has_had_least_is_next() -> None:
     assert order.count(short) == 2
 
 
+def finished(line: SampleQueue, asked: list[Draw]) -> list[int]:
+    """Whose last chunk is handed out first, and so on, when nothing else comes."""
+    last = {asked.index(draw): number for number, (draw, _) in enumerate(drained(line))}
+    return sorted(last, key=last.__getitem__)
+
+
+def test_equal_long_queries_are_finished_one_after_another() -> None:
+    line, asked = SampleQueue(), [request(400) for _ in range(5)]
+    for one in asked:
+        line.put(one)
+    order = [asked.index(draw) for draw, _ in drained(line)]
+    ends = [max(at for at, number in enumerate(order) if number == one) for one in range(5)]
+    # Not all at the end: the first is done when about as much was drawn as it needs, and so on.
+    assert ends == sorted(ends)
+    for place, end in enumerate(ends, 1):
+        assert end <= len(order) * place / 5 + 5 * FOREGROUND // CHUNK
+
+
+def test_of_long_queries_the_one_with_least_left_is_next_whatever_it_asks_for_now() -> None:
+    line, asked = SampleQueue(), [request(32, served=100) for _ in range(3)]
+    for one, most in zip(asked, (900, 300, 600), strict=True):
+        one.stream.most = most
+        line.put(one)
+    assert finished(line, asked) == [1, 2, 0]
+
+
+def test_whoever_came_first_stays_the_first_among_equals_slice_after_slice() -> None:
+    line, first, second = SampleQueue(), request(4, served=100), request(4, served=100)
+    for one in (first, second):
+        one.stream.most = 100
+        line.put(one)
+    for start in range(4, 40, 4):
+        while first.handed_out < 4:
+            line.take(1)
+        first = Draw(first.stream, start, start + 4, first.samples)
+        line.put(first)
+    # One chunk in OLDEST_EVERY is for the oldest, which is the first as well.
+    assert second.handed_out == 0
+
+
 def test_items_for_the_gallery_come_after_all_queries_and_always_go_on() -> None:
-    line, item, long = SampleQueue(10**6), request(8, purpose="gallery"), request(1000)
+    line, item, long = SampleQueue(), request(8, purpose="gallery"), request(1000)
     line.put(item)
     line.put(long)
     order = [line.take(1)[0][0] for _ in range(4 * OLDEST_EVERY)]
@@ -64,7 +104,7 @@ def test_items_for_the_gallery_come_after_all_queries_and_always_go_on() -> None
 
 
 def test_a_query_that_comes_back_for_more_is_not_new() -> None:
-    line, again, new = SampleQueue(10**6), request(2, served=50), request(2)
+    line, again, new = SampleQueue(), request(2, served=50), request(2)
     line.put(again)
     line.put(new)
 
@@ -72,7 +112,7 @@ def test_a_query_that_comes_back_for_more_is_not_new() -> None:
 
 
 def test_a_long_request_goes_on_however_many_short_ones_come() -> None:
-    line, long = SampleQueue(10**9), request(10_000, served=10**6)
+    line, long = SampleQueue(), request(10_000, served=10**6)
     line.put(long)
     taken = 0
     for _ in range(1000):
@@ -88,7 +128,7 @@ def test_a_long_request_goes_on_however_many_short_ones_come() -> None:
     batch=st.integers(1, 9),
 )
 def test_every_chunk_is_handed_out_once(sizes: list[tuple[int, int]], batch: int) -> None:
-    line, asked = SampleQueue(10**9), [request(chunks, served) for chunks, served in sizes]
+    line, asked = SampleQueue(), [request(chunks, served) for chunks, served in sizes]
     for one in asked:
         line.put(one)
     waiting = line.waiting
@@ -102,7 +142,7 @@ def test_every_chunk_is_handed_out_once(sizes: list[tuple[int, int]], batch: int
 
 
 def test_who_leaves_is_gone_at_once() -> None:
-    line, leaving, staying = SampleQueue(10**6), request(50), request(3)
+    line, leaving, staying = SampleQueue(), request(50), request(3)
     line.put(leaving)
     line.put(staying)
 
@@ -113,28 +153,8 @@ def test_who_leaves_is_gone_at_once() -> None:
     assert [taken for taken, _ in drained(line)] == [staying] * 3
 
 
-def test_room_is_kept_for_what_is_promised_and_no_more() -> None:
-    line = SampleQueue(1000)
-    line.promise(900)
-    with pytest.raises(QueueFull) as refused:
-        line.promise(101)
-    line.promise(100)
-    line.release(900)
-    line.promise(900)
-
-    assert refused.value.backlog == 900
-    assert line.promised == 1000
-
-
-def test_an_empty_line_takes_a_query_larger_than_itself() -> None:
-    line = SampleQueue(10)
-    line.promise(1000)
-    with pytest.raises(QueueFull):
-        line.promise(1)
-
-
 def test_taking_waits_for_something_to_take() -> None:
-    line, found = SampleQueue(10**6), []
+    line, found = SampleQueue(), []
     worker = threading.Thread(target=lambda: found.extend(line.take(1)))
     worker.start()
     time.sleep(0.05)
@@ -147,7 +167,7 @@ def test_taking_waits_for_something_to_take() -> None:
 
 
 def test_closing_fails_who_waits_and_lets_the_workers_go() -> None:
-    line, asked, found = SampleQueue(10**6), request(3), [("not", "returned")]
+    line, asked, found = SampleQueue(), request(3), [("not", "returned")]
     line.put(asked)
     line.close()
 

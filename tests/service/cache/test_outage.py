@@ -6,9 +6,9 @@ from contextlib import suppress
 
 import pytest
 
-from service.cache.outage import Outage
 from service.cache.redis_store import RedisStore
 from service.cache.sealed import CacheUnavailable, SealedCache
+from service.outage import Outage
 from tests.service.processes import RedisServer, wait_for
 
 

@@ -512,3 +512,8 @@ def test_what_passes_the_check_can_be_sent_back(id_: str, label: str, metadata: 
     body = ItemBody(id=item.id, label=item.label, metadata=item.metadata).model_dump_json()
     assert json.loads(body.encode()) == {"id": item.id, "label": item.label, "metadata": metadata}
     assert "\n" not in item.id + item.label
+
+
+def test_a_published_data_set_is_no_gallery_by_its_name_alone() -> None:
+    with pytest.raises(ImportFailure, match="cub200 is read by evaluate, attack and train"):
+        sources("cub200")

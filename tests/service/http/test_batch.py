@@ -69,7 +69,7 @@ def test_what_is_wrong_with_one_is_told_in_its_place(client: httpx.Client) -> No
 def test_what_is_no_batch_is_refused_as_a_whole(client: httpx.Client) -> None:
     for body, status in (
         ([], 400), ({"queries": []}, 400), ({"queries": 1}, 400), (encoded(0), 400), ("x", 400),
-        ([encoded(0)] * 65, 413), ([{"pixels": [0] * 70_000}], 413),
+        ([encoded(0)] * 65, 413), ([{"pixels": [0] * 140_000}], 413),
     ):  # fmt: skip
         response = client.post("/retrieve/batch", json=body)
         assert response.status_code == status, response.text

@@ -89,7 +89,7 @@ def test_every_line_of_a_request_has_its_id_and_the_last_is_of_its_route(
     access = lines[-1]
     assert (access["method"], access["route"], access["status"]) == ("GET", "/items/{item_id}", 200)
     assert access["logger"] == "retrievalguard.access"
-    assert isinstance(access["seconds"], float)
+    assert isinstance(access["ms"], float)
     assert "secret-name" not in str(lines)
 
 

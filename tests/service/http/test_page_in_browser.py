@@ -354,6 +354,30 @@ def test_pictures_are_added_relabelled_and_deleted(browser: Browser, open_server
     page.close()
 
 
+def test_a_named_gallery_is_asked(browser: Browser, open_server: Server) -> None:
+    client = open_server.client
+    for row in range(6):
+        client.post("/gallery/items", params={"id": str(row), "label": f"row{row}"}, content=digit(row))
+    client.put("/galleries/late", json={"filter": {"id": {"$in": ["1", "4"]}}})
+    page = browser.new_page()
+    page.goto(open_server.url)
+    page.get_by_text("What to ask for").click()
+    chosen = page.get_by_role("combobox", name="Gallery")
+    expect(chosen.get_by_role("option")).to_have_text(["all items", "late"])
+    page.get_by_label("Drop a picture").set_input_files(
+        {"name": "one.png", "mimeType": "image/png", "buffer": digit(1)}
+    )
+    answered(page)
+    shows(page, answer(client, digit(1), **ASKED))
+    chosen.select_option("late")
+    page.get_by_role("button", name="Ask again").click()
+    expect(page.locator(".runners li")).to_have_count(1)
+    shows(page, answer(client, digit(1), gallery="late", **ASKED))
+    with page.expect_request("**/retrieve?*gallery=late*"):
+        page.get_by_role("button", name="Ask with this change").click()
+    page.close()
+
+
 def test_all_of_it_is_light(browser: Browser, demo_server: Server) -> None:
     page = browser.new_page()
     got: list[Response] = []

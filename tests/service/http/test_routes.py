@@ -196,7 +196,7 @@ def test_every_metric_is_there_and_counts_what_happens(demo_server: Server) -> N
     assert demo_server.metric("retrievalguard_gallery_version") == body["gallery"]["version"]
 
     text = demo_server.client.get("/metrics").text
-    assert names == {name for name in names if re.search(rf"^# TYPE {name}(_total)? ", text, re.M)}
+    assert names == {name for name in names if re.search(rf"^# TYPE {name}(_total|_info)? ", text, re.M)}
 
 
 def test_metrics_are_in_the_format_of_prometheus(client: httpx.Client) -> None:

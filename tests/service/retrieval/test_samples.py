@@ -15,7 +15,7 @@ from models import CHUNK, Calibration, EmbeddingModel, SmoothedModel, Stop
 from models.noise import input_digest, on_grid
 from service.cache.samples import SampleCache
 from service.cache.sqlite_store import EmbeddedStore
-from service.errors import ModelFailure, Overloaded
+from service.errors import ModelFailure
 from service.metrics import Metrics
 from service.retrieval.samples import QuerySamples, SamplesInUse
 from tests.service.processes import wait_for
@@ -31,9 +31,7 @@ class Desk:
 
     def __init__(self, path: Path) -> None:
         self.model = EmbeddingModel.load("digits-cnn")
-        self.smoothed = SmoothedModel(
-            self.model, 0.25, SECRET, Calibration.fixed(self.model), workers=1, capacity=1000
-        )
+        self.smoothed = SmoothedModel(self.model, 0.25, SECRET, Calibration.fixed(self.model), workers=1)
         self.metrics = Metrics()
         self.store = EmbeddedStore(path, max_bytes=10**8, ttl_seconds=60)
         self.cache = SampleCache(
@@ -193,18 +191,3 @@ def test_a_deadline_gives_what_is_there_by_then_also_to_those_who_wait_for_anoth
         leaving.cancel()
         leader.result()
     assert len(samples.first(CHUNK, Stop(0.0))) == min(CHUNK, samples.there)
-
-
-def test_more_than_the_line_may_hold_is_overloaded_and_says_when_to_come_back(desk: Desk) -> None:
-    with (
-        desk.shared.room_for(700),
-        desk.shared.room_for(300),
-        pytest.raises(Overloaded, match="1000 samples") as refused,
-        desk.shared.room_for(1),
-    ):
-        pass
-    assert refused.value.retry_after >= 1
-    with desk.shared.room_for(10**6):  # an empty line takes any number
-        pass
-    with desk.shared.room_for(1000):
-        pass

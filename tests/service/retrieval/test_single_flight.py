@@ -122,6 +122,7 @@ def test_whoever_takes_over_goes_on_where_the_first_one_stopped(
         assert total.get() == 128 * -(-40_000 // 128)
         assert retriever.metrics.abandoned._value.get() == 2
         assert retriever._admission._inside == 0
-        assert retriever.smoothed.engine.waiting == retriever.smoothed.engine._queue.promised == 0
+        assert retriever.smoothed.engine.waiting == 0
+        assert set(retriever.backlog.seconds().values()) == {0.0}
     expected = demo_retriever.retrieve(image, options).model_dump(mode="json")
     assert found == [claims(expected)] * 3

@@ -1,4 +1,4 @@
-"""More queries, or samples, than may be: the next hears so at once, and when to come back."""
+"""More queries, or work, than may be: the next hears so at once, and when to come back."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,10 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from models import QueueFull
-from models.sampling.queue import SampleQueue
 from tests.service.processes import Server, copy_gallery, serving, wait_for
-from tests.service.queries import answer, claims, digit, noisy_digit, post, unanswered
+from tests.service.queries import QUERIES, answer, claims, digit, noisy_digit, post, unanswered
 
 MOST = 100_000  # samples: with several queries, seconds on any machine
 LONG: dict[str, Any] = {"max_samples": MOST, "min_gain": 0}
@@ -50,7 +48,7 @@ def under_way(server: Server, queries: int) -> Iterator[None]:
     finally:
         for connection in asked:
             connection.close()
-    wait_for(lambda: server.metric("retrievalguard_queries_abandoned_total") == abandoned + queries, 20)
+    wait_for(lambda: server.metric("retrievalguard_queries_abandoned_total") == abandoned + queries)
 
 
 # The second is more than the threads of a server's pool: it is not that pool that bounds the queries.
@@ -59,7 +57,7 @@ def narrow(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, demo_gallery: Path
 ) -> Iterator[tuple[Server, int]]:
     data = copy_gallery(demo_gallery, tmp_path_factory.mktemp("narrow"))
-    with serving(data, MAX_QUERIES=request.param, MAX_QUEUED_SAMPLES=10**8) as server:
+    with serving(data, MAX_QUERIES=request.param, MAX_BACKLOG_SECONDS=86_400) as server:
         yield server, request.param
 
 
@@ -80,44 +78,38 @@ def test_as_many_queries_as_may_be_are_under_way_and_the_next_is_refused_at_once
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory, demo_gallery: Path) -> Iterator[Server]:
-    """A server whose line holds few samples."""
+    """A server that admits as many queries as it has cores, and next to nothing more."""
     data = copy_gallery(demo_gallery, tmp_path_factory.mktemp("small"))
-    with serving(data, MAX_QUEUED_SAMPLES=1000, SAMPLES_LIMIT=10 * MOST) as server:
+    with serving(data, MAX_BACKLOG_SECONDS=0.1, SAMPLES_LIMIT=10 * MOST, THREADS=1) as server:
         yield server
 
 
-def test_while_the_line_is_full_only_what_needs_no_samples_is_answered(small: Server) -> None:
-    kept, longer = digit(20), noisy_digit(21, seed=9)
+def test_long_queries_fill_their_lane_and_all_else_is_answered(small: Server) -> None:
+    endless: dict[str, Any] = {"max_samples": 10 * MOST, "min_gain": 0}
+    kept = digit(20)
     before = claims(answer(small.client, kept, top_k=2))
-    asked = unanswered(small.url, longer, max_samples=10 * MOST, min_gain=0)  # an empty line takes it
+    asked = unanswered(small.url, noisy_digit(21, seed=9), **endless)  # an empty lane takes it
     wait_for(lambda: small.metric("retrievalguard_queued_samples") > 0)
-    overloaded(post(small.client, digit(22)), "max_samples")
-    overloaded(post(small.client, kept, max_samples=1000, min_gain=0), "max_samples")
+    overloaded(post(small.client, noisy_digit(22, seed=9), **endless), "max_samples")
+    assert small.metric("retrievalguard_backlog_seconds", lane="long") > 1
     again = answer(small.client, kept, top_k=2)
     assert again["cache"] == "hit"
     assert claims(again) == before
-    # The answer is new, its samples are there.
-    assert answer(small.client, kept, top_k=3)["cache"] == "hit"
+    assert answer(small.client, kept, top_k=3)["cache"] == "hit"  # the answer is new, its samples are there
+    assert answer(small.client, digit(22))["cache"] == "miss"
     others_answer(small)
     assert small.metric("retrievalguard_queries_abandoned_total") == 0
     asked.close()
     wait_for(lambda: small.metric("retrievalguard_queries_abandoned_total") == 1)
-    assert answer(small.client, digit(22))["cache"] == "miss"
+    wait_for(lambda: small.metric("retrievalguard_backlog_seconds", lane="long") == 0)
 
 
-def test_a_line_keeps_room_for_what_it_promised_and_none_always_fits() -> None:
-    line = SampleQueue(1000)
-    line.promise(400)
-    line.promise(600)
-    for samples in (1, 1000):
-        with pytest.raises(QueueFull) as full:
-            line.promise(samples)
-        assert full.value.backlog == 1000
-    line.promise(0)
-    line.release(600)
-    line.promise(600)
-    line.release(400)
-    line.release(600)
-    line.promise(10**9)
-    line.promise(0)
-    assert line.promised == 10**9
+def test_queries_of_a_batch_wait_for_room_and_get_the_answers_they_would_get_alone(small: Server) -> None:
+    pixels = [(QUERIES.pixels[row] / 255).tolist() for row in range(30, 42)]
+    batch = small.client.post("/retrieve/batch", json=[{"pixels": one} for one in pixels])
+    assert batch.status_code == 200
+    results = batch.json()["results"]
+    assert [one["problem"] for one in results] == [None] * len(pixels)
+    for one, asked in zip(results, pixels, strict=True):
+        alone = small.client.post("/retrieve", json={"pixels": asked})
+        assert claims(alone.json()) == claims(one["answer"])

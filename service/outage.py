@@ -1,4 +1,4 @@
-"""What the log tells of a cache that fails: every change, and no more than a line or two a minute."""
+"""What the log tells of a server that fails us: every change, and no more than a line or two a minute."""
 
 import logging
 import threading

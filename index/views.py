@@ -1,0 +1,140 @@
+"""The views that filters make of the newest snapshot, and what is kept to make them."""
+
+import sqlite3
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Generic, TypeVar
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.columns import Columns
+from index.fields import Field, chosen, field_of
+from index.filters import All, Condition, Filter, Not, Part
+from index.snapshot import Snapshot
+from index.store import GalleryStore
+
+Thing = TypeVar("Thing")
+# Bytes of what is kept, beside its arrays and its name.
+BESIDE = 4096
+Mask = NDArray[np.bool_]
+# Which of some items are wanted.
+Wanted = Callable[[Columns], Mask]
+# The file as it is, and the snapshot of just that; nobody makes another one meanwhile.
+Newest = Callable[[], AbstractContextManager[tuple[sqlite3.Connection, Snapshot]]]
+
+
+class Recent(Generic[Thing]):
+    """What was used last, up to so many bytes. Whoever uses it holds a lock."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most, self._bytes = most_bytes, 0
+        self._kept = OrderedDict[str, tuple[Thing, int]]()
+
+    def get(self, name: str) -> Thing | None:
+        """The thing of this name, if it is kept."""
+        if name not in self._kept:
+            return None
+        self._kept.move_to_end(name)
+        return self._kept[name][0]
+
+    def put(self, name: str, thing: Thing, size: int) -> None:
+        """Keep a thing, which takes so many bytes by now."""
+        self._bytes -= self._kept.pop(name, (thing, 0))[1]
+        size += len(name) + BESIDE
+        if size > self._most:  # alone it would drive out all others
+            return
+        self._bytes += size
+        self._kept[name] = thing, size
+        while self._bytes > self._most:
+            self._bytes -= self._kept.popitem(last=False)[1][1]
+
+
+class Views:
+    """Views of the newest snapshot of the gallery in `store`. Threads may share it.
+
+    What was read of metadata takes up to `most_bytes`, and as much again all views of one snapshot. They are
+    dropped with their snapshot; what was read serves the next one.
+    """
+
+    def __init__(self, store: GalleryStore, most_bytes: int) -> None:
+        self._store, self._most = store, most_bytes
+        self._making, self._lock = threading.Lock(), threading.Lock()
+        self._fields = Recent[Field](most_bytes)
+        self._views = WeakKeyDictionary[Snapshot, Recent[Snapshot]]()
+
+    def of(self, snapshot: Snapshot, wanted: Filter, newest: Newest) -> Snapshot:
+        """The items that `wanted` matches of `snapshot`, or of a newer one. Raises `StoreFailure`."""
+        view = self._known(snapshot, wanted)
+        if view is not None:
+            return view
+        with self._making:
+            fields = {_name(one): self._field(one) for one in wanted.conditions if one.field != "label"}
+            with self._store.scan() as db:  # most of it here, where nobody has to wait for it
+                for field in fields.values():
+                    field.read(db)
+            # An item that is in this file has been there since it got its number: so it was read.
+            with newest() as (db, snapshot):
+                view = self._known(snapshot, wanted)
+                if view is not None:
+                    return view
+                for field in fields.values():
+                    field.read(db)
+            view = snapshot.only(_test(wanted.root, fields, snapshot))
+            for name, field in fields.items():
+                self._fields.put(name, field, field.bytes)
+            with self._lock:
+                views = self._views.setdefault(snapshot, Recent(self._most))
+                views.put(wanted.text, view, view.bytes)
+        return view
+
+    def _known(self, snapshot: Snapshot, wanted: Filter) -> Snapshot | None:
+        with self._lock:
+            views = self._views.get(snapshot)
+            return None if views is None else views.get(wanted.text)
+
+    def _field(self, condition: Condition) -> Field:
+        return self._fields.get(_name(condition)) or field_of(condition)
+
+
+def _name(condition: Condition) -> str:
+    """What a field is kept as: conditions on metadata of one path share one."""
+    return repr(condition) if condition.field == "id" else condition.field
+
+
+def _test(part: Part, fields: dict[str, Field], snapshot: Snapshot) -> Wanted:
+    """Which items meet `part`."""
+    if isinstance(part, Condition):
+        if part.field == "label":
+            return _by_label(part, snapshot)
+        return _by_serial(fields[_name(part)].serials(part))
+    if isinstance(part, Not):
+        inner = _test(part.part, fields, snapshot)
+        return lambda columns: ~inner(columns)
+    tests = [_test(one, fields, snapshot) for one in part.parts]
+    join = np.logical_and if isinstance(part, All) else np.logical_or
+    everything = isinstance(part, All)
+
+    def together(columns: Columns) -> Mask:
+        found = np.full(len(columns), everything)
+        for test in tests:
+            join(found, test(columns), out=found)
+        return found
+
+    return together
+
+
+def _by_label(condition: Condition, snapshot: Snapshot) -> Wanted:
+    names = snapshot.label_names[:]
+    wanted = np.zeros(len(names), np.bool_)
+    wanted[chosen({name: number for number, name in enumerate(names)}, condition)] = True
+    return lambda columns: wanted[columns.labels]
+
+
+def _by_serial(serials: NDArray[np.int64]) -> Wanted:
+    wanted = np.zeros(int(serials.max(initial=0)) + 2, np.bool_)  # the last is for all larger numbers
+    wanted[serials] = True
+    return lambda columns: wanted[np.minimum(columns.serials, len(wanted) - 1)]
