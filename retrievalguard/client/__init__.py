@@ -20,14 +20,16 @@ from retrievalguard.client.answers import (
     AnswerTiming,
     AnswerWithin,
     GalleryItem,
+    GalleryJob,
     GallerySummary,
     ItemChange,
     ItemPage,
+    RefusedFile,
     RoundItem,
 )
 from retrievalguard.client.asynchronous import AsyncClient
 from retrievalguard.client.blocking import Client
-from retrievalguard.client.calls import Image, Options
+from retrievalguard.client.calls import Archive, Image, Options
 from retrievalguard.client.refusals import (
     BadInput,
     ClientError,
@@ -51,6 +53,7 @@ __all__ = [
     "AnswerRound",
     "AnswerTiming",
     "AnswerWithin",
+    "Archive",
     "AsyncClient",
     "BadInput",
     "Client",
@@ -58,6 +61,7 @@ __all__ = [
     "ConflictingChange",
     "Forbidden",
     "GalleryItem",
+    "GalleryJob",
     "GallerySummary",
     "Image",
     "ItemChange",
@@ -66,6 +70,7 @@ __all__ = [
     "NoConnection",
     "NotNow",
     "Options",
+    "RefusedFile",
     "RoundItem",
     "ServiceBroken",
     "ServiceProblem",

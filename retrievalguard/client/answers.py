@@ -213,6 +213,49 @@ class ItemChange:
     warnings: list[str]
 
 
+@dataclass(frozen=True)
+class RefusedFile:
+    """A file that a job did not add: where it is in what was sent, and why."""
+
+    place: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class GalleryJob:
+    """Many files on their way into the gallery; `seen` of `total` were looked at.
+
+    `state` is `waiting` or `running`, and at the end `done`, `failed` (`error` says why) or `cancelled`; then
+    `refusals` names each file that was not added.
+    """
+
+    id: str
+    state: str
+    folder: str | None
+    prefix: str
+    replace: bool
+    created: str
+    ended: str | None
+    starts: int
+    total: int
+    seen: int
+    added: int
+    replaced: int
+    unchanged: int
+    refused: int
+    skipped: dict[str, int]
+    refusals: list[RefusedFile]
+    warnings: list[str]
+    error: str | None
+
+
+@dataclass(frozen=True)
+class GalleryJobs:
+    """All jobs, the newest first."""
+
+    jobs: list[GalleryJob]
+
+
 def shaped(kind: type[Shape], value: Any) -> Shape:
     """The JSON `value` as `kind`: a dataclass of this module, or something made of them."""
     found: Shape = _shaped(kind, value)

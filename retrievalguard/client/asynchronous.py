@@ -12,10 +12,11 @@ from retrievalguard.client.answers import (
     Answer,
     AnswerRound,
     GalleryItem,
+    GalleryJob,
     GallerySummary,
     ItemChange,
 )
-from retrievalguard.client.calls import Call, Events, Image, Options, checked
+from retrievalguard.client.calls import Archive, Call, Events, Image, Options, checked
 from retrievalguard.client.patience import Patience
 from retrievalguard.client.refusals import NoConnection, NotNow, ServiceProblem
 
@@ -123,6 +124,25 @@ class AsyncClient:
     async def delete(self, item_id: str) -> None:
         """Delete an item."""
         await self._send(calls.delete(item_id))
+
+    async def start_job(self, archive: Archive, *, prefix: str = "", replace: bool = False) -> GalleryJob:
+        """Add what a zip or tar file holds: a folder of images for each label, or a table beside its images.
+
+        It returns when the file was sent; `job` tells how far it is.
+        """
+        return await self._send(calls.start_job(archive, prefix, replace=replace))
+
+    async def jobs(self) -> list[GalleryJob]:
+        """All jobs, the newest first."""
+        return (await self._send(calls.jobs())).jobs
+
+    async def job(self, job_id: str) -> GalleryJob:
+        """How far a job is, and at the end what was refused."""
+        return await self._send(calls.job(job_id))
+
+    async def cancel_job(self, job_id: str) -> GalleryJob:
+        """Cancel a job, or forget one that has ended; what it stored stays."""
+        return await self._send(calls.cancel_job(job_id))
 
     async def galleries(self) -> dict[str, dict[str, Any]]:
         """The filters of all named galleries, by name; `default` is all items."""

@@ -16,6 +16,8 @@ from retrievalguard.client.answers import (
     Answer,
     AnswerRound,
     GalleryItem,
+    GalleryJob,
+    GalleryJobs,
     GallerySummary,
     ItemChange,
     ItemPage,
@@ -45,6 +47,7 @@ class Array(Protocol):
 
 
 Image = str | PathLike[str] | bytes | Picture | Array
+Archive = str | PathLike[str] | bytes
 
 
 class Options(TypedDict, total=False):
@@ -140,6 +143,29 @@ def delete(item_id: str) -> Call[None]:
     """The end of an item."""
     path = f"gallery/items/{_quoted(item_id)}"
     return Call("DELETE", path, lambda response: None, repeatable=False)
+
+
+def start_job(archive: Archive, prefix: str, *, replace: bool) -> Call[GalleryJob]:
+    """A zip or tar file on its way into the gallery. Not repeatable: it would be done twice."""
+    content = archive if isinstance(archive, bytes) else Path(archive).read_bytes()
+    options = _written({"prefix": prefix, "replace": replace})
+    headers = {"Content-Type": "application/octet-stream"}
+    return Call("POST", "gallery/jobs", _json(GalleryJob), options, content, headers, repeatable=False)
+
+
+def jobs() -> Call[GalleryJobs]:
+    """All jobs."""
+    return Call("GET", "gallery/jobs", _json(GalleryJobs))
+
+
+def job(job_id: str) -> Call[GalleryJob]:
+    """How far a job is."""
+    return Call("GET", f"gallery/jobs/{_quoted(job_id)}", _json(GalleryJob))
+
+
+def cancel_job(job_id: str) -> Call[GalleryJob]:
+    """The end of a job."""
+    return Call("DELETE", f"gallery/jobs/{_quoted(job_id)}", _json(GalleryJob), repeatable=False)
 
 
 def galleries() -> Call[dict[str, dict[str, Any]]]:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -54,9 +55,11 @@ SHAPES = {
     "GalleryBody": door.GallerySummary,
     "ItemBody": door.GalleryItem,
     "ItemsBody": door.ItemPage,
+    "Job": door.GalleryJob,
+    "RefusedEntry": door.RefusedFile,
     "ChangeBody": door.ItemChange,
 }
-PLAIN = {"string": str, "integer": int, "number": float}
+PLAIN = {"string": str, "integer": int, "number": float, "boolean": bool}
 
 
 def matches(hint: Any, schema: Json) -> bool:
@@ -183,6 +186,25 @@ def test_the_gallery_is_changed(tmp_path: Path) -> None:
         with pytest.raises(MissingItem):
             client.item("a/0?.png")
         assert client.gallery().size == 2
+
+
+def test_an_archive_becomes_items_while_its_progress_is_asked_for(tmp_path: Path) -> None:
+    archive = tmp_path / "shop.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for row in range(3):
+            file.writestr(f"some/{row}.png", digit(row))
+        file.writestr("some/3.png", b"no picture")
+    with serving(tmp_path, GALLERY_WRITES="loopback") as server, Client(server.url) as client:
+        job = client.start_job(archive, prefix="shop/")
+        assert job.state in ("waiting", "running", "done")
+        wait_for(lambda: client.job(job.id).ended is not None)
+        ended = client.job(job.id)
+        assert (ended.state, ended.seen, ended.total, ended.added, ended.refused) == ("done", 4, 4, 3, 1)
+        assert [one.place for one in ended.refusals] == ["some/3.png"]
+        assert sorted(item.id for item in client.items()) == [f"shop/some/{row}.png" for row in range(3)]
+        assert [one.id for one in client.jobs()] == [job.id]
+        client.cancel_job(job.id)
+        assert client.jobs() == []
 
 
 def test_changes_that_are_not_allowed_are_forbidden(client: Client) -> None:
