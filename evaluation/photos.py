@@ -106,8 +106,9 @@ def pixels(content: bytes) -> Pixels:
     image: Image.Image = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
     if image.mode.startswith("I"):
         return Pixels(np.asarray(image).astype(np.int64), 65_535)
+    grey = image.mode in ("1", "L", "LA")
     if image.has_transparency_data:
         clear = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), clear)
-    image = image.convert("L" if image.mode in ("1", "L") else "RGB")
+    image = image.convert("L" if grey else "RGB")
     return Pixels(np.asarray(image).astype(np.int64), 255)

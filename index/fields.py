@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.filters import METADATA, Condition, Operator, Scalar
+from index.rows import stored_texts
 
 Serials = NDArray[np.int64]
 # A value as the key of a dictionary, where 1 and true would be the same: (true,).
@@ -39,6 +40,11 @@ class Field(Protocol):
         """How much memory it takes, about."""
         ...
 
+    @property
+    def damaged(self) -> Serials:
+        """The numbers of the items of which it is not known what was stored."""
+        ...
+
     def read(self, db: sqlite3.Connection) -> None:
         """Read what was added to the file since."""
         ...
@@ -48,6 +54,12 @@ class Field(Protocol):
         ...
 
 
+_TEXTS = (
+    "SELECT items.row, id, label, metadata, checksums.image, checksums.item"
+    " FROM items LEFT JOIN checksums USING (row) WHERE items.row > ? ORDER BY items.row"
+)
+
+
 class Column:
     """The values at one path of the metadata."""
 
@@ -55,7 +67,7 @@ class Column:
         self._path, self._read_to = path, 0
         self._numbers = dict[Key, int]()
         self._serials, self._codes = np.zeros(0, np.int64), np.zeros(0, np.int32)
-        self._there = np.zeros(0, np.int64)
+        self._there = self.damaged = np.zeros(0, np.int64)
         self._text = 0
 
     @property
@@ -66,10 +78,14 @@ class Column:
 
     def read(self, db: sqlite3.Connection) -> None:
         """Read what was added to the file since."""
-        serials, codes, there = array("q"), array("i"), array("q")
+        serials, codes, there, damaged = array("q"), array("i"), array("q"), array("q")
         row, asked = self._read_to, (self._read_to,)
-        for row, text in db.execute("SELECT row, metadata FROM items WHERE row > ? ORDER BY row", asked):
-            found = _at(text, self._path)
+        for row, *fields in db.execute(_TEXTS, asked):
+            texts = stored_texts(*fields)
+            if texts is None:
+                damaged.append(row)
+                continue
+            found = _at(texts.metadata, self._path)
             if found is _NOTHING:
                 continue
             there.append(row)
@@ -81,6 +97,7 @@ class Column:
         self._serials = np.concatenate([self._serials, np.frombuffer(serials, np.int64)])
         self._codes = np.concatenate([self._codes, np.frombuffer(codes, np.int32)])
         self._there = np.concatenate([self._there, np.frombuffer(there, np.int64)])
+        self.damaged = np.concatenate([self.damaged, np.frombuffer(damaged, np.int64)])
         self._read_to = row
 
     def serials(self, condition: Condition) -> Serials:
@@ -101,6 +118,8 @@ class Column:
 
 class Prefix:
     """The items whose ids begin with a text."""
+
+    damaged = np.zeros(0, np.int64)
 
     def __init__(self, prefix: str) -> None:
         self._prefix, self._read_to = prefix, 0
@@ -132,6 +151,7 @@ class Ids:
     """Single ids. They are looked up each time: that is faster than to know them all."""
 
     bytes = 0
+    damaged = np.zeros(0, np.int64)
 
     def __init__(self, ids: Sequence[Scalar]) -> None:
         self._ids = ids
@@ -180,12 +200,9 @@ def _key(value: Any) -> Key | None:
     return value if isinstance(value, str | int | float) else None
 
 
-def _at(text: object, path: str) -> Any:
-    """What metadata have at `path`, or `_NOTHING`; a key that has dots itself comes before deeper ones."""
-    try:
-        value = json.loads(text.decode())  # type: ignore[attr-defined]
-    except (AttributeError, ValueError, RecursionError):  # damaged: nothing is known of it
-        return _NOTHING
+def _at(metadata: bytes, path: str) -> Any:
+    """What `metadata` have at `path`, or `_NOTHING`; a key that has dots itself comes before deeper ones."""
+    value = json.loads(metadata)
     while isinstance(value, dict):
         if path in value:
             return value[path]

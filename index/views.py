@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.columns import Columns
+from index.failures import StoreFailure
 from index.fields import Field, chosen, field_of
 from index.filters import All, Condition, Filter, Not, Part
 from index.snapshot import Snapshot
@@ -83,6 +84,7 @@ class Views:
                     return view
                 for field in fields.values():
                     field.read(db)
+            _check(fields, snapshot)
             view = snapshot.only(_test(wanted.root, fields, snapshot))
             for name, field in fields.items():
                 self._fields.put(name, field, field.bytes)
@@ -98,6 +100,16 @@ class Views:
 
     def _field(self, condition: Condition) -> Field:
         return self._fields.get(_name(condition)) or field_of(condition)
+
+
+def _check(fields: dict[str, Field], snapshot: Snapshot) -> None:
+    """Raise `StoreFailure` if it is not known what was stored of an item that is searched."""
+    damaged = np.concatenate([np.zeros(0, np.int64), *(field.damaged for field in fields.values())])
+    if len(damaged) and (count := len(snapshot.only(_by_serial(damaged)))):
+        raise StoreFailure(
+            f"{count} items were changed or damaged in the file, so that it is not known which ones a filter"
+            " matches: add the folder again, or restore an export"
+        )
 
 
 def _name(condition: Condition) -> str:

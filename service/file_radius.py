@@ -54,12 +54,18 @@ class FilePixels:
 class FileClaim:
     """A change of the file's pixels below any of these sizes changes the input by less than the radius.
 
-    radius      of l2 length, as `FilePixels.unit` says
-    one_pixel   so many 8-bit steps in each value of one pixel
-    all_pixels  so many 8-bit steps in every value
+    radius  of l2 length, as `FilePixels.unit` says
+    steps   of values of the file; None if these are not what the unit is about
     """
 
     radius: float
+    steps: "FileSteps | None"
+
+
+@dataclass(frozen=True)
+class FileSteps:
+    """So many 8-bit steps in each value of one pixel, and so many in every value."""
+
     one_pixel: float
     all_pixels: float
 
@@ -86,8 +92,14 @@ def file_claim(radius: float, pixels: FilePixels, shape: tuple[int, int, int]) -
     def steps(change: float) -> float:
         return round_down(min(LEVELS * left / change, LEVELS), STEP_DIGITS)
 
+    # Alpha and colour multiply, and one step of 16-bit values may be one of their upper 8 bits.
+    told = not (pixels.over_black or pixels.upper_bits)
     return FileClaim(
         round_down(left / (mixing * across.l2 * down.l2)),
-        one_pixel=steps(every * across.single * down.single),
-        all_pixels=steps(every * math.sqrt(height * width) * even),
+        FileSteps(
+            one_pixel=steps(every * across.single * down.single),
+            all_pixels=steps(every * math.sqrt(height * width) * even),
+        )
+        if told
+        else None,
     )

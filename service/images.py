@@ -198,7 +198,10 @@ def _planes(
         grey = Image.fromarray(values * np.float32(255 / 65535))
         return "16-bit grey", [grey] * channels, False
     if image.has_transparency_data:
+        grey_too = image.mode in ("1", "L", "LA")
         image = _over_black(image.convert("RGBA"))
+        if grey_too:  # each band is the picture: the file has one value a pixel, not three
+            image = image.getchannel(0)
     if image.mode in ("1", "L"):
         return "grey", [image.convert("L").convert("F")] * channels, False
     colourful, image = _colourful(image), image.convert("RGB")

@@ -46,6 +46,7 @@ class FileStepsBody(BaseModel):
 
     `one_pixel`: no change of one pixel, of each of its values by less than so many steps, changes the answer.
     255 is any change. `all_pixels`: no change of all pixels at once, of each value by less than so many.
+    Nothing is said in steps of pictures with transparency, nor of colours of 16 bits.
     """
 
     one_pixel: float
@@ -198,7 +199,9 @@ def about_file(
         told = {
             "file_radius": claim.radius,
             "file_radius_unit": pixels.unit,
-            "file_steps": FileStepsBody(one_pixel=claim.one_pixel, all_pixels=claim.all_pixels),
+            "file_steps": None
+            if claim.steps is None
+            else FileStepsBody(one_pixel=claim.steps.one_pixel, all_pixels=claim.steps.all_pixels),
             "file_reason": None,
         }
     return answer.model_copy(update={"certificate": answer.certificate.model_copy(update=told)})

@@ -1,7 +1,9 @@
 """Filters: what they mean, what is refused, and that a view is the gallery of the items that they match."""
 
+import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from certify import EmbeddingSpace, Terms
-from index import FilterError, Gallery, GalleryStore, Item, NewItem, Snapshot, read_filter
+from index import FilterError, Gallery, GalleryStore, Item, NewItem, Snapshot, StoreFailure, read_filter
 from index.blending import blend
 from index.clusters import FEW
 from service.retrieval.contest import Arranged, Contest
@@ -318,3 +320,21 @@ def test_a_view_holds_what_the_gallery_held_in_its_version(tmp_path: Path) -> No
         thread.join()
     assert seen == {version: expected[version] for version in seen}
     gallery.close()
+
+
+def test_of_an_item_that_was_damaged_no_filter_guesses_what_was_stored(tmp_path: Path) -> None:
+    """It is searched, and whether it is a rival is not known: nothing is answered until that is mended."""
+    items = [
+        new("a", "cat", metadata={"price": 1}),
+        new("b", "dog", metadata={"price": 1}),
+        new("c", "cat", metadata={"price": 2}),
+    ]
+    gallery = gallery_of(tmp_path / "gallery.sqlite3", items)
+    with closing(sqlite3.connect(tmp_path / "gallery.sqlite3")) as db, db:
+        db.execute("UPDATE items SET metadata = ? WHERE id = ?", (b'{"price": 2}', b"a"))
+    for price in (1, 2):
+        with pytest.raises(StoreFailure, match=r"^1 items were changed or damaged .* add the folder again"):
+            gallery.filtered(filter_of({"metadata.price": price}))
+    assert ids(gallery.filtered(filter_of({"label": "dog"}))) == ["b"]
+    gallery.add(items[:1])
+    assert sorted(ids(gallery.filtered(filter_of({"metadata.price": 1})))) == ["a", "b"]

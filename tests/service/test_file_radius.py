@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models import Preprocessing
-from service.file_radius import FileClaim, file_claim
+from service.file_radius import FileClaim, FileSteps, file_claim
 from service.images import Picture, read_image
 from service.resizing import LONGEST_SIDE
 from service.retriever import Retriever
@@ -35,6 +35,11 @@ def claimed(picture: Picture, shape: tuple[int, int, int], radius: float = RADIU
     found = file_claim(radius, picture.pixels, shape)
     assert isinstance(found, FileClaim)
     return found
+
+
+def told(claim: FileClaim) -> FileSteps:
+    assert claim.steps is not None
+    return claim.steps
 
 
 def stored(pixels: Pixels, **options: Any) -> bytes:
@@ -90,10 +95,10 @@ def test_no_change_of_the_file_below_its_radius_moves_the_input_by_the_radius(da
         assert distance(file(moved), before) < RADIUS
     one = pixels.copy()
     y, x = generator.integers(0, size[0]), generator.integers(0, size[1])
-    most = np.ceil(claim.one_pixel * white / 255) - 1
+    most = np.ceil(told(claim).one_pixel * white / 255) - 1
     one[y, x] = (one[y, x] + most * generator.choice([-1, 1])).clip(0, white)
     assert distance(file(one), before) < RADIUS
-    most = max(np.ceil(claim.all_pixels * white / 255) - 1, 0)
+    most = max(np.ceil(told(claim).all_pixels * white / 255) - 1, 0)
     assert distance(file((pixels + most).clip(0, white)), before) < RADIUS
 
 
@@ -168,14 +173,43 @@ def test_modes_of_png_are_told_apart() -> None:
     deep = Image.fromarray(np.arange(400, dtype=np.uint16).reshape(20, 20))
     colours = grey.convert("RGB")
 
-    def told(content: bytes) -> str:
+    def named(content: bytes) -> str:
         return read(content, (1, 8, 8)).pixels.unit.removeprefix("l2 over [0,1] values of the 20x20 ")
 
-    assert told(saved(grey, "PNG")) == told(saved(grey.convert("1"), "PNG")) == "grey pixels of the PNG file"
-    assert told(saved(colours.quantize(7), "PNG")) == "RGB pixels of the PNG file"
-    assert told(saved(deep, "PNG")) == "16-bit grey pixels of the PNG file"
-    assert told(saved(deep, "PNG", transparency=7)).endswith("of the PNG file, laid over black")
-    assert told(deep_colours(20)) == "RGB pixels of the PNG file, the upper 8 bits of each value"
+    assert (
+        named(saved(grey, "PNG")) == named(saved(grey.convert("1"), "PNG")) == "grey pixels of the PNG file"
+    )
+    assert named(saved(colours.quantize(7), "PNG")) == "RGB pixels of the PNG file"
+    assert named(saved(deep, "PNG")) == "16-bit grey pixels of the PNG file"
+    assert named(saved(deep, "PNG", transparency=7)).endswith("of the PNG file, laid over black")
+    assert named(deep_colours(20)) == "RGB pixels of the PNG file, the upper 8 bits of each value"
+    assert claimed(read(deep_colours(20), (1, 8, 8)), (1, 8, 8)).steps is None
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 8)])
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+def test_grey_with_transparency_is_grey(shape: tuple[int, int, int], depth: int) -> None:
+    """Of three equal bands a change would count three times over: the file has one value a pixel."""
+    values = np.random.default_rng(0).integers(0, 256, (20, 20), dtype=np.uint8)
+    grey = Image.fromarray(values)
+    opaque = grey.copy()
+    opaque.putalpha(255)
+    plain, alpha = read(saved(grey, "PNG"), shape), read(saved(opaque, "PNG"), shape)
+    np.testing.assert_array_equal(alpha.tensor, plain.tensor)
+    assert alpha.pixels == replace(plain.pixels, over_black=True)
+    assert claimed(alpha, shape).radius == claimed(plain, shape).radius
+    assert claimed(alpha, shape).steps is None
+    few = read(grey_with_a_clear_value(values >> (8 - depth), depth), shape).pixels
+    assert few == alpha.pixels
+
+
+def grey_with_a_clear_value(values: NDArray[np.uint8], depth: int) -> bytes:
+    """A PNG file of grey values of so many bits, the smallest of which is transparent."""
+    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], depth, 0, 0, 0, 0)
+    bits = np.unpackbits(values[:, :, None], axis=2)[:, :, 8 - depth :].reshape(len(values), -1)
+    rows = b"".join(b"\0" + row.tobytes() for row in np.packbits(bits, axis=1))
+    parts = [chunk(b"IHDR", header), chunk(b"tRNS", b"\0\0"), chunk(b"IDAT", zlib.compress(rows))]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts) + chunk(b"IEND", b"")
 
 
 def deep_colours(side: int) -> bytes:
@@ -189,8 +223,8 @@ def deep_colours(side: int) -> bytes:
 def test_a_pixel_of_a_large_photo_may_be_anything_and_all_may_move_a_little() -> None:
     photo = read(stored(np.full((480, 640, 3), 99, np.uint8)), (3, 48, 48))
     claim = claimed(photo, (3, 48, 48))
-    assert claim.one_pixel == 255
-    assert 0.9 < claim.all_pixels / (255 * RADIUS / np.sqrt(3 * 48 * 48)) <= 1
+    assert told(claim).one_pixel == 255
+    assert 0.9 < told(claim).all_pixels / (255 * RADIUS / np.sqrt(3 * 48 * 48)) <= 1
     assert claim.radius > 10 * RADIUS
 
 
@@ -203,7 +237,7 @@ def test_where_nothing_can_be_claimed_it_is_said() -> None:
     )
     assert file_claim(1e-6, pixels, shape) == "the radius is smaller than what decoding may round"
     nothing = claimed(read(stored(np.zeros((9, 9), np.uint8)), shape), shape, radius=0.0)
-    assert (nothing.radius, nothing.one_pixel, nothing.all_pixels) == (0, 0, 0)
+    assert (nothing.radius, nothing.steps) == (0, FileSteps(0, 0))
 
 
 def test_an_answer_to_a_file_has_a_radius_of_the_file(demo_retriever: Retriever) -> None:

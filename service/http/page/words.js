@@ -22,8 +22,10 @@ export const kept = (guarantee) => (guarantee === "label" ? "another label" : "a
 // What the promise says of the file that was sent.
 export function ofFile({ file_radius: radius, file_radius_unit: unit, file_steps: steps, file_reason: reason }) {
   if (radius === null) return `Of a file nothing is promised: ${reason}.`;
+  const promised = `Of your file: no change smaller than ${down(radius)} (${unit}).`;
+  if (steps === null) return promised;
   const one = steps.one_pixel === 255 ? "any one pixel may change to anything" : `one pixel may change by less than ${down(steps.one_pixel)} of 255 steps`;
-  return `Of your file: no change smaller than ${down(radius)} (${unit}). So ${one}, or all of them by less than ${down(steps.all_pixels)} steps.`;
+  return `${promised} So ${one}, or all of them by less than ${down(steps.all_pixels)} steps.`;
 }
 
 // How well the model answered when it was measured.
