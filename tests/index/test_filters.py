@@ -330,8 +330,9 @@ def test_of_an_item_that_was_damaged_no_filter_guesses_what_was_stored(tmp_path:
         new("c", "cat", metadata={"price": 2}),
     ]
     gallery = gallery_of(tmp_path / "gallery.sqlite3", items)
+    assert len(gallery.snapshot()) == 3
     with closing(sqlite3.connect(tmp_path / "gallery.sqlite3")) as db, db:
-        db.execute("UPDATE items SET metadata = ? WHERE id = ?", (b'{"price": 2}', b"a"))
+        db.execute("UPDATE items SET metadata = ? WHERE id = ?", ('{"price": 2}', "a"))
     for price in (1, 2):
         with pytest.raises(StoreFailure, match=r"^1 items were changed or damaged .* add the folder again"):
             gallery.filtered(filter_of({"metadata.price": price}))
