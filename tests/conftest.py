@@ -21,8 +21,8 @@ def pytest_configure() -> None:
 
 @pytest.fixture(scope="session")
 def demo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """`retrievalguard serve --demo`, ready, with the embedded cache."""
-    with serving(tmp_path_factory.mktemp("demo"), "--demo") as server:
+    """`retrievalguard serve --demo`, ready, with the embedded cache; no test finds it too busy."""
+    with serving(tmp_path_factory.mktemp("demo"), "--demo", MAX_BACKLOG_SECONDS=600) as server:
         yield server
         assert server.terminate() == 0
 

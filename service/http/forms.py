@@ -54,10 +54,12 @@ def components(retriever: Retriever) -> dict[str, Json]:
     in_json: Json = {name: {"anyOf": [_option(name), {"type": "null"}]} for name in options}
     as_text = {name: _option(name) for name in options}
     for name, schema in options.items():
-        if schema["type"] == "object":
+        free = schema["type"] == "string" and "enum" not in schema
+        if free or schema["type"] == "object":
             schemas[f"{_component(name)}Text"] = {
                 "type": "string",
-                "description": f"The {name}: a JSON object, as text.",
+                "description": schema["description"] if free else f"The {name}: a JSON object, as text.",
+                "example": "",  # else a documentation page fills in a text of its own
             }
             as_text[name] = _schema(f"{_component(name)}Text")
     image = {"type": "string", "description": "A PNG, JPEG or WebP file in base64, or a data URI of one."}

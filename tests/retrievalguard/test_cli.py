@@ -148,7 +148,9 @@ def test_a_running_server_sees_what_the_command_line_adds_and_deletes(
     assert run_cli(empty_server.data, "gallery", "delete", "3/a.png").returncode == 0
     body = answer(client, digit(0))
     assert body["neighbor"]["id"] == "5/c.png"
-    assert body["gallery"] == {"version": after["version"] + 1, "size": 1}
+    assert body["gallery"] == {
+        "name": "default", "version": after["version"] + 1, "size": 1, "matching": None,
+    }  # fmt: skip
 
 
 def test_items_are_relabelled_deleted_and_brought_back_under_a_running_server(

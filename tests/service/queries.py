@@ -65,6 +65,11 @@ def claims(body: Json) -> Json:
     return same | {"certificate": {name: value for name, value in certificate if name[:5] != "file_"}}
 
 
+def whole(version: int, size: int) -> Json:
+    """Which gallery an answer tells of that had all items to choose from."""
+    return {"name": "default", "version": version, "size": size, "matching": None}
+
+
 def unanswered(url: str, image: bytes, accept: str = "application/json", **options: Any) -> HTTPConnection:
     """A connection on which `image` was asked for, and nothing read: `close` it to leave."""
     parts = urlsplit(url)

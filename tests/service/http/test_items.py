@@ -18,7 +18,7 @@ from service.http.changing import condition
 from service.images import png
 from tests.service.hostile import hostile_requests
 from tests.service.processes import Server
-from tests.service.queries import Json, answer, digit
+from tests.service.queries import Json, answer, digit, whole
 from tests.service.raw import exchange
 
 
@@ -68,7 +68,7 @@ def test_an_item_is_added_in_every_form_and_found_at_once(client: httpx.Client, 
     assert response.json() == {"outcome": "added", "item": item, "version": before + 1, "warnings": []}
     found = answer(client, digit(0))
     assert {name: found["neighbor"][name] for name in item} == item
-    assert found["gallery"] == {"version": before + 1, "size": 1}
+    assert found["gallery"] == whole(before + 1, 1)
     there = client.get(response.headers["location"])
     assert there.json() == item
     assert there.headers["etag"] == response.headers["etag"]
@@ -236,7 +236,7 @@ def test_a_batch_is_one_change_and_has_a_result_in_each_place(client: httpx.Clie
     assert response.json()["version"] == version + 1
     assert "equal images" in response.json()["results"][-1]["change"]["warnings"][0]
     assert ids(client) == ["there", "other", "new", "last", "twin"]
-    assert answer(client, digit(2))["gallery"] == {"version": version + 1, "size": 5}
+    assert answer(client, digit(2))["gallery"] == whole(version + 1, 5)
     again = client.post("/gallery/items", json=batch).json()
     assert [one["change"]["outcome"] for one in again["results"] if one["change"]] == ["unchanged"] * 4
     assert again["version"] == version + 1

@@ -25,7 +25,8 @@ STREAM = {"content-type": "image/png", "accept": "text/event-stream"}
 
 @pytest.fixture
 def server(request: pytest.FixtureRequest, tmp_path: Path, demo_gallery: Path) -> Iterator[Server]:
-    with serving(copy_gallery(demo_gallery, tmp_path), SHUTDOWN_GRACE_SECONDS=request.param) as server:
+    data, grace = copy_gallery(demo_gallery, tmp_path), request.param
+    with serving(data, SHUTDOWN_GRACE_SECONDS=grace, MAX_BACKLOG_SECONDS=600) as server:
         yield server
 
 

@@ -79,9 +79,12 @@ def test_a_deadline_is_met_for_many_at_once(client: httpx.Client) -> None:
 
     with ThreadPoolExecutor(12) as pool:
         found = list(pool.map(one, range(12)))
+    assert any(response.status_code == 200 for response in found)
     for response in found:
-        assert response.status_code == 200
         assert response.elapsed.total_seconds() < 0.3 + LATE
+        if response.status_code == 503:  # others would have taken all its time
+            assert "before the deadline" in response.json()["detail"]
+            continue
         assert 0 < response.json()["certificate"]["samples"] < LONG["max_samples"]
 
 
