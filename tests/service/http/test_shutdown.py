@@ -19,7 +19,7 @@ from tests.service.raw import exchange, head, many, received
 # How much longer than its grace a process may live: it closes its databases and unloads torch.
 MARGIN = 6
 # Half of it is for certifying what there is, on a machine that does other things as well.
-GRACE = 8
+GRACE = 6
 STREAM = {"content-type": "image/png", "accept": "text/event-stream"}
 
 
@@ -94,10 +94,13 @@ def test_queries_that_outlast_the_grace_answer_with_what_is_certified_so_far(
         assert server.process.wait(20) == 0
     assert time.perf_counter() - started < GRACE + MARGIN
     assert (name, bool(rounds)) == ("answer", True)
-    for row, body in [*enumerate(response.json() for response in responses), (4, last)]:
+    bodies = [*enumerate(response.json() for response in responses), (4, last)]
+    # They are finished one after another: one may have been.
+    assert sum(body["certificate"]["samples"] < 100_000 for _, body in bodies) >= 3
+    for row, body in bodies:
         certificate = body["certificate"]
         samples = certificate["samples"]
-        assert 256 <= samples < 100_000
+        assert 256 <= samples <= 100_000
         # It is what as many samples certify, and no more: the very ones that the whole query would have used.
         rule = "vote" if row == 2 else "embedding"
         options = RetrieveOptions(max_samples=100_000, min_gain=0, rule=rule)
