@@ -34,16 +34,21 @@ class Guarantee(StrEnum):
 Thing = TypeVar("Thing")
 
 
+# What is asked of `evaluate` and `attack` alike.
+Data = Annotated[
+    str | None,
+    typer.Option(help="A data set, a folder per label, or a table of path,label; default: digits."),
+]
+OwnGallery = Annotated[
+    bool, typer.Option("--gallery", help="Your own gallery, in the data folder, in place of --data.")
+]
+
+
 @app.command()
 def evaluate(
-    data: Annotated[
-        str | None,
-        typer.Option(help="A data set, a folder per label, or a table of path,label; default: digits."),
-    ] = None,
+    data: Data = None,
     root: Root = None,
-    gallery: Annotated[
-        bool, typer.Option("--gallery", help="Your own gallery, in the data folder, in place of --data.")
-    ] = False,
+    gallery: OwnGallery = False,
     query_data: Annotated[
         str | None,
         typer.Option(
@@ -173,14 +178,9 @@ def _print_table(report: dict[str, Any]) -> None:
 
 @app.command()
 def attack(
-    data: Annotated[
-        str | None,
-        typer.Option(help="A data set, a folder per label, or a table of path,label; default: digits."),
-    ] = None,
+    data: Data = None,
     root: Root = None,
-    gallery: Annotated[
-        bool, typer.Option("--gallery", help="Your own gallery, in the data folder, in place of --data.")
-    ] = False,
+    gallery: OwnGallery = False,
     query_data: Annotated[str | None, typer.Option(help="Images to ask with, as of `evaluate`.")] = None,
     queries: Annotated[int, typer.Option(min=1, help="Attack so many, evenly spread.")] = 50,
     model: Annotated[
