@@ -24,6 +24,7 @@ from index.changes import (
 )
 from index.checksums import image_checksum
 from index.clusters import Clusters
+from index.device import Device, gpu
 from index.failures import GalleryError, ItemChanged, ItemDamaged, ItemGone, ItemMissing, StoreFailure
 from index.files import private_database, private_folder
 from index.filters import Filter, FilterError, both, read_filter
@@ -43,6 +44,7 @@ __all__ = [
     "ArchiveDamaged",
     "Clusters",
     "Condition",
+    "Device",
     "Exported",
     "Filter",
     "FilterError",
@@ -69,6 +71,7 @@ __all__ = [
     "delete_where",
     "export_gallery",
     "first_with_image",
+    "gpu",
     "if_new",
     "image_checksum",
     "import_gallery",

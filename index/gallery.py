@@ -5,7 +5,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from index.changes import Condition, Outcome, if_new, put_items
 from index.compaction import compacted, due
+from index.device import Device
 from index.entries import Stored, damaged, read_stored, tell, unembedded
 from index.failures import GalleryError
 from index.filters import Filter
@@ -51,7 +52,7 @@ class Gallery:
 
     `model` names the embedding (model digest, σ, samples an item): vectors of different models never mix.
     `label_weight`: how much of an item's distance is its label's (`index.blending`). `filter_bytes`: what may
-    be kept in memory for filters (`index.views`).
+    be kept in memory for filters (`index.views`). `device`: the GPU that searches it (`index.device`).
     """
 
     def __init__(
@@ -61,11 +62,13 @@ class Gallery:
         dimension: int,
         label_weight: float = 0.0,
         filter_bytes: int = FILTER_BYTES,
+        device: Device | None = None,
     ) -> None:
         self.store = GalleryStore(path)
         self._model = model
         self._dimension = dimension
         self._label_weight = label_weight
+        self._device = device
         self._lock = threading.Lock()
         self._pack = path.with_suffix(".pack")
         self._upkeep = Upkeep(self._keep_up)
@@ -117,7 +120,8 @@ class Gallery:
         if packed is None or rows is None:
             self._load(db)
         else:
-            self._see(packed.version, packed.view, packed.state, packed.left_out)
+            view = replace(packed.view, device=self._device)
+            self._see(packed.version, view, packed.state, packed.left_out)
             self._kept, self._changed = packed.version.number, 0
             tell(self.store.path, packed.left_out.values())
         self._catch_up(db, rows or ())
@@ -138,7 +142,10 @@ class Gallery:
 
     def _load(self, db: sqlite3.Connection) -> None:
         """Read all items, one lot of labels after the other."""
-        view, left_out = View(self._dimension, self._label_weight, Labels()), dict[int, Stored]()
+        view, left_out = (
+            View(self._dimension, self._label_weight, Labels(), self._device),
+            dict[int, Stored](),
+        )
         # SQLite compares text byte by byte: in the order of the labels.
         of_label = [
             [row for row, _ in rows]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certify import EmbeddingSpace, Guarantee, Method, Rule, Terms, prepare
-from index import Filter, Gallery, ItemDamaged, ItemGone, Snapshot, StoreFailure
+from index import Filter, Gallery, ItemDamaged, ItemGone, Snapshot, StoreFailure, gpu
 from models import (
     EmbeddingModel,
     Purpose,
@@ -135,9 +135,10 @@ class Retriever:
         embedding = self.vectors.key
         if model.manifest.preprocessing is not None:
             embedding += f" {model.manifest.preprocessing.model_dump_json()}"
+        self.device = gpu(settings.gallery_gpu_bytes, metrics.gallery_gpu_failures.inc)
         self.gallery = Gallery(
             settings.data_dir / "gallery.sqlite3", embedding, model.dimension, settings.label_weight,
-            settings.max_filter_bytes,
+            settings.max_filter_bytes, self.device,
         )  # fmt: skip
         purposes: tuple[Purpose, ...] = ("query", "gallery")
         self.losses = {purpose: self._tally(purpose) for purpose in purposes}
@@ -277,6 +278,7 @@ class Retriever:
         metrics.queued.set(engine.waiting)
         for lane, seconds in self.backlog.seconds().items():
             metrics.backlog.labels(lane).set(seconds)
+        metrics.gallery_gpu_bytes.set(self.device.bytes if self.device else 0)
         jobs = Counter(job.state for job in self.jobs.records.all())
         for state in get_args(State):
             metrics.jobs.labels(state).set(jobs[state])
