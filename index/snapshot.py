@@ -134,6 +134,25 @@ class Snapshot:
         snapshot.of_size, snapshot._of = self.of_size, self.digest
         return snapshot
 
+    def without(self, row: int, plain: Sequence[NDArray[np.float32]]) -> "Snapshot":
+        """The gallery that one would have without an item: its label is blended anew.
+
+        `plain` are the vectors (N, d) of all items before they were blended. Only the items of the label are
+        read, and move into the open segment.
+        """
+        arrangement = self._arrangement
+        gone = int(arrangement.serials[row])
+
+        def fetch(serials: Sequence[int]) -> list[Entry]:
+            stay = np.array([serial for serial in serials if serial != gone], np.int64)
+            items, rows = self._read(stay), arrangement.rows(stay).tolist()
+            return [
+                entry_of(serial, item, plain[at])
+                for serial, item, at in zip(stay.tolist(), items, rows, strict=True)
+            ]
+
+        return type(self).of(self.version, self._view, self._view.next(self.state, [gone], fetch), self._read)
+
     def _fill(self, version: int, view: View, state: State, read: Callable[[Rows], Sequence[Item]]) -> None:
         self.version, self.state, self._view, self._read = version, state, view, read
         self._blended = view.label_weight > 0
