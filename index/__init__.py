@@ -25,7 +25,15 @@ from index.changes import (
 from index.checksums import image_checksum
 from index.clusters import Clusters
 from index.device import Device, gpu
-from index.failures import GalleryError, ItemChanged, ItemDamaged, ItemGone, ItemMissing, StoreFailure
+from index.failures import (
+    GalleryError,
+    ItemChanged,
+    ItemDamaged,
+    ItemGone,
+    ItemMissing,
+    NotReadYet,
+    StoreFailure,
+)
 from index.files import private_database, private_folder
 from index.filters import Filter, FilterError, both, read_filter
 from index.gallery import Gallery
@@ -58,6 +66,7 @@ __all__ = [
     "ItemMissing",
     "Neighbors",
     "NewItem",
+    "NotReadYet",
     "Outcome",
     "Segment",
     "Snapshot",

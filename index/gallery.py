@@ -83,6 +83,7 @@ class Gallery:
     def close(self) -> None:
         """Close the file, after what is done in the background now."""
         self._upkeep.close()
+        self._views.close()
         self.store.close()
 
     def beside(self, path: Path) -> "Gallery":
@@ -101,9 +102,12 @@ class Gallery:
                 pass
         return self._seen.snapshot
 
-    def filtered(self, wanted: Filter) -> Snapshot:
-        """The items of the newest version that `wanted` matches: a view, with a digest of its own."""
-        return self._views.of(self.snapshot(), wanted, self._newest)
+    def filtered(self, wanted: Filter, seconds: float | None = None) -> Snapshot:
+        """The items of the newest version that `wanted` matches: a view, with a digest of its own.
+
+        Raises `NotReadYet` if that takes more than so many `seconds`, as a first filter on a field may.
+        """
+        return self._views.of(self.snapshot(), wanted, self._newest, seconds)
 
     @contextmanager
     def _newest(self) -> Iterator[tuple[sqlite3.Connection, Snapshot]]:

@@ -1,6 +1,7 @@
 """The retriever: from an image to its nearest neighbour and certificate. Knows nothing of HTTP."""
 
 import logging
+import math
 import shutil
 import threading
 import time
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certify import EmbeddingSpace, Guarantee, Method, Rule, Terms, prepare
-from index import Filter, Gallery, ItemDamaged, ItemGone, Snapshot, StoreFailure, gpu
+from index import Filter, Gallery, ItemDamaged, ItemGone, NotReadYet, Snapshot, StoreFailure, gpu
 from models import (
     EmbeddingModel,
     Purpose,
@@ -30,7 +31,7 @@ from service.cache.redis_store import RedisStore
 from service.cache.samples import SampleCache
 from service.cache.sealed import CacheStore, Event
 from service.cache.sqlite_store import embedded_store
-from service.errors import FilterMatchesNothing, GalleryEmpty, GalleryFailure
+from service.errors import FilterMatchesNothing, GalleryEmpty, GalleryFailure, Overloaded
 from service.gallery.check import ItemRules
 from service.gallery.intake import Intake
 from service.gallery.items import GalleryItems
@@ -206,10 +207,20 @@ class Retriever:
         self.gallery.close()
         self._store.close()
 
-    def snapshot(self, wanted: Filter | None = None) -> Snapshot:
-        """The newest gallery version, or what a filter leaves of it; raises `GalleryFailure`."""
+    def snapshot(self, wanted: Filter | None = None, seconds: float | None = None) -> Snapshot:
+        """The newest gallery version, or what a filter leaves of it.
+
+        Raises `GalleryFailure`, and `Overloaded` if it takes more than `seconds` to read what the filter
+        asks for.
+        """
         try:
-            snapshot = self.gallery.snapshot() if wanted is None else self.gallery.filtered(wanted)
+            snapshot = self.gallery.snapshot() if wanted is None else self.gallery.filtered(wanted, seconds)
+        except NotReadYet as error:
+            raise Overloaded(
+                "what the filter asks for would not have been read before the deadline: try again later, or"
+                " with a larger deadline_ms",
+                retry_after=math.ceil(error.seconds),
+            ) from error
         except StoreFailure as error:
             log.error("a query failed: %s", error)
             raise GalleryFailure from error
@@ -348,7 +359,7 @@ class Retriever:
             decoding = time.perf_counter() - started
             for _ in range(ATTEMPTS):
                 asked = time.perf_counter()
-                snapshot = self.snapshot(wanted)
+                snapshot = self.snapshot(wanted, stop.remaining)
                 if not snapshot.of_size:
                     raise GalleryEmpty(
                         "the gallery is empty: add images with `retrievalguard gallery add FOLDER`"
