@@ -156,12 +156,13 @@ def noise(smoothed: SmoothedModel, images: NDArray[np.float32]) -> dict[str, Any
     chunks = forward.batch // chunk
     pixels = np.stack([on_grid(images[slot % len(images)], SIGMA) for slot in range(chunks)])
     keys = np.stack([np.frombuffer(keyed.key("query", b"input", slot), "<i4") for slot in range(chunks)])
-    there = [torch.from_numpy(one.reshape(chunks, -1).copy()).to(forward.device) for one in (pixels, keys)]
+    pixels_there = torch.from_numpy(pixels.reshape(chunks, -1)).to(forward.device)
+    keys_there = torch.from_numpy(keys).to(forward.device)
     out, lookup = forward.images.view(chunks, chunk, -1), noise_table(forward.device, SIGMA)
 
     def fill() -> None:
         for _ in range(PASSES):
-            add_noise(out, *there, lookup)
+            add_noise(out, pixels_there, keys_there, lookup)
 
     def play() -> None:
         for _ in range(PASSES):
