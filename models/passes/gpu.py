@@ -33,9 +33,7 @@ def gpus() -> tuple[int, ...]:
     if not torch.cuda.is_available():
         raise VariantUnavailable(f"torch sees no NVIDIA GPU, or no driver for CUDA {torch.version.cuda}")
     if find_spec("triton") is None:
-        raise VariantUnavailable(
-            "Triton, which makes noise on a GPU, is not installed: pip install triton"
-        )
+        raise VariantUnavailable("Triton, which makes noise on a GPU, is not installed: pip install triton")
     if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
         raise VariantUnavailable("Triton, which makes noise on a GPU, needs a C compiler: install gcc")
     kinds = [_kind(number) for number in range(torch.cuda.device_count())]
