@@ -70,7 +70,10 @@ class Measured(BaseModel):
 
 
 class Calibration(BaseModel):
-    """What was chosen, and why: `batch` in chunks, `digest` of the h that runs, `ranges` of its int8."""
+    """What was chosen, and why: `batch` in chunks, `digest` of the h that runs, `ranges` of its int8.
+
+    `probe`: what the pass gives for some pictures, on a GPU.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -81,6 +84,7 @@ class Calibration(BaseModel):
     measured: tuple[Measured, ...]
     machine: str
     ranges: Ranges | None = None
+    probe: str | None = None
 
     @property
     def samples_per_second(self) -> float | None:
@@ -109,16 +113,23 @@ class Calibration(BaseModel):
         """A forward pass for `batch` chunks (default: as chosen), on the calling thread.
 
         Each row comes out the same, bit for bit, in a batch of one chunk and in the one that was chosen: on a
-        GPU, because these are the same batch, filled up.
+        GPU, because these are the same batch, filled up. Raises `VariantError` if the GPU does not compute as
+        when it was measured.
         """
         batch = self.batch if batch is None or self.on_gpu else batch
-        return BY_NAME[self.variant].build(self._ranged(model), batch * chunk_size(model.input_shape))
+        forward = BY_NAME[self.variant].build(self._ranged(model), batch * chunk_size(model.input_shape))
+        if self.probe is not None and _probe(forward) != self.probe:
+            raise VariantError(
+                "the GPU computes otherwise than when it was calibrated, perhaps for want of memory: free some of"
+                " it and start again, or delete calibration.json, after which the gallery is embedded anew"
+            )
+        return forward
 
     def fits(self, model: EmbeddingModel) -> bool:
         """Whether this is of `model`, as this version of the program runs it. Raises `VariantUnavailable`."""
         runs = BY_NAME[self.variant]
         known = not runs.on_gpu or self.batch == runs.least_batch(model.input_shape)
-        return known and runs.digest(self._ranged(model)) == self.digest
+        return known and runs.digest(self._ranged(model), self.probe) == self.digest
 
     def _ranged(self, model: EmbeddingModel) -> EmbeddingModel:
         return EmbeddingModel(model.manifest, model.network, self.ranges)
@@ -169,16 +180,18 @@ def calibrate(model: EmbeddingModel, sigma: float, wanted: str | None = None) ->
         why = f"batches of {batch * chunk}, which fill a {'GPU' if chosen.on_gpu else 'core'}"
         if not chosen.on_gpu and (speed is None or chunk / speed <= LONG_SECONDS):
             batch, why = _batch(model, chosen, images)
+        probe = _probe(chosen.build(model, batch * chunk)) if chosen.on_gpu else None
     finally:
         torch.set_num_threads(threads)
     return Calibration(
         variant=chosen.name,
         batch=batch,
-        digest=chosen.digest(model),
+        digest=chosen.digest(model, probe),
         reason=f"{reason}; {why}",
         measured=tuple(measured),
         machine=machine(),
         ranges=model.ranges if chosen.name == INT8 else None,
+        probe=probe,
     )
 
 
@@ -189,6 +202,10 @@ def machine() -> str:
     except PackageNotFoundError:
         compiled = "none"
     return f"{processor()}, {gpu()}, torch {torch.__version__}, openvino {compiled}"
+
+
+def _probe(forward: ForwardPass) -> str | None:
+    return forward.probe() if isinstance(forward, DevicePass) else None
 
 
 def _noisy_images(model: EmbeddingModel, sigma: float) -> NDArray[np.float32]:

@@ -3,10 +3,11 @@
 Other batch sizes have other kernels there, which add in another order. So a network has one batch, which
 follows from the shape of its input alone, and a smaller one is filled up. Which kernels these are is decided
 while the graph is recorded, by the rules of cuDNN and cuBLAS and never by timing; after that no switch of
-torch, no other thread and no free memory can change them.
+torch and no other thread can change them.
 """
 
 import copy
+import hashlib
 import math
 import threading
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from models.noise import chunk_size
 from models.passes.folding import fold_batch_norm
 from models.passes.gpu import gpu_kernels, gpus
 from models.passes.openvino import VariantUnavailable
+from models.passes.pictures import pictures
 
 Precision = Literal["float32", "float16", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -30,6 +32,7 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 Batch = Literal[1, 2, 4, 8, 16, 32, 64, 128]
 # The most images in a batch, and the most numbers in all of them: enough to keep a large GPU busy.
 BATCH_IMAGES, BATCH_NUMBERS = 1024, 2**26
+PROBE_PICTURES = 8
 # Runs before the recording: libraries load and choose their kernels in the first.
 _WARM_UPS = 3
 # The switches of torch are those of the process; and recordings meet no other recording.
@@ -61,7 +64,6 @@ class DevicePass:
     images   (batch, C, H, W) float32 on the device: what the next `run` is about
     """
 
-    @torch.inference_mode()
     def __init__(
         self,
         network: EmbeddingNetwork,
@@ -100,6 +102,15 @@ class DevicePass:
             embeddings: NDArray[np.float32] = self.run()[: len(images)].cpu().numpy()
         return embeddings
 
+    def probe(self) -> str:
+        """sha256 of what it gives for some pictures: another one, if the kernels are others and add otherwise.
+
+        Where memory is short a library may choose others, and nothing else tells.
+        """
+        _, channels, height, width = self.images.shape
+        asked = pictures((channels, height, width), min(PROBE_PICTURES, self.batch))
+        return hashlib.sha256(self(asked).tobytes()).hexdigest()
+
     def again(self) -> None:
         """Run on the images that are there, to the end: what a pass takes once they are."""
         with self.on_stream():
@@ -115,6 +126,7 @@ class DevicePass:
                 module.to(self._precision)
         return moved.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
+    @torch.inference_mode()
     def _embeddings(self) -> Tensor:
         pixels = self.images.contiguous(memory_format=torch.channels_last)
         reduced = self._precision is not torch.float32

@@ -57,13 +57,16 @@ class Variant:
         """Chunks in the smallest batch; on a GPU, which has one batch for images of a shape, in that."""
         return cuda.batch_chunks(input_shape) if self.on_gpu else 1
 
-    def digest(self, model: EmbeddingModel) -> str:
+    def digest(self, model: EmbeddingModel, probe: str | None = None) -> str:
         """`sha256:...` of all that decides the value of this h, and of its samples but for σ and secret.
+
+        With what a `probe` of the pass gave (`models.passes.cuda`), if there was one.
 
         The code that draws samples is part of it too, so that all that is keyed by the digest (noise, cached
         samples, gallery vectors, the calibration) is of this version of the program.
         """
-        return model.manifest.digest(f"{self.arithmetic(model)} code {embedding_code()}")
+        probed = f" probe {probe}" if probe else ""
+        return model.manifest.digest(f"{self.arithmetic(model)} code {embedding_code()}{probed}")
 
 
 def convolutional(network: EmbeddingNetwork) -> ConvolutionalEmbedding:

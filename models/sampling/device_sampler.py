@@ -4,6 +4,7 @@ Noise is made on the device, under the same keys and with the same bits as on a 
 a pass.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -16,6 +17,8 @@ from models.passes.cuda import DevicePass
 from models.sampling.queue import Stream
 
 KEY_WORDS = 8
+# By one thread at a time.
+_compiling = threading.Lock()
 # out (chunks, samples, numbers), pixels (chunks, numbers), keys (chunks, 8) int32: out becomes pixels plus
 # noise on the grid. On the device, on the current stream.
 AddNoise = Callable[[Tensor, Tensor, Tensor], None]
@@ -35,12 +38,12 @@ class DeviceSampler:
         self._noisy = forward.images.view(chunks, chunk, -1)
         numbers = self._noisy.shape[2]
         pinned = forward.device.type == "cuda"
-        self._pixels = torch.zeros((chunks, numbers), device=forward.device)
-        self._keys = torch.zeros((chunks, KEY_WORDS), dtype=torch.int32, device=forward.device)
         self._pixels_here = torch.zeros((chunks, numbers), pin_memory=pinned)
         self._keys_here = torch.zeros((chunks, KEY_WORDS), dtype=torch.int32, pin_memory=pinned)
-        with forward.on_stream():  # compiled now, and not while a query waits
-            add_noise(self._noisy, self._pixels, self._keys)
+        with _compiling, forward.on_stream():
+            self._pixels = self._pixels_here.to(forward.device)
+            self._keys = self._keys_here.to(forward.device)
+            add_noise(self._noisy, self._pixels, self._keys)  # compiled now, and not while a query waits
 
     @torch.inference_mode()
     def __call__(self, chunks: Sequence[tuple[Stream, int]]) -> Sequence[NDArray[np.float32]]:

@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from models import EmbeddingModel, SmoothedModel, VariantError
+from models.noise import chunk_size
 from models.passes import cuda, gpu
 from models.passes.calibration import Calibration, calibrate, machine
 from models.passes.cuda import PRECISIONS, DevicePass, Precision
 from models.passes.openvino import VariantUnavailable
-from models.passes.variants import BY_NAME
+from models.passes.variants import BY_NAME, Variant
 from tests.models.elsewhere import SECRET, SIGMA
 from tests.models.folders import denoised, residual
 
@@ -164,6 +165,29 @@ def test_a_record_of_another_batch_does_not_fit(
     assert fixed.batch == 8  # the one that a GPU has
     assert fixed.fits(shipped)
     assert not fixed.model_copy(update={"batch": 4}).fits(shipped)
+
+
+def test_a_gpu_that_computes_otherwise_than_when_it_was_measured_is_found_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As where a library takes other kernels because memory is short; here the pass of another network."""
+    model, other = residual(), residual()
+    other.network.get_parameter("head.weight").mul_(1 + 2**-20)
+
+    def build(model: EmbeddingModel, batch: int) -> DevicePass:
+        return DevicePass(model.network, model.input_shape, batch, "float32", CPU)
+
+    here = Variant("here", lambda model: "here", build, on_gpu=True)
+    monkeypatch.setitem(BY_NAME, "here", here)
+    found = calibrate(model, SIGMA, "here")
+
+    assert found.batch == here.least_batch(model.input_shape)
+    assert f"batches of {found.batch * chunk_size(model.input_shape)}, which fill a GPU" in found.reason
+    assert found.digest not in (here.digest(model), here.digest(model, "another"))
+    assert found.fits(model)
+    assert isinstance(found.build(model), DevicePass)
+    with pytest.raises(VariantError, match=r"computes otherwise .* calibration\.json"):
+        found.build(other, 1)
 
 
 def test_the_driver_is_asked_for_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
