@@ -103,7 +103,7 @@ class DevicePass:
         return embeddings
 
     def probe(self) -> str:
-        """sha256 of what it gives for some pictures: another one, if the kernels are others and add otherwise.
+        """sha256 of what it gives for some pictures: another one, if other kernels add otherwise.
 
         Where memory is short a library may choose others, and nothing else tells.
         """
