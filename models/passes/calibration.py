@@ -120,8 +120,8 @@ class Calibration(BaseModel):
         forward = BY_NAME[self.variant].build(self._ranged(model), batch * chunk_size(model.input_shape))
         if self.probe is not None and _probe(forward) != self.probe:
             raise VariantError(
-                "the GPU computes otherwise than when it was calibrated, perhaps for want of memory: free some"
-                " and start again, or delete calibration.json, after which the gallery is embedded anew"
+                "the GPU computes otherwise than when it was calibrated, perhaps for want of memory: free"
+                " some and start again, or delete calibration.json, after which the gallery is embedded anew"
             )
         return forward
 
