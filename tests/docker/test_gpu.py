@@ -1,8 +1,9 @@
 """The profile `gpu`: what compose makes of it, and its image, as far as that can be tried without a GPU.
 
-    TEST_DOCKER_GPU=1 pytest -m docker tests/docker/test_gpu.py
+    docker compose --profile gpu build api-gpu
+    TEST_DOCKER_GPU=retrievalguard:latest-gpu pytest -m docker tests/docker/test_gpu.py
 
-builds the image, for which gigabytes of CUDA are downloaded.
+Building it takes gigabytes of CUDA, so no test does it.
 """
 
 import json
@@ -11,7 +12,9 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from tests.docker.stack import COMPOSE, ROOT, asked, compose, done, require_engine, run, wait_for
+from tests.docker.stack import COMPOSE, ROOT, asked, done, run, wait_for
+
+IMAGE = os.environ.get("TEST_DOCKER_GPU", "")
 
 
 def test_compose_reserves_a_gpu_and_a_place_for_kernels() -> None:
@@ -61,30 +64,23 @@ RUN = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def image() -> str:
-    require_engine()
-    compose("--profile", "gpu", "build", "api-gpu", TAG="test")
-    return "retrievalguard:test-gpu"
-
-
 @pytest.mark.docker
-@pytest.mark.skipif(os.environ.get("TEST_DOCKER_GPU") != "1", reason="TEST_DOCKER_GPU=1: gigabytes of CUDA")
+@pytest.mark.skipif(not IMAGE, reason="TEST_DOCKER_GPU names no image for a GPU")
 class TestImage:
-    def test_the_libraries_of_two_versions_of_cuda_get_along(self, image: str) -> None:
-        assert done(*RUN, image, "python", "-c", LIBRARIES) == "GpuIndexFlatL2 0 13. False"
+    def test_the_libraries_of_two_versions_of_cuda_get_along(self) -> None:
+        assert done(*RUN, IMAGE, "python", "-c", LIBRARIES) == "GpuIndexFlatL2 0 13. False"
 
-    def test_triton_can_compile_what_calls_its_kernels(self, image: str) -> None:
+    def test_triton_can_compile_what_calls_its_kernels(self) -> None:
         where = ("--env=LD_LIBRARY_PATH=/tmp/driver", "--env=TRITON_LIBCUDA_PATH=/tmp/driver")
         both = f"python -c '{DRIVER}' && python -c '{COMPILED}'"
-        assert done(*RUN, *where, image, "sh", "-c", both) == "True"
+        assert done(*RUN, *where, IMAGE, "sh", "-c", both) == "True"
 
-    def test_it_serves_on_a_machine_without_a_gpu(self, image: str) -> None:
+    def test_it_serves_on_a_machine_without_a_gpu(self) -> None:
         name = "retrievalguard-test-gpu"
         published = ("--name", name, "--detach", "--publish=127.0.0.1:8017:8000")
         settings = ("--env=RETRIEVALGUARD_OPEN_TO_ALL=true", "--env=RETRIEVALGUARD_MODEL=digits-cnn")
         try:
-            done(*RUN, *published, *settings, image)
+            done(*RUN, *published, *settings, IMAGE)
             wait_for(lambda: asked("http://127.0.0.1:8017/readyz")["status"] == "ok", 600)
             assert asked("http://127.0.0.1:8017/gallery")["size"] == 600
             assert done("docker", "exec", name, "id", "-u") == "10001"
