@@ -195,6 +195,7 @@ def gpu(most_bytes: int, failed: Callable[[], None] = lambda: None) -> Device | 
             return None
     resources = faiss.StandardGpuResources()
     resources.setTempMemory(BETWEEN)
+    resources.setPinnedMemory(0)  # a quarter of a gigabyte of the host's, for larger queries than there are
     config = faiss.GpuIndexFlatConfig()
     config.device, config.useFloat16, config.use_cuvs = 0, False, False
 
