@@ -7,14 +7,15 @@ of any item that is in the file, a field knows all once it has read to the end.
 
 import json
 import operator
-import sqlite3
 from array import array
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from index.database import Session
 from index.filters import METADATA, Condition, Operator, Scalar
 from index.rows import stored_texts
 
@@ -45,7 +46,7 @@ class Field(Protocol):
         """The numbers of the items of which it is not known what was stored."""
         ...
 
-    def read(self, db: sqlite3.Connection) -> None:
+    def read(self, db: Session) -> None:
         """Read what was added to the file since."""
         ...
 
@@ -76,11 +77,11 @@ class Column:
         arrays = self._serials.nbytes + self._codes.nbytes + self._there.nbytes
         return arrays + KEPT * len(self._numbers) + self._text
 
-    def read(self, db: sqlite3.Connection) -> None:
+    def read(self, db: Session) -> None:
         """Read what was added to the file since."""
         serials, codes, there, damaged = array("q"), array("i"), array("q"), array("q")
         row, asked = self._read_to, (self._read_to,)
-        for row, *fields in db.execute(_TEXTS, asked):
+        for row, *fields in db.each(_TEXTS, asked):
             texts = stored_texts(*fields)
             if texts is None:
                 damaged.append(row)
@@ -130,15 +131,20 @@ class Prefix:
         """How much memory it takes, about."""
         return self._found.nbytes
 
-    def read(self, db: sqlite3.Connection) -> None:
+    def read(self, db: Session) -> None:
         """Read what was added to the file since."""
         (last,) = db.execute("SELECT MAX(row) FROM items").fetchone()
         if last is None or last <= self._read_to:
             return
-        # At first by the index of ids, later by the few rows that are new.
-        query = _BEGINNING if not self._read_to else _BEGINNING_LATER
-        asked = {"text": self._prefix, "prefix": self._prefix.encode(), "after": self._read_to}
-        found = [row for (row,) in db.execute(query, asked)]
+        beginning = self._prefix.encode()
+        if self._read_to:  # the few rows that are new
+            rows = db.each("SELECT row, id FROM items WHERE row > ?", (self._read_to,))
+        else:  # in the order of the ids: all that begin so follow each other
+            rows = takewhile(
+                lambda one: one[1].startswith(beginning),
+                db.each("SELECT row, id FROM items WHERE id >= ? ORDER BY id", (self._prefix,)),
+            )
+        found = [row for row, id_ in rows if id_.startswith(beginning)]
         self._found = np.concatenate([self._found, np.array(found, np.int64)])
         self._read_to = last
 
@@ -157,7 +163,7 @@ class Ids:
         self._ids = ids
         self._found = np.zeros(0, np.int64)
 
-    def read(self, db: sqlite3.Connection) -> None:
+    def read(self, db: Session) -> None:
         """Look them up."""
         found = [db.execute("SELECT row FROM items WHERE id = ?", (one,)).fetchone() for one in self._ids]
         self._found = np.array([row[0] for row in found if row is not None], np.int64)
@@ -165,12 +171,6 @@ class Ids:
     def serials(self, condition: Condition) -> Serials:
         """The numbers of the items that are there."""
         return self._found
-
-
-# Of bytes, as SQLite takes a text to end at its first NUL.
-_BEGINS = "substr(CAST(id AS BLOB), 1, length(:prefix)) = :prefix"
-_BEGINNING = f"SELECT row FROM items WHERE id >= :text AND {_BEGINS}"  # noqa: S608
-_BEGINNING_LATER = f"SELECT row FROM items NOT INDEXED WHERE row > :after AND {_BEGINS}"  # noqa: S608
 
 
 def field_of(condition: Condition) -> Field:

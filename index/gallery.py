@@ -1,7 +1,6 @@
 """The gallery in use: the store, and the snapshot of its newest version."""
 
 import logging
-import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from index.changes import Condition, Outcome, if_new, put_items
 from index.compaction import compacted, due
+from index.database import Session
 from index.entries import Stored, damaged, read_stored, tell, unembedded
 from index.failures import GalleryError
 from index.filters import Filter
@@ -67,7 +67,7 @@ class Gallery:
         self._dimension = dimension
         self._label_weight = label_weight
         self._lock = threading.Lock()
-        self._pack = path.with_suffix(".pack")
+        self._pack = self.store.path.with_suffix(".pack")
         self._upkeep = Upkeep(self._keep_up)
         self._views = Views(self.store, filter_bytes)
         try:
@@ -103,14 +103,14 @@ class Gallery:
         return self._views.of(self.snapshot(), wanted, self._newest)
 
     @contextmanager
-    def _newest(self) -> Iterator[tuple[sqlite3.Connection, Snapshot]]:
+    def _newest(self) -> Iterator[tuple[Session, Snapshot]]:
         """The file as it is, and the snapshot of just that."""
         with self._lock, self.store.view() as db:
             if newest(db) != self._seen.version:  # else somebody was faster
                 self._catch_up(db, touched(db, self._seen.version))
             yield db, self._seen.snapshot
 
-    def _open(self, db: sqlite3.Connection) -> None:
+    def _open(self, db: Session) -> None:
         """The newest version, from what an earlier process kept, if that is of any use."""
         packed = load(self._pack, self._model, self._dimension, self._label_weight)
         rows = None if packed is None else touched(db, packed.version)
@@ -119,10 +119,10 @@ class Gallery:
         else:
             self._see(packed.version, packed.view, packed.state, packed.left_out)
             self._kept, self._changed = packed.version.number, 0
-            tell(self.store.path, packed.left_out.values())
+            tell(self.store.place, packed.left_out.values())
         self._catch_up(db, rows or ())
 
-    def _catch_up(self, db: sqlite3.Connection, rows: Sequence[int] | None) -> None:
+    def _catch_up(self, db: Session, rows: Sequence[int] | None) -> None:
         """Bring the snapshot to the version that `db` sees; `rows` were touched since, None if unknown."""
         if rows is None or len(rows) > max(MANY, SHARE * len(self._seen.snapshot)):
             self._load(db)
@@ -136,14 +136,14 @@ class Gallery:
         snapshot = Snapshot.of(version.number, view, state, self._texts)
         self._seen = Seen(version, view, snapshot, dict(sorted(left_out.items())))
 
-    def _load(self, db: sqlite3.Connection) -> None:
+    def _load(self, db: Session) -> None:
         """Read all items, one lot of labels after the other."""
         view, left_out = View(self._dimension, self._label_weight, Labels()), dict[int, Stored]()
-        # SQLite compares text byte by byte: in the order of the labels.
+        # Databases compare these byte by byte: in the order of the labels.
         of_label = [
             [row for row, _ in rows]
             for _, rows in groupby(
-                db.execute("SELECT row, label FROM items ORDER BY label, row"), lambda found: found[1]
+                db.each("SELECT row, label FROM items ORDER BY label, row"), lambda found: found[1]
             )
         ]
 
@@ -153,9 +153,9 @@ class Gallery:
 
         self._see(newest(db), view, view.first(entries(), sum(map(len, of_label))), left_out)
         self._kept, self._changed = -REMEMBERED, 0
-        tell(self.store.path, self._seen.left_out.values())
+        tell(self.store.place, self._seen.left_out.values())
 
-    def _follow(self, db: sqlite3.Connection, rows: Sequence[int]) -> None:
+    def _follow(self, db: Session, rows: Sequence[int]) -> None:
         """Bring the snapshot up to a version that differs in some rows."""
         seen, gone = self._seen, set(rows)
         left_out = {row: stored for row, stored in seen.left_out.items() if row not in gone}
@@ -163,7 +163,7 @@ class Gallery:
         self._see(newest(db), seen.view, state, left_out)
         self._changed += len(rows)
         known = seen.left_out
-        tell(self.store.path, [each for row, each in left_out.items() if known.get(row) != each])
+        tell(self.store.place, [each for row, each in left_out.items() if known.get(row) != each])
 
     def _stale(self) -> bool:
         """Whether what is kept for the next start is too old, or is not there."""
@@ -197,7 +197,7 @@ class Gallery:
             log.warning("%s cannot be written (%s): the next start takes longer", self._pack, error)
         return True
 
-    def _read(self, db: sqlite3.Connection, rows: Sequence[int], left_out: dict[int, Stored]) -> list[Entry]:
+    def _read(self, db: Session, rows: Sequence[int], left_out: dict[int, Stored]) -> list[Entry]:
         """The items in `rows` that can be searched; all others are `left_out`."""
         found = list[Entry]()
         for stored in read_stored(db, self._model, self._dimension, rows):

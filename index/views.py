@@ -1,6 +1,5 @@
 """The views that filters make of the newest snapshot, and what is kept to make them."""
 
-import sqlite3
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.columns import Columns
+from index.database import Session
 from index.failures import StoreFailure
 from index.fields import Field, chosen, field_of
 from index.filters import All, Condition, Filter, Not, Part
@@ -25,7 +25,7 @@ Mask = NDArray[np.bool_]
 # Which of some items are wanted.
 Wanted = Callable[[Columns], Mask]
 # The file as it is, and the snapshot of just that; nobody makes another one meanwhile.
-Newest = Callable[[], AbstractContextManager[tuple[sqlite3.Connection, Snapshot]]]
+Newest = Callable[[], AbstractContextManager[tuple[Session, Snapshot]]]
 
 
 class Recent(Generic[Thing]):
