@@ -24,7 +24,17 @@ from index.changes import (
 )
 from index.checksums import image_checksum
 from index.clusters import Clusters
-from index.failures import GalleryError, ItemChanged, ItemDamaged, ItemGone, ItemMissing, StoreFailure
+from index.database import Place, SharedGallery
+from index.failures import (
+    GalleryError,
+    ItemChanged,
+    ItemDamaged,
+    ItemGone,
+    ItemMissing,
+    OutcomeUnknown,
+    StoreFailure,
+    StoreUnreachable,
+)
 from index.files import private_database, private_folder
 from index.filters import Filter, FilterError, both, read_filter
 from index.gallery import Gallery
@@ -57,9 +67,13 @@ __all__ = [
     "Neighbors",
     "NewItem",
     "Outcome",
+    "OutcomeUnknown",
+    "Place",
     "Segment",
+    "SharedGallery",
     "Snapshot",
     "StoreFailure",
+    "StoreUnreachable",
     "StoredItem",
     "always",
     "both",

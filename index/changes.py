@@ -180,8 +180,9 @@ def _matching(label: str | None, prefix: str | None) -> tuple[str, tuple[str, ..
     """What follows WHERE, and its values. Both None: all items."""
     parts, values = ["1 = 1"], list[str]()
     if label is not None:
-        parts.append("label = ?")
-        values.append(label)
+        # PostgreSQL's index holds the beginnings of labels.
+        parts.append("substr(label, 1, 256) = substr(?, 1, 256) AND label = ?")
+        values += [label, label]
     if prefix is not None:
         parts.append("substr(id, 1, length(?)) = ?")
         values += [prefix, prefix]

@@ -1,12 +1,29 @@
 """What the gallery asks of a database. The SQL of this room is what SQLite and PostgreSQL both understand.
 
 A `?` stands for a value. Texts are given as text, and come back as bytes: what is no UTF-8 must not keep the
-rest from being read. What is SQLite's own is in `index.sqlite_database`.
+rest from being read. All that differs between the two is in `index.sqlite_database` and `index.postgres`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class SharedGallery:
+    """A gallery in PostgreSQL. `url`: of the database; `path`: what this machine keeps is beside this file.
+
+    The file itself is never made: it is where the gallery would be in SQLite.
+    """
+
+    url: str = field(repr=False)
+    path: Path
+
+
+# Where a gallery is: in an SQLite file, or in PostgreSQL.
+Place = Path | SharedGallery
 
 
 class Cursor(Protocol):
@@ -57,6 +74,17 @@ class Database(Protocol):
 
     def close(self) -> None:
         """End all connections; what was returned from is durable already."""
+        ...
+
+    def follow(self) -> None:
+        """`version` will be asked for with every query: see that this costs little."""
+        ...
+
+    def version(self) -> int:
+        """The newest version, after at most a second if another process made it.
+
+        Raises `StoreUnreachable` if the database is another machine's, and away.
+        """
         ...
 
     def transaction(self) -> AbstractContextManager[Session]:

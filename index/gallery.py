@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from index.changes import Condition, Outcome, if_new, put_items
 from index.compaction import compacted, due
-from index.database import Session
+from index.database import Place, Session
 from index.entries import Stored, damaged, read_stored, tell, unembedded
-from index.failures import GalleryError
+from index.failures import GalleryError, StoreUnreachable
 from index.filters import Filter
 from index.growth import LOT, Entry, State, View, lots
+from index.held import HeldTexts
 from index.history import REMEMBERED, Version, newest, touched
 from index.items import Item, NewItem, read
 from index.labels import Labels
@@ -47,7 +48,7 @@ class Seen:
 
 
 class Gallery:
-    """A gallery file seen through one embedding model.
+    """A gallery seen through one embedding model.
 
     `model` names the embedding (model digest, σ, samples an item): vectors of different models never mix.
     `label_weight`: how much of an item's distance is its label's (`index.blending`). `filter_bytes`: what may
@@ -56,13 +57,13 @@ class Gallery:
 
     def __init__(
         self,
-        path: Path,
+        place: Place,
         model: str,
         dimension: int,
         label_weight: float = 0.0,
         filter_bytes: int = FILTER_BYTES,
     ) -> None:
-        self.store = GalleryStore(path)
+        self.store = GalleryStore(place)
         self._model = model
         self._dimension = dimension
         self._label_weight = label_weight
@@ -70,7 +71,10 @@ class Gallery:
         self._pack = self.store.path.with_suffix(".pack")
         self._upkeep = Upkeep(self._keep_up)
         self._views = Views(self.store, filter_bytes)
+        # While the server of a shared gallery is away, queries are answered from what is in memory.
+        self._held = HeldTexts() if self.store.shared else None
         try:
+            self.store.follow()
             with self.store.view() as db:
                 self._open(db)
         except BaseException:
@@ -93,9 +97,12 @@ class Gallery:
 
     def snapshot(self) -> Snapshot:
         """The newest version, also when another process wrote it. Readers keep theirs: it never changes."""
-        if self._seen.version.number != self.store.version():
-            with self._newest():
-                pass
+        try:
+            if self._seen.version.number != self.store.version():
+                with self._newest():
+                    pass
+        except StoreUnreachable as error:  # what is known is whole, and names its version
+            log.debug("%s", error)
         return self._seen.snapshot
 
     def filtered(self, wanted: Filter) -> Snapshot:
@@ -119,6 +126,8 @@ class Gallery:
         else:
             self._see(packed.version, packed.view, packed.state, packed.left_out)
             self._kept, self._changed = packed.version.number, 0
+            if self._held is not None:
+                self._held.read(db)
             tell(self.store.place, packed.left_out.values())
         self._catch_up(db, rows or ())
 
@@ -153,6 +162,8 @@ class Gallery:
 
         self._see(newest(db), view, view.first(entries(), sum(map(len, of_label))), left_out)
         self._kept, self._changed = -REMEMBERED, 0
+        if self._held is not None:
+            self._held.keep(row for rows in of_label for row in rows)
         tell(self.store.place, self._seen.left_out.values())
 
     def _follow(self, db: Session, rows: Sequence[int]) -> None:
@@ -162,6 +173,11 @@ class Gallery:
         state = seen.view.next(seen.snapshot.state, rows, lambda some: self._read(db, some, left_out))
         self._see(newest(db), seen.view, state, left_out)
         self._changed += len(rows)
+        if self._held is not None:
+            here = state.arrangement.holds(np.array(rows, np.int64)).tolist()
+            self._held.drop(
+                row for row, held in zip(rows, here, strict=True) if not held and row not in left_out
+            )
         known = seen.left_out
         tell(self.store.place, [each for row, each in left_out.items() if known.get(row) != each])
 
@@ -201,6 +217,8 @@ class Gallery:
         """The items in `rows` that can be searched; all others are `left_out`."""
         found = list[Entry]()
         for stored in read_stored(db, self._model, self._dimension, rows):
+            if self._held is not None and stored.texts is not None:
+                self._held.put(stored.row, stored.texts)
             if stored.texts is None or stored.vector is None:
                 left_out[stored.row] = stored
             else:
@@ -208,7 +226,8 @@ class Gallery:
         return found
 
     def _texts(self, serials: NDArray[np.int64]) -> list[Item]:
-        return self.store.texts(serials.tolist())
+        rows: list[int] = serials.tolist()
+        return self.store.texts(rows) if self._held is None else self._held.items(rows)
 
     def plain(self) -> tuple[list[Item], list[NDArray[np.float32]]]:
         """Items and their vectors before blending, from one version: for galleries that leave some out."""

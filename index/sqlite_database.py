@@ -60,6 +60,14 @@ class SqliteDatabase:
             self._reader.close()
             self._db.close()  # the last one: it leaves no write-ahead log behind
 
+    def follow(self) -> None:
+        """Nothing: to ask a file costs little."""
+
+    def version(self) -> int:
+        """The newest version."""
+        with self.reading() as db:
+            return int(db.execute("SELECT version FROM gallery").fetchone()[0])
+
     @contextmanager
     def transaction(self) -> Iterator[SqliteConnection]:
         """All of it, or nothing."""

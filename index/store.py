@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.database import Database
+from index.database import Database, Place, SharedGallery
 from index.entries import Stored, damaged, read_stored, tell, unembedded
-from index.failures import GalleryError, ItemDamaged, ItemGone, ItemMissing
+from index.failures import GalleryError, ItemDamaged, ItemGone, ItemMissing, StoreFailure
 from index.history import advance, newest
 from index.items import Item, NewItem, read
 from index.rows import delete_item, legible, put_item, put_vector, stored_image, stored_texts
@@ -33,31 +32,30 @@ class Loaded:
 
 
 class GalleryStore:
-    """The durable gallery in the file `path`. Safe to share between threads and processes.
+    """The durable gallery at `place`. Safe to share between threads and processes.
 
     Every change adds one to `version`, in the same transaction: a reader that sees the version sees the
     change, and a crash leaves either both or neither. Every method raises `StoreFailure` where the gallery
     cannot be read or written.
 
-    `place`: what messages call it.
+    path    the SQLite file; what this machine keeps of a gallery in PostgreSQL is beside where it would be
+    place   what messages call it
+    shared  whether it is in PostgreSQL, so that its server may be away
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        database: Database = SqliteDatabase(path)
+    def __init__(self, place: Place) -> None:
+        self._opened = place
+        self.shared = isinstance(place, SharedGallery)
+        self.path = place.path if isinstance(place, SharedGallery) else place
+        database = _database(place)
         self.place = database.place
-        self.close = database.close
+        self.close, self.follow, self.version = database.close, database.follow, database.version
         self.transaction, self.reading = database.transaction, database.reading
         self.view, self.scan = database.view, database.scan
 
     def again(self) -> "GalleryStore":
         """The same gallery on connections of its own: who changes much keeps nobody here waiting."""
-        return GalleryStore(self.path)
-
-    def version(self) -> int:
-        """The number of changes made so far; 0 for a gallery that was never written."""
-        with self.reading() as db:
-            return int(db.execute("SELECT version FROM gallery").fetchone()[0])
+        return GalleryStore(self._opened)
 
     def add(self, items: Sequence[NewItem], model: str) -> int:
         """Store `items` with their vectors by `model`, all or none, and return the new version.
@@ -192,6 +190,19 @@ _SELECT_TEXTS = (
     "SELECT id, label, metadata, checksums.image, checksums.item"
     " FROM items LEFT JOIN checksums USING (row) WHERE items.row = ?"
 )
+
+
+def _database(place: Place) -> Database:
+    if not isinstance(place, SharedGallery):
+        return SqliteDatabase(place)
+    try:
+        from index.postgres import PostgresDatabase
+    except ImportError as error:
+        raise StoreFailure(
+            "a gallery in PostgreSQL needs the extra `postgres`: pip install 'retrievalguard[cpu,postgres]'"
+            f" ({error})"
+        ) from error
+    return PostgresDatabase(place)
 
 
 def sent_text(id_: str) -> str:

@@ -37,6 +37,7 @@ from service.gallery.items import GalleryItems
 from service.gallery.job_records import State
 from service.gallery.jobs import JobLimits, Jobs
 from service.gallery.named import FilterLimits, NamedGalleries
+from service.gallery.place import gallery_place
 from service.gallery.snapshots import Snapshots
 from service.gallery.unpacking import UnpackLimits
 from service.gallery.vectors import GalleryVectors
@@ -136,7 +137,7 @@ class Retriever:
         if model.manifest.preprocessing is not None:
             embedding += f" {model.manifest.preprocessing.model_dump_json()}"
         self.gallery = Gallery(
-            settings.data_dir / "gallery.sqlite3", embedding, model.dimension, settings.label_weight,
+            gallery_place(settings), embedding, model.dimension, settings.label_weight,
             settings.max_filter_bytes,
         )  # fmt: skip
         purposes: tuple[Purpose, ...] = ("query", "gallery")
