@@ -4,6 +4,7 @@ import logging
 import selectors
 import socket
 import threading
+import time
 from collections.abc import Callable
 
 from index.failures import StoreFailure, StoreUnreachable
@@ -16,6 +17,8 @@ log = logging.getLogger("retrievalguard")
 CHANNEL = "retrievalguard"
 # How often the version is asked for though nothing was heard, and a lost server is tried again.
 ASKED_SECONDS, TRIED_SECONDS = 0.5, 1.0
+# A server that leaves a question unanswered for so long is away, though its connections stay.
+HANGING_SECONDS = 5.0
 
 
 class Following:
@@ -30,16 +33,20 @@ class Following:
         self._version, self._own_changes = 0, 0
         self._lost: StoreUnreachable | None = None
         self._closed = False
-        self._end, self._ended = socket.socketpair()
         with told(place), connect() as db:
             self._ask(db)
+        self._heard = time.monotonic()
+        self._end, self._ended = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name="gallery-following", daemon=True)
         self._thread.start()
 
     def version(self) -> int:
         """The newest version that is known. Raises `StoreUnreachable` while the server is away."""
-        if self._lost is not None:
-            raise StoreUnreachable(str(self._lost))
+        if self._lost is None and time.monotonic() - self._heard > HANGING_SECONDS:
+            self._failed(StoreUnreachable(f"{self._place} does not answer"))
+        lost = self._lost
+        if lost is not None:
+            raise StoreUnreachable(str(lost))
         return self._version
 
     def changed(self, version: int) -> None:
@@ -97,6 +104,7 @@ class Following:
         self._lost = StoreUnreachable(str(error))
 
     def _worked(self) -> None:
+        self._heard = time.monotonic()
         if self._lost is not None:
             self._lost = None
             log.info("%s answers again", self._place)

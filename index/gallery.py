@@ -95,6 +95,17 @@ class Gallery:
         """Ids of items that are left out: they, or their vectors, are not what was stored."""
         return damaged(self._seen.left_out.values())
 
+    @property
+    def cut_off(self) -> bool:
+        """Whether the server of a shared gallery is away, so that there may be newer versions."""
+        if not self.store.shared:
+            return False
+        try:
+            self.store.version()
+        except StoreUnreachable:
+            return True
+        return False
+
     def snapshot(self) -> Snapshot:
         """The newest version, also when another process wrote it. Readers keep theirs: it never changes."""
         try:

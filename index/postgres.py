@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -31,7 +31,7 @@ _NEWEST = "SELECT gallery.version, versions.name FROM gallery LEFT JOIN versions
 _SETTINGS = f"""
 SET search_path TO {SCHEMA};
 SET lock_timeout = '30s';
-SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'
+SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
 """.encode()
 _WRITER = b"SET idle_in_transaction_session_timeout = '60s'"
 # How long a server may be away that took a change and has not said whether it is stored.
@@ -103,7 +103,7 @@ class PostgresDatabase:
                 raise
             try:
                 db.execute("COMMIT")
-            except psycopg.OperationalError:
+            except psycopg.Error:
                 db.close()
                 if not self._stored(before, version, name):
                     raise
@@ -136,16 +136,20 @@ class PostgresDatabase:
             )
         except psycopg.Error as error:
             raise unreachable(self._place, error) from error
-        db.server_cursor_factory = psycopg.RawServerCursor
-        db.execute(_SETTINGS)
-        if settings:
-            db.execute(settings)
+        try:
+            db.server_cursor_factory = psycopg.RawServerCursor
+            db.execute(_SETTINGS + settings)
+        except BaseException:
+            db.close()
+            raise
         return db
 
     def _begun(
         self, db: PostgresConnection | None, begin: bytes, settings: bytes = b""
     ) -> PostgresConnection:
         """The connection `db` at the beginning of a transaction, or another one, if it is lost."""
+        if self._following is not None:
+            self._following.version()  # nobody waits for a server that is known to be away
         if db is not None:
             try:
                 db.execute(begin)
@@ -179,5 +183,7 @@ class PostgresDatabase:
 
 
 def _roll_back(db: PostgresConnection) -> None:
-    with suppress(psycopg.Error):  # one that is lost is rolled back by the server
+    try:
         db.execute("ROLLBACK")
+    except psycopg.Error:  # it is lost: then the server does it
+        db.close()

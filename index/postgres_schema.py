@@ -25,7 +25,8 @@ def upgrade(db: PostgresConnection) -> None:
         db.execute(b"SELECT pg_advisory_xact_lock(%d)" % _LOCK)
         steps = _steps_taken(db)  # another replica may have been faster
         if steps is None:
-            db.execute(b"CREATE SCHEMA IF NOT EXISTS " + SCHEMA.encode())
+            if db.execute("SELECT to_regnamespace($1) IS NULL", (SCHEMA,)).fetchone() == (True,):
+                db.execute(b"CREATE SCHEMA " + SCHEMA.encode())
             db.execute("CREATE TABLE layout (steps INTEGER NOT NULL)")
             db.execute("INSERT INTO layout VALUES (0)")
         for step in STEPS[steps or 0 :]:

@@ -270,12 +270,14 @@ class Retriever:
         snapshot.nearest(snapshot.lift(vector[None])[0], 1)
         damaged = len(self.gallery.damaged)
         left_out = f", {damaged} damaged and left out" if damaged else ""
-        return {"model": self.model.manifest.name, "gallery": f"{len(snapshot)} items{left_out}"}
+        away = ", its database is away" if self.gallery.cut_off else ""
+        return {"model": self.model.manifest.name, "gallery": f"{len(snapshot)} items{left_out}{away}"}
 
     def measure(self) -> None:
         """Bring those metrics up to date that are looked up rather than counted."""
         metrics, engine = self.metrics, self.smoothed.engine
         metrics.queued.set(engine.waiting)
+        metrics.gallery_cut_off.set(self.gallery.cut_off)
         for lane, seconds in self.backlog.seconds().items():
             metrics.backlog.labels(lane).set(seconds)
         jobs = Counter(job.state for job in self.jobs.records.all())

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -32,13 +32,10 @@ def _programs() -> Path:
 
 
 class PostgresServer:
-    """A server in a folder of its own, with `log`, and a new database for who asks for one.
+    """A server in a folder of its own, with a `log`."""
 
-    disk_megabytes   it gets a disk of this size: a file system that only it sees
-    """
-
-    def __init__(self, disk_megabytes: int | None = None) -> None:
-        self._programs, self._disk = _programs(), disk_megabytes
+    def __init__(self) -> None:
+        self._programs = _programs()
         self.folder = Path(tempfile.mkdtemp(prefix="postgres-"))
         # It refuses to run as root.
         self._as = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] * (os.getuid() == 0)
@@ -52,13 +49,14 @@ class PostgresServer:
         password = self.folder / "password"
         password.write_text(PASSWORD)
         password.chmod(0o644)
-        made = [
+        self._run(
             *("initdb", "--pgdata", "data", "--username", "tests", "--auth", "scram-sha-256", "--no-sync"),
             *("--pwfile", str(password), "--encoding", "UTF8", "--locale", "C"),
-        ]
-        if disk_megabytes is None:
-            self._run(made)
-        self._made = made
+        )
+        # A disk that only the server sees, and that is full soon, where we may make one.
+        self.small = self.folder / "small"
+        self.small.mkdir()
+        self._has_disk = os.getuid() == 0 and not subprocess.run(["unshare", "--mount", "true"]).returncode
         self.start()
 
     def start(self) -> None:
@@ -71,14 +69,10 @@ class PostgresServer:
         }  # fmt: skip
         server = [str(self._programs / "postgres"), "-D", "data"]
         server += [f"--{name}={value}" for name, value in options.items()]
-        if self._disk is None:
-            command = [*self._as, *server]
-        else:  # made in the file system that goes with the process
-            make = [*self._as, str(self._programs / self._made[0]), *self._made[1:]]
-            mount = f"mount -t tmpfs -o size={self._disk}m,mode=1777 none data"
-            run = [*self._as, *server]
-            script = f"mkdir -p data && {mount} && {shlex.join(make)} > made && exec {shlex.join(run)}"
-            command = ["unshare", "--mount", "sh", "-c", script]
+        command = [*self._as, *server]
+        if self._has_disk:
+            mount = f"mount -t tmpfs -o size=40m,uid=postgres,mode=700 none {self.small}"
+            command = ["unshare", "--mount", "sh", "-c", f"{mount} && exec {shlex.join(command)}"]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
         deadline = time.monotonic() + 30
@@ -120,6 +114,20 @@ class PostgresServer:
             db.execute(f"CREATE DATABASE {name}".encode())
         return self.url.removesuffix("postgres") + name
 
+    @contextmanager
+    def small_database(self) -> Iterator[str]:
+        """The URL of a database on a disk of 40 MB; what the server logs ahead is elsewhere."""
+        if not self._has_disk:
+            pytest.skip("only root can mount a small disk")
+        with closing(self.connect()) as db:
+            db.execute(f"CREATE TABLESPACE small LOCATION '{self.small}'".encode())
+            db.execute("CREATE DATABASE small TABLESPACE small")
+            try:
+                yield self.url.removesuffix("postgres") + "small"
+            finally:
+                db.execute("DROP DATABASE small")
+                db.execute("DROP TABLESPACE small")
+
     def connect(self, url: str | None = None) -> "psycopg.Connection[tuple[object, ...]]":
         """A connection of one's own, to the gallery at `url`."""
         db = psycopg.connect(url or self.url, autocommit=True)
@@ -141,8 +149,6 @@ class PostgresServer:
             return False
         return True
 
-    def _run(self, command: Sequence[str]) -> None:
-        subprocess.run(
-            [*self._as, str(self._programs / command[0]), *command[1:]],
-            cwd=self.folder, check=True, stdout=subprocess.DEVNULL,
-        )  # fmt: skip
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [*self._as, str(self._programs / program), *arguments]
+        subprocess.run(command, cwd=self.folder, check=True, stdout=subprocess.DEVNULL)

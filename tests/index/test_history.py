@@ -5,6 +5,7 @@ Neighbours, the bound on all others, votes, rivals, the digest, and the certific
 
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from numpy.typing import NDArray
 
 from certify import EmbeddingSpace, Terms
-from index import Gallery, GalleryStore, Snapshot
+from index import Gallery, GalleryStore, Place, Snapshot
 from index.blending import blend
+from index.history import newest
 from service.retrieval.contest import Contest, vectors_of
 from tests.index.filtering import filter_of, matches
 from tests.index.items import MODEL, new
@@ -43,9 +45,12 @@ class Histories(RuleBasedStateMachine):
     def begin(self, weight: float) -> None:
         self.folder = Path(tempfile.mkdtemp())
         self.weight = weight
-        self.path = self.folder / "gallery.sqlite3"
-        self.gallery = Gallery(self.path, MODEL, 2, weight)
+        self.at = self.place()
+        self.gallery = Gallery(self.at, MODEL, 2, weight)
         self.held = dict[str, tuple[str, Any, dict[str, int]]]()
+
+    def place(self) -> Place:
+        return self.folder / "gallery.sqlite3"
 
     def teardown(self) -> None:
         self.gallery.close()
@@ -79,7 +84,7 @@ class Histories(RuleBasedStateMachine):
     def add_in_another_process_and_back(self, change: tuple[str, str, Any]) -> None:
         """Content that comes and goes leaves no trace, except for the item that it replaced."""
         id_, label, place = change
-        other = GalleryStore(self.path)
+        other = GalleryStore(self.at)
         other.add([new(id_, label, place)], MODEL)
         other.delete([id_])
         other.close()
@@ -94,8 +99,8 @@ class Histories(RuleBasedStateMachine):
     def it_is_as_if_it_had_always_been_so(self) -> None:
         if not hasattr(self, "gallery"):
             return
-        mine = self.gallery.snapshot()
-        fresh = Gallery(self.path, MODEL, 2, self.weight)
+        mine = self.newest()
+        fresh = Gallery(self.at, MODEL, 2, self.weight)
         try:
             assert mine.version == fresh.snapshot().version
             self.compare(mine, fresh.snapshot())
@@ -110,6 +115,15 @@ class Histories(RuleBasedStateMachine):
         by_hand = Snapshot(0, [one.item for one in items], [one.vector for one in items], 2, self.weight)
         self.compare(mine, by_hand)
         self.check_brute_force(mine)
+
+    def newest(self) -> Snapshot:
+        """Of a server, a change by another connection is heard of within a second."""
+        with self.gallery.store.reading() as db:
+            version = newest(db).number
+        deadline = time.monotonic() + 1
+        while self.gallery.snapshot().version != version and time.monotonic() < deadline:
+            time.sleep(0.005)
+        return self.gallery.snapshot()
 
     def compare(self, mine: Snapshot, other: Snapshot) -> None:
         assert mine.digest == other.digest
