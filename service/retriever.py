@@ -312,6 +312,7 @@ class Retriever:
             blur=self.smoothed.blur,
             within_k=within_k,
             comparisons=self.settings.max_comparisons,
+            noise=self.smoothed.noise_distance(horizon or self.settings.samples_limit),
         )
         return self._answering.contest(snapshot, terms, rule)
 

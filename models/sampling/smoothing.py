@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.model import EmbeddingModel
-from models.noise import KeyedNoise, Purpose, chunk_size, grid_step
+from models.noise import KeyedNoise, Purpose, chunk_size, grid_step, noise_distance
 from models.passes.calibration import Calibration
 from models.passes.variants import ForwardPass
 from models.sampling.engine import Engine
@@ -69,6 +69,11 @@ class SmoothedModel:
         Each is moved by at most half a step in every pixel, be it given in float32 or in float64.
         """
         return grid_step(self.sigma) * math.sqrt(math.prod(self.model.input_shape))
+
+    def noise_distance(self, samples: int) -> float:
+        """How far the noise of a query with so many samples is from Gaussian, in total variation."""
+        numbers = self.chunks(samples) * self.chunk * math.prod(self.model.input_shape)
+        return noise_distance(numbers, self.sigma)
 
     def close(self) -> None:
         """Stop the engine."""
