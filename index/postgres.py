@@ -23,14 +23,18 @@ _CONNECTING = {
     "keepalives_count": "3", "application_name": "retrievalguard",
 }  # fmt: skip
 _READ = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_WRITE = b"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 # The one row that every writer locks first, so that changes come one after another.
 _LOCK = b"SELECT version FROM gallery FOR UPDATE"
 _TELL = f"NOTIFY {CHANNEL}".encode()
 _NEWEST = "SELECT gallery.version, versions.name FROM gallery LEFT JOIN versions ON versions.version = "
-# Those who wait for the lock give up after 30 s, as with a file. Who holds it and stands still loses it.
+# Whatever is usual for this user. Who waits for the lock gives up after 30 s, as with a file.
+# Who holds it and stands still loses it.
 _SETTINGS = f"""
 SET search_path TO {SCHEMA};
 SET lock_timeout = '30s';
+SET statement_timeout = 0;
+SET idle_in_transaction_session_timeout = 0;
 SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
 """.encode()
 _WRITER = b"SET idle_in_transaction_session_timeout = '60s'"
@@ -91,7 +95,7 @@ class PostgresDatabase:
     def transaction(self) -> Iterator[PostgresSession]:
         """All of it, or nothing. Raises `OutcomeUnknown` if it is not known which."""
         with self._writing, told(self._place):
-            self._writer = db = self._begun(self._writer, b"BEGIN", _WRITER)
+            self._writer = db = self._begun(self._writer, _WRITE, _WRITER)
             session = PostgresSession(db)
             try:
                 before = int(session.execute(_LOCK.decode()).fetchone()[0])
@@ -168,7 +172,8 @@ class PostgresDatabase:
         deadline = time.monotonic() + SETTLED_SECONDS
         while version != before and time.monotonic() < deadline:
             try:
-                with self._connected() as db, db.transaction():
+                with self._connected() as db:
+                    db.execute(_WRITE)
                     db.execute(_LOCK)
                     now, found = PostgresSession(db).execute(_NEWEST + "?", (version,)).fetchone()
                     if found is not None or now < version:

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import psycopg
 import pytest
-from hypothesis import settings
-from hypothesis.stateful import run_state_machine_as_test
 
 from index import (
     Gallery,
@@ -33,7 +31,6 @@ from index import (
 )
 from index.postgres_schema import STEPS
 from tests.index.items import MODEL, enough, loaded, new, process
-from tests.index.test_history import Histories
 from tests.postgres import ESCAPED, PASSWORD, PostgresServer
 
 
@@ -224,15 +221,6 @@ def test_a_gallery_goes_from_a_file_to_a_server_and_back(store: GalleryStore, tm
         opened.close()
 
 
-def test_random_histories_end_as_they_do_in_a_file(postgres_server: PostgresServer, tmp_path: Path) -> None:
-    class InPostgres(Histories):
-        def place(self) -> SharedGallery:
-            return SharedGallery(postgres_server.emptied(), tmp_path / "gallery.sqlite3")
-
-    few = settings(Histories.TestCase.settings, max_examples=3)
-    run_state_machine_as_test(InPostgres, settings=few)
-
-
 # --- replicas
 
 
@@ -259,6 +247,38 @@ def test_a_replica_sees_a_change_though_nobody_told_it(
         other.add([new(f"{number}")], MODEL)
         within(1.0, lambda: len(gallery.snapshot()) == number + 1)  # noqa: B023
     other.close()
+
+
+def test_a_replica_is_told_of_a_change_and_need_not_ask(
+    shared: SharedGallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("index.following.ASKED_SECONDS", 60.0)
+    gallery, other = Gallery(shared, MODEL, 2), GalleryStore(shared)
+    for number in range(3):
+        other.add([new(f"{number}")], MODEL)
+        within(1.0, lambda: len(gallery.snapshot()) == number + 1)  # noqa: B023
+    gallery.close()
+    other.close()
+
+
+def test_what_is_usual_for_a_user_weakens_nothing(
+    shared: SharedGallery, postgres_server: PostgresServer
+) -> None:
+    usual = {"synchronous_commit": "off", "default_transaction_isolation": "serializable"}
+    for name, value in usual.items():
+        sql(postgres_server, f"ALTER ROLE tests SET {name} = '{value}'")
+    try:
+        one, other = GalleryStore(shared), GalleryStore(shared)
+        with one.transaction() as db:
+            assert db.execute("SHOW synchronous_commit").fetchone() == ("on",)
+            assert db.execute("SHOW transaction_isolation").fetchone() == ("read committed",)
+        one.add([new("one")], MODEL)
+        assert other.add([new("two")], MODEL) == 2
+        one.close()
+        other.close()
+    finally:
+        for name in usual:
+            sql(postgres_server, f"ALTER ROLE tests RESET {name}")
 
 
 def test_whoever_makes_a_change_sees_it_at_once(gallery: Gallery) -> None:
