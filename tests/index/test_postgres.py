@@ -287,6 +287,27 @@ def test_whoever_makes_a_change_sees_it_at_once(gallery: Gallery) -> None:
         assert gallery.snapshot().version == number + 1
 
 
+class Late:
+    """A connection whose answers are old when they arrive: something happened in between."""
+
+    def __init__(self, connection: Any, happened: Callable[[], object]) -> None:
+        self._connection, self._happened = connection, happened
+
+    def execute(self, statement: str) -> Any:
+        found = self._connection.execute(statement)
+        self._happened()
+        return found
+
+
+def test_an_old_answer_does_not_hide_a_change_of_our_own(
+    gallery: Gallery, postgres_server: PostgresServer
+) -> None:
+    following = gallery.store.transaction.__self__._following  # type: ignore[attr-defined]
+    with postgres_server.connect(postgres_server.url) as db:
+        following._ask(Late(db, lambda: gallery.add([new("one")])))
+    assert following.version() == 1
+
+
 # --- a server that goes away
 
 
@@ -317,7 +338,10 @@ def test_queries_go_on_while_the_server_is_away_and_changes_do_when_it_is_back(
     assert PASSWORD not in caplog.text
 
 
-def test_a_server_that_hangs_holds_no_query_up(gallery: Gallery, postgres_server: PostgresServer) -> None:
+def test_a_server_that_hangs_holds_no_query_up(
+    gallery: Gallery, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("index.following.HANGING_SECONDS", 1.0)
     gallery.add([new("one")])
     assert ids(gallery) == ["one"]
     with postgres_server.hanging():
