@@ -1,5 +1,6 @@
 """A white-box adversary of the smoothed retriever: projected gradient with momentum, over noise draws."""
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,7 +47,8 @@ def threads_for(shape: tuple[int, int, int]) -> Iterator[None]:
 class Adversary:
     """Knows the network, σ and the gallery; not the noise. Draws its own from `seed`.
 
-    `seen` makes what is attacked, like the pixels of a file, the model's input.
+    `seen` makes what is attacked, like the pixels of a file, the model's input. Without it, it works on a GPU
+    if there is one.
     """
 
     def __init__(
@@ -55,13 +57,15 @@ class Adversary:
         snapshot: Snapshot,
         sigma: float,
         seed: int = 0,
-        seen: Callable[[torch.Tensor], torch.Tensor] = lambda image: image,
+        seen: Callable[[torch.Tensor], torch.Tensor] | None = None,
     ) -> None:
-        self._network, self._sigma, self._seen = model.network, sigma, seen
-        self._labels = torch.from_numpy(np.asarray(snapshot.labels))
-        self._vectors = torch.from_numpy(np.asarray(snapshot.vectors))
+        self._device = torch.device("cuda" if seen is None and torch.cuda.is_available() else "cpu")
+        self._network = copy.deepcopy(model.network).to(self._device)
+        self._sigma, self._seen = sigma, seen
+        self._labels = torch.from_numpy(np.asarray(snapshot.labels)).to(self._device)
+        self._vectors = torch.from_numpy(np.asarray(snapshot.vectors)).to(self._device)
         self._halves = (self._vectors**2).sum(dim=1) / 2
-        self._generator = torch.Generator().manual_seed(seed)
+        self._generator = torch.Generator(self._device).manual_seed(seed)
 
     def perturb(
         self,
@@ -80,12 +84,12 @@ class Adversary:
         """
         ours = self._labels == self._labels[answer]
         if claim == "item":
-            ours = torch.arange(len(self._labels)) == answer
-        clean = torch.from_numpy(image)
+            ours = torch.arange(len(self._labels), device=self._device) == answer
+        clean = torch.from_numpy(image).to(self._device)
 
         def loss(delta: torch.Tensor, draws: int) -> torch.Tensor:
-            moved = self._seen(clean + delta)
-            noise = self._sigma * torch.randn((draws, *moved.shape), generator=self._generator)
+            moved = clean + delta if self._seen is None else self._seen(clean + delta)
+            noise = self._sigma * self._drawn((draws, *moved.shape))
             mean = self._network(moved + noise).mean(dim=0)
             mean = functional.pad(mean, (0, self._vectors.shape[1] - len(mean)))  # a 0 for blended vectors
             scores = self._vectors @ mean - self._halves
@@ -99,16 +103,23 @@ class Adversary:
         found = []
         for run in range(effort.restarts):
             if run:
-                side = torch.randn(clean.shape, generator=self._generator)
+                side = self._drawn(clean.shape)
                 first = inside(side * (radius / 2 / side.norm()))
             else:
-                first = torch.zeros_like(clean) if start is None else inside(torch.from_numpy(start))
+                first = (
+                    torch.zeros_like(clean)
+                    if start is None
+                    else inside(torch.from_numpy(start).to(self._device))
+                )
             found.append(_climbed(lambda delta: loss(delta, effort.draws), inside, first, radius, effort))
         if len(found) > 1:
             with torch.no_grad():
                 found.sort(key=lambda delta: float(loss(delta, COMPARED * effort.draws)))
-        moved: NDArray[np.float32] = (clean + found[-1]).clamp(0, 1).numpy()
+        moved: NDArray[np.float32] = (clean + found[-1]).clamp(0, 1).cpu().numpy()
         return moved
+
+    def _drawn(self, shape: tuple[int, ...]) -> torch.Tensor:
+        return torch.randn(shape, generator=self._generator, device=self._device)
 
 
 def _climbed(

@@ -72,6 +72,27 @@ def test_interpreted_it_has_the_bits_of_a_cpu(case: str, interpreted: dict[str, 
     assert np.array_equal(interpreted[case], expected(*CASES[case]))
 
 
+def test_it_compiles_for_a_gpu_and_rounds_every_operation() -> None:
+    from triton import compile as compiled
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from models.noise import device
+
+    kinds = {"out": "*fp32", "pixels": "*fp32", "keys": "*i32", "lookup": "*fp64"}
+    kinds |= dict.fromkeys(("count", "numbers", "rows"), "i32")
+    source = ASTSource(device._add_noise, kinds, {})
+    found = compiled(source, target=GPUTarget("cuda", 80, 32), options=device.OPTIONS)
+    steps = found.asm["ptx"]
+
+    assert "mul.rn.f64" in steps
+    assert "add.rn.f64" in steps
+    assert "fma" not in steps
+    # The control: asked to, it fuses.
+    fused = compiled(source, target=GPUTarget("cuda", 80, 32), options={"num_warps": 4})
+    assert "fma.rn.f64" in fused.asm["ptx"]
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no NVIDIA GPU")
 @pytest.mark.parametrize("case", [*CASES, "a chunk of large images"])

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from models.noise import noise_distance
-from models.noise.distance import Precision, distance
+from models.noise.distance import DRAWN, Precision, distance
+from models.noise.normal import REFINED_BITS
 from tests.certify.worlds import seeded
 
 
@@ -64,6 +65,37 @@ def test_a_bound_that_forgets_what_numbers_are_off_is_seen_to_fail() -> None:
 def test_so_is_one_that_forgets_how_many_bits_there_are() -> None:
     precision = Precision(2.0**-65, 2.0**-97, 0.0, 5.0)
     assert distance(1, 16.0, precision) < one(8, 16.0, 0.0)
+
+
+def point_by_point(numbers: int, steps: float, precision: Precision) -> float:
+    """The bound of docs/certificate.md, with the borders and the mass of every grid point as they are."""
+    borders = (np.arange(int(precision.largest * steps)) + 0.5) / steps
+    error = precision.error * np.maximum(borders, 1)
+    fine = np.where(ndtr(-borders) <= 2.0 ** (REFINED_BITS - 65), precision.refined, precision.plain)
+    off = fine + error * np.exp(-(np.maximum(borders - error, 0) ** 2) / 2) / math.sqrt(2 * math.pi)
+    points = off + np.append(off[0], off[:-1])  # of 0, 1, 2, ...
+    masses = ndtr(-np.append(-borders[0], borders[:-1])) - ndtr(-borders)
+    signs = np.where(np.arange(len(points)) == 0, 1, 2)
+    beyond = np.cumsum((signs * points)[::-1])[::-1] + 2 * ndtr(-precision.largest)
+    near = np.cumsum(signs * points**2 / masses)[:-1] + beyond[1:] ** 2 / (2 * ndtr(-borders[:-1]))
+    apart = np.sqrt(np.expm1(np.minimum(numbers * np.log1p(near), 700))) / 2 + numbers * beyond[1:]
+    return min(1.0, float(apart.min()))
+
+
+PRECISIONS = {
+    "few bits": Precision(2.0**-30, 2.0**-40, 0.0, 6.2),
+    "few bits, not refined": Precision(2.0**-30, 2.0**-30, 0.0, 6.2),
+    "rough numbers": Precision(2.0**-60, 2.0**-80, 1e-7, 9.0),
+    "as served": DRAWN,
+}
+
+
+@pytest.mark.parametrize("name", PRECISIONS)
+@pytest.mark.parametrize("numbers", [1, 1000, 10**6])
+def test_it_is_the_bound_of_the_proof(name: str, numbers: int) -> None:
+    steps = 30_000.0
+    exact = point_by_point(numbers, steps, PRECISIONS[name])
+    assert exact <= distance(numbers, steps, PRECISIONS[name]) <= min(1.25 * exact, 1)
 
 
 @pytest.mark.parametrize("count", [1, 4, 64])

@@ -56,11 +56,19 @@ def test_numbers_are_those_of_the_textbook_bit_for_bit(count: int) -> None:
         assert found[number] == np.float32(whole * STEP)
 
 
-def test_a_number_far_out_is_of_more_bits() -> None:
-    key = key_of(RARE_KEY)
+def test_a_number_far_out_is_of_more_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    key, tails = key_of(RARE_KEY), list[float]()
+    transform = normal._transform
+
+    def noted(y: NDArray[np.float64], *others: object) -> None:
+        tails.extend(y)
+        transform(y, *others)
+
+    monkeypatch.setattr(normal, "_transform", noted)  # as Python sees it, so of the refined alone
     found = filled(key, RARE + 1)
 
     assert bits_of(key, RARE)[1] < 2**40
+    assert tails == [float(bits_of(key, RARE)[1])]
     assert abs(found[RARE]) > 5.29 * SCALE * STEP
     assert found[RARE] == np.float32(np.rint(approximate(key, RARE) * SCALE) * STEP)
     # With 1/2 in the place of those bits it would have been another.
