@@ -100,7 +100,7 @@ class Following:
 
     def _failed(self, error: StoreFailure) -> None:
         if self._lost is None and not self._closed:
-            log.warning("%s; until then queries are answered from version %d", error, self._version)
+            log.warning("%s; until it answers, queries are answered from version %d", error, self._version)
         self._lost = StoreUnreachable(str(error))
 
     def _worked(self) -> None:

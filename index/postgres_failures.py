@@ -36,7 +36,9 @@ def told(place: str) -> Iterator[None]:
 
 def unreachable(place: str, error: Exception) -> StoreUnreachable:
     """The failure to connect that `error` tells of."""
-    return StoreUnreachable(f"{place} cannot be reached ({_first_line(error)}): it is tried again")
+    return StoreUnreachable(
+        f"{place} cannot be reached ({_first_line(error)}): look at it, and at DATABASE_URL"
+    )
 
 
 def _failure(place: str, error: psycopg.Error) -> StoreFailure:
