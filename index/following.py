@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from index.failures import StoreFailure, StoreUnreachable
+from index.failures import StoreUnreachable
 from index.postgres_failures import told
 from index.postgres_session import PostgresConnection
 
@@ -19,6 +19,8 @@ CHANNEL = "retrievalguard"
 ASKED_SECONDS, TRIED_SECONDS = 0.5, 1.0
 # A server that leaves a question unanswered for so long is away, though its connections stay.
 HANGING_SECONDS = 5.0
+# How long its thread may take to end.
+LEFT_SECONDS = 2.0
 
 
 class Following:
@@ -56,13 +58,16 @@ class Following:
             self._own_changes += 1
 
     def close(self) -> None:
-        """End the thread and its connection."""
+        """End the thread and its connection; one that waits for a server that hangs is left to it."""
         self._closed = True
         self._end.close()
-        self._thread.join()
-        self._ended.close()
+        self._thread.join(LEFT_SECONDS)
 
     def _run(self) -> None:
+        with self._ended:
+            self._follow()
+
+    def _follow(self) -> None:
         while not self._closed:
             try:
                 with told(self._place), self._connect() as db:
@@ -71,7 +76,7 @@ class Following:
                         self._ask(db)
                         self._worked()
                         self._wait(db)
-            except StoreFailure as error:
+            except Exception as error:  # whatever it is: who hears nothing must not pass for up to date
                 self._failed(error)
                 self._pause(TRIED_SECONDS)
 
@@ -98,7 +103,7 @@ class Following:
                 selector.register(db.fileno(), selectors.EVENT_READ)
             selector.select(seconds)
 
-    def _failed(self, error: StoreFailure) -> None:
+    def _failed(self, error: Exception) -> None:
         if self._lost is None and not self._closed:
             log.warning("%s; until it answers, queries are answered from version %d", error, self._version)
         self._lost = StoreUnreachable(str(error))

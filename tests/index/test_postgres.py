@@ -197,6 +197,27 @@ def test_what_is_not_held_any_more_is_gone_and_what_stays_is_held(gallery: Galle
     assert len(gallery._held._texts) == 2
 
 
+def test_a_start_from_what_was_kept_knows_the_texts(
+    shared: SharedGallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("index.gallery.LARGE", 5)
+    before = Gallery(shared, MODEL, 2)
+    before.add([new(f"{number}", vector=(1, number), metadata={"n": number}) for number in range(8)])
+    before.snapshot()
+    within(10.0, shared.path.with_suffix(".pack").exists)
+    before.store.delete(["3"])
+    before.add([new("after", metadata={"n": 9})])
+    items, digest = list(before.snapshot().items), before.snapshot().digest
+    before.close()
+    with monkeypatch.context() as patched:
+        patched.setattr(Gallery, "_load", None)  # not needed
+        after = Gallery(shared, MODEL, 2)
+    assert after.snapshot().digest == digest
+    assert list(after.snapshot().items) == items
+    assert [item.id for item in items] == ["0", "1", "2", "4", "5", "6", "7", "after"]
+    after.close()
+
+
 # --- from one kind to the other
 
 
@@ -342,6 +363,8 @@ def test_a_server_that_hangs_holds_no_query_up(
     gallery: Gallery, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("index.following.HANGING_SECONDS", 1.0)
+    monkeypatch.setattr("index.following.LEFT_SECONDS", 0.5)
+    leaving = Gallery(gallery.store._opened, MODEL, 2)
     gallery.add([new("one")])
     assert ids(gallery) == ["one"]
     with postgres_server.hanging():
@@ -350,6 +373,9 @@ def test_a_server_that_hangs_holds_no_query_up(
         with pytest.raises(StoreUnreachable, match="does not answer"):
             gallery.add([new("two")])
         assert ids(gallery) == ["one"]
+        begun = time.monotonic()
+        leaving.close()
+        assert time.monotonic() - begun < 4.0
     within(5.0, lambda: not gallery.cut_off)
     assert gallery.add([new("two")]) == 2
 
