@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from models.noise import KeyedNoise
 from models.noise.normal import fill
 from tests.models.elsewhere import SECRET
-from tests.models.noise.test_normal import RARE, RARE_KEY, key_of
+from tests.models.noise.textbook import RARE, RARE_KEY, key_of
 
 pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
 SIGMA = 0.25
