@@ -39,6 +39,7 @@ from service.gallery.items import GalleryItems
 from service.gallery.job_records import State
 from service.gallery.jobs import JobLimits, Jobs
 from service.gallery.named import FilterLimits, NamedGalleries
+from service.gallery.place import gallery_place
 from service.gallery.snapshots import Snapshots
 from service.gallery.unpacking import UnpackLimits
 from service.gallery.vectors import GalleryVectors
@@ -140,7 +141,7 @@ class Retriever:
             embedding += f" {model.manifest.preprocessing.model_dump_json()}"
         self.device = gpu(settings.gallery_gpu_bytes, metrics.gallery_gpu_failures.inc)
         self.gallery = Gallery(
-            settings.data_dir / "gallery.sqlite3", embedding, model.dimension, settings.label_weight,
+            gallery_place(settings), embedding, model.dimension, settings.label_weight,
             settings.max_filter_bytes, self.device,
         )  # fmt: skip
         purposes: tuple[Purpose, ...] = ("query", "gallery")
@@ -283,12 +284,14 @@ class Retriever:
         snapshot.nearest(snapshot.lift(vector[None])[0], 1)
         damaged = len(self.gallery.damaged)
         left_out = f", {damaged} damaged and left out" if damaged else ""
-        return {"model": self.model.manifest.name, "gallery": f"{len(snapshot)} items{left_out}"}
+        away = ", its database is away" if self.gallery.cut_off else ""
+        return {"model": self.model.manifest.name, "gallery": f"{len(snapshot)} items{left_out}{away}"}
 
     def measure(self) -> None:
         """Bring those metrics up to date that are looked up rather than counted."""
         metrics, engine = self.metrics, self.smoothed.engine
         metrics.queued.set(engine.waiting)
+        metrics.gallery_cut_off.set(self.gallery.cut_off)
         for lane, seconds in self.backlog.seconds().items():
             metrics.backlog.labels(lane).set(seconds)
         metrics.gallery_gpu_bytes.set(self.device.bytes if self.device else 0)
