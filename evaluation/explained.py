@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
-from evaluation.adversary import Adversary, Effort
+from evaluation.adversary import Adversary
 from evaluation.workbench import held_out, workbench
 from models.noise import on_grid
 from service.process import own_process
+from service.retrieval.adversary import Effort
 from service.retrieval.options import RetrieveOptions
 from service.retriever import Retriever
 from service.settings import Settings
