@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, Request, Response, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Request, Response, Route, expect, sync_playwright
 
 from tests.service.processes import Server, run_cli, serving, wait_for
 from tests.service.queries import Json, answer, digit, noisy_digit, picture, saved, tensor
@@ -261,6 +261,83 @@ def sent_to(request: Request) -> Json:
     return body
 
 
+# A query that is certified to .14 for the label: an attack finds another answer near it.
+CLOSE = digit(23)
+
+
+def ask_with(page: Page, image: bytes) -> None:
+    page.get_by_label("Drop a picture").set_input_files(
+        {"name": "picture.png", "mimeType": "image/png", "buffer": image}
+    )
+    answered(page)
+
+
+def test_an_attack_inside_the_radius_fails_and_one_outside_of_it_is_shown(
+    demo_server: Server, page: Page
+) -> None:
+    page.get_by_text("What to ask for").click()
+    page.get_by_label("Samples, at most").fill("2000")
+    ask_with(page, CLOSE)
+    before = answer(demo_server.client, CLOSE, max_samples=2000, **ASKED)
+    radius, label = before["certificate"]["radius"], before["neighbor"]["label"]
+    outcomes = page.locator(".attack [role=status]")
+    changed = []
+    for times, where in ((0.9, "Inside"), (2, "Outside"), (4, "Outside")):
+        button = page.get_by_role("button", name=f"{where}, by {times * radius:.3f}")
+        tab_to(page, button)
+        with page.expect_response("**/v1/attack*") as replied:
+            page.keyboard.press("Enter")
+        body = replied.value.json()
+        assert body["answer"]["certificate"]["radius"] == radius
+        assert (body["size"] < radius) == (times < 1) == body["inside"]
+        now = body["moved"]["neighbor"]["label"]
+        if times < 1:
+            assert now == label
+            expect(outcomes).to_have_text(f"Inside: the answer stays {label}, as promised.")
+        elif body["changed"]:
+            expect(outcomes).to_have_text(f"Outside: the answer is {now}. Nothing was promised.")
+        else:
+            expect(outcomes).to_have_text(f"Outside: the answer stays {now}. A better attack may change it.")
+        changed.append(body["changed"])
+        shown = page.get_by_role("img", name=f"The input that an attack of {body['size']:.3f} led to")
+        pixels = np.frombuffer(base64.b64decode(body["pixels"]), "<f4").reshape(8, 8)
+        painted = shown.evaluate("node => [...node.getContext('2d').getImageData(0, 0, 8, 8).data]")
+        assert np.abs(np.reshape(painted, (8, 8, 4))[..., 0] - 255 * pixels).max() <= 0.51
+    assert changed == [False, changed[1], True]
+    expect(page.get_by_role("alert")).not_to_be_attached()
+    page.locator(".examples button").first.click()
+    expect(page.locator(".attack figure")).to_have_count(0)
+
+
+def test_a_promise_that_is_broken_is_told_loudly_with_what_repeats_it(page: Page) -> None:
+    def break_it(route: Route) -> None:
+        body = route.fetch().json()
+        other = "0" if body["answer"]["neighbor"]["label"] != "0" else "1"
+        body |= {"inside": True, "changed": True}
+        body["moved"]["neighbor"]["label"] = other
+        route.fulfill(json=body)
+
+    page.route("**/v1/attack*", break_it)
+    ask_with(page, CLOSE)
+    page.get_by_role("button", name="Inside, by").click()
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("This is a bug, please report it.")
+    with page.expect_download() as downloaded:
+        alert.get_by_role("link").click()
+    told = json.loads(downloaded.value.path().read_text())
+    assert told["query"]["options"]["guarantee"] == "label"
+    sizes = np.subtract(told["attack"]["pixels"], told["query"]["pixels"])
+    assert np.linalg.norm(sizes) == pytest.approx(told["attack"]["size"], abs=1e-6)
+
+
+def test_where_attacks_are_off_there_is_no_button(browser: Browser, redis_backed_server: Server) -> None:
+    page = browser.new_page()
+    page.goto(redis_backed_server.url)
+    ask_with(page, CLOSE)
+    expect(page.get_by_text("Try to break it")).not_to_be_attached()
+    page.close()
+
+
 def test_what_is_no_picture_and_what_is_lost_are_told(page: Page) -> None:
     chosen = page.get_by_label("Drop a picture")
     chosen.set_input_files({"name": "a.png", "mimeType": "image/png", "buffer": b"nothing"})
@@ -401,6 +478,8 @@ def test_axe_finds_nothing_on_any_screen(
     page.goto(demo_server.url)
     page.get_by_role("button", name="A handwritten 3").click()
     answered(page)
+    page.get_by_role("button", name="Inside, by").click()
+    expect(page.get_by_text("as promised").first).to_be_visible()
     for title in ("Draw one", "What to ask for"):
         page.get_by_text(title, exact=True).click()
     for screen in ("Ask", "Gallery", "Model"):
