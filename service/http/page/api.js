@@ -53,6 +53,13 @@ export const remove = (id) => ask(itemPath(id), { method: "DELETE" });
 export const relabel = (id, label) =>
   ask(itemPath(id), { method: "PATCH", body: JSON.stringify({ label }), headers: { "Content-Type": "application/json" } });
 
+const jobPath = (id) => `${VERSION}gallery/jobs/${encodeURIComponent(id)}`;
+export const getJobs = async () => (await get(`${VERSION}gallery/jobs`)).jobs;
+export const getJob = (id) => get(jobPath(id));
+export const startJob = (archive, fields) => ask(`${VERSION}gallery/jobs?${search(fields)}`, { method: "POST", body: archive, headers: typed(archive) });
+// Cancels it, or forgets one that has ended.
+export const endJob = (id) => ask(jobPath(id), { method: "DELETE" });
+
 // What the model sees of an image file: { shape: [C, H, W], pixels: Float32Array, losses }.
 export async function modelInput(blob) {
   return unpacked(await ask(`${VERSION}model/input`, { method: "POST", body: blob, headers: typed(blob) }));

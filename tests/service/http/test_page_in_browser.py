@@ -1,7 +1,9 @@
 """The page in a real browser: every screen by keyboard, answers as the API gives them, no other host."""
 
 import base64
+import io
 import json
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -47,11 +49,14 @@ def page(browser: Browser, demo_server: Server) -> Iterator[Page]:
     page.close()
 
 
-@pytest.fixture
-def open_server(tmp_path: Path) -> Iterator[Server]:
-    """A server whose gallery is empty, and may be changed over HTTP."""
-    with serving(tmp_path, GALLERY_WRITES="loopback") as server:
-        yield server
+@pytest.fixture(scope="module")
+def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, str]]:
+    """A server with an empty gallery, and the key that it asks for."""
+    data = tmp_path_factory.mktemp("keyed")
+    made = run_cli(data, "keys", "create", "a person", "--scope", "admin")
+    assert made.returncode == 0, made.stderr
+    with serving(data) as server:
+        yield server, made.stdout.split()[-1]
 
 
 def tab_to(page: Page, target: Locator) -> None:
@@ -397,9 +402,9 @@ def test_the_gallery_is_read_page_by_page_and_asked_with(demo_server: Server, pa
     shows(page, answer(demo_server.client, image_of(demo_server, item), **ASKED))
 
 
-def test_pictures_are_added_relabelled_and_deleted(browser: Browser, open_server: Server) -> None:
+def test_pictures_are_added_relabelled_and_deleted(browser: Browser, empty_server: Server) -> None:
     page = browser.new_page()
-    page.goto(f"{open_server.url}#gallery")
+    page.goto(f"{empty_server.url}#gallery")
     expect(page.get_by_text("There is none.")).to_be_visible()
     page.get_by_text("Add pictures").press("Enter")
     files = [
@@ -411,7 +416,7 @@ def test_pictures_are_added_relabelled_and_deleted(browser: Browser, open_server
     page.keyboard.press("Enter")
     expect(page.get_by_text("2 of 3 added.")).to_be_visible(timeout=20_000)
     expect(page.get_by_text("broken.png: ")).to_contain_text("PNG, JPEG or WebP")
-    assert open_server.client.get("/gallery").json()["labels"] == {"round & black": 2}
+    assert empty_server.client.get("/gallery").json()["labels"] == {"round & black": 2}
     expect(page.locator("main")).to_contain_text("2 items, 1 label")
     page.get_by_role("button", name="Item a.png").press("Enter")
     dialog = page.get_by_role("dialog", name="round & black")
@@ -420,24 +425,79 @@ def test_pictures_are_added_relabelled_and_deleted(browser: Browser, open_server
     expect(dialog).not_to_be_attached()
     changed = page.locator(".items button").filter(has_text="zero")
     expect(changed).to_have_count(1)
-    assert open_server.client.get("/gallery/items/a.png").json()["label"] == "zero"
+    assert empty_server.client.get("/gallery/items/a.png").json()["label"] == "zero"
     changed.press("Enter")
     delete = page.get_by_role("button", name="Delete")
     delete.press("Enter")
-    assert open_server.client.get("/gallery").json()["size"] == 2  # asked twice
+    assert empty_server.client.get("/gallery").json()["size"] == 2  # asked twice
     delete.press("Enter")
     expect(page.locator(".items li")).to_have_count(1)
-    assert open_server.client.get("/gallery/items/a.png").status_code == 404
+    assert empty_server.client.get("/gallery/items/a.png").status_code == 404
     page.close()
 
 
-def test_a_named_gallery_is_asked(browser: Browser, open_server: Server) -> None:
-    client = open_server.client
+def archive(count: int) -> bytes:
+    """A zip file of `count` digits of one label, and a file that is no picture."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        for row in range(count):
+            file.writestr(f"many/{row}.png", noisy_digit(row % 100, seed=row))
+        file.writestr("many/broken.png", b"nothing")
+    return buffer.getvalue()
+
+
+def test_an_archive_is_added_with_progress_a_report_and_cancel(
+    browser: Browser, keyed: tuple[Server, str]
+) -> None:
+    server, key = keyed
+    page = browser.new_page()
+    page.goto(f"{server.url}#gallery")
+    page.get_by_label("Key").fill(key)
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("There is none.")).to_be_visible()
+    page.get_by_text("Add an archive").press("Enter")
+
+    def start(name: str, content: bytes, prefix: str) -> Locator:
+        file = {"name": name, "mimeType": "application/zip", "buffer": content}
+        page.get_by_label("A zip, tar or tar.gz").set_input_files(file)
+        page.get_by_label("Before every id").fill(prefix)
+        page.get_by_role("button", name="Start").press("Enter")
+        return page.locator(".jobs li").first
+
+    job = start("few.zip", archive(3), "few/")
+    expect(job).to_contain_text("done, few/", timeout=30_000)
+    expect(job).to_contain_text("3 added, 1 refused")
+    expect(page.locator("main")).to_contain_text("3 items, 1 label")
+    job.get_by_text("Report").press("Enter")
+    expect(job.locator("li")).to_contain_text("many/broken.png: ")
+    job.get_by_role("button", name="Forget").press("Enter")
+    expect(page.locator(".jobs")).not_to_be_attached()
+
+    job = start("many.zip", archive(2_000), "many/")
+    progress = job.get_by_role("progressbar", name="Progress of many/")
+    expect(progress).to_have_attribute("max", "2001", timeout=30_000)
+    expect(job).to_contain_text("running, many/")
+    job.get_by_role("button", name="Cancel").press("Enter")
+    expect(job).to_contain_text("cancelled, many/", timeout=30_000)
+    expect(progress).not_to_be_attached()
+    assert Axe().run(page).violations_count == 0
+    admin = {"x-api-key": key}
+    size = server.client.get("/gallery", headers=admin).json()["size"]
+    assert 3 <= size < 2_003
+    expect(page.locator("main")).to_contain_text(f"{size:,} items")
+    start("no.zip", b"", "")
+    expect(page.get_by_text("no.zip: ")).to_contain_text("send an archive")
+    page.close()
+    server.client.delete("/gallery/items", params={"label": "many"}, headers=admin)
+
+
+def test_a_named_gallery_is_asked(browser: Browser, empty_server: Server) -> None:
+    client = empty_server.client
     for row in range(6):
         client.post("/gallery/items", params={"id": str(row), "label": f"row{row}"}, content=digit(row))
     client.put("/galleries/late", json={"filter": {"id": {"$in": ["1", "4"]}}})
     page = browser.new_page()
-    page.goto(open_server.url)
+    page.goto(empty_server.url)
     page.get_by_text("What to ask for").click()
     chosen = page.get_by_role("combobox", name="Gallery")
     expect(chosen.get_by_role("option")).to_have_text(["all items", "late"])
@@ -453,6 +513,7 @@ def test_a_named_gallery_is_asked(browser: Browser, open_server: Server) -> None
     with page.expect_request("**/retrieve?*gallery=late*"):
         page.get_by_role("button", name="Ask with this change").click()
     page.close()
+    client.delete("/galleries/late")
 
 
 def test_all_of_it_is_light(browser: Browser, demo_server: Server) -> None:
@@ -492,24 +553,21 @@ def test_axe_finds_nothing_on_any_screen(
     page.close()
 
 
-def test_where_a_key_is_needed_the_page_asks_for_it(browser: Browser, tmp_path: Path) -> None:
-    made = run_cli(tmp_path, "keys", "create", "a person", "--scope", "retrieve", "--scope", "gallery:read")
-    assert made.returncode == 0, made.stderr
-    key = made.stdout.split()[-1]
-    with serving(tmp_path) as server:
-        page = browser.new_page()
-        page.goto(server.url)
-        field = page.get_by_label("Key")
-        field.fill("wrong")
-        field.press("Enter")
-        expect(page.get_by_role("alert")).to_contain_text("not known here")
-        field.fill(key)
-        field.press("Enter")
-        expect(page.get_by_role("heading", name="Ask with a picture")).to_be_visible()
-        page.get_by_role("button", name="A handwritten 3").click()
-        expect(page.get_by_role("alert")).to_contain_text("the gallery is empty")
-        page.reload()  # it is kept as long as the tab is open
-        expect(page.get_by_role("heading", name="Ask with a picture")).to_be_visible()
-        page.get_by_role("link", name="Forget the key").click()
-        expect(field).to_be_visible()
-        page.close()
+def test_where_a_key_is_needed_the_page_asks_for_it(browser: Browser, keyed: tuple[Server, str]) -> None:
+    server, key = keyed
+    page = browser.new_page()
+    page.goto(server.url)
+    field = page.get_by_label("Key")
+    field.fill("wrong")
+    field.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("not known here")
+    field.fill(key)
+    field.press("Enter")
+    expect(page.get_by_role("heading", name="Ask with a picture")).to_be_visible()
+    page.get_by_role("button", name="A handwritten 3").click()
+    expect(page.get_by_role("alert")).to_contain_text("the gallery is empty")
+    page.reload()  # it is kept as long as the tab is open
+    expect(page.get_by_role("heading", name="Ask with a picture")).to_be_visible()
+    page.get_by_role("link", name="Forget the key").click()
+    expect(field).to_be_visible()
+    page.close()
