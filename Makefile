@@ -115,6 +115,7 @@ mutants: $(VENV)/.installed-dev  ## breaks certify/ and the choice of rivals lin
 
 screens: $(VENV)/.installed-dev  ## the pictures of the page in docs/; needs chromium
 	RETRIEVALGUARD_MODEL=emoji-small $(BIN)/python -m tests.service.http.screens docs
+	RETRIEVALGUARD_MODEL=digits-cnn $(BIN)/python -m tests.service.http.moving docs/page.gif
 
 EMOJI := models/datasets/emoji_sheets
 emoji: $(VENV)/.installed-dev  ## draws the sheets of emoji again; needs npm, a few minutes

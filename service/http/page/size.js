@@ -23,7 +23,8 @@ export function Size({ radius, guarantee, neighbor, rival, input, sigma, asked }
     [input, noise, kind, rival, length],
   );
   const size = distance(input, changed);
-  const inside = size < radius;
+  // By the radius as it is shown, rounded down: else a size may be below it that does not look so.
+  const inside = size < +down(radius);
   useEffect(() => setReply(null), [changed]);
 
   async function ask() {
