@@ -399,7 +399,7 @@ class Retriever:
         found = self._attacks.moved(query, snapshot, size, answer.certificate.samples, stop, reserve)
         moved = self.retrieve(found, options, stop=stop, reserve=reserve)
         outcome = attacked(image, found, answer, moved)
-        if outcome.inside and outcome.changed:
+        if outcome.broken:
             log.error(
                 "an attack of %s within the radius %s changed the answer: please report it",
                 outcome.size, answer.certificate.radius,

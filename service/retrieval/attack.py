@@ -26,14 +26,16 @@ class AttackResponse(BaseModel):
     """An attack: the `answer` that it was on, the input that it led to, and the answer `moved` to that.
 
     `size`: the l2 norm of the change; `inside`: whether it is below the radius of `answer`; `changed`:
-    whether `moved` is another answer, as the guarantee counts. Inside it should never be: that would be a
-    mistake in the service, or the chance `alpha`. `pixels`: the exact input tensor of `shape` (C, H, W) after
-    the change, row by row: little-endian float32 in base64.
+    whether `moved` is another answer, as the guarantee counts; `broken`: whether it is certified as well, and
+    inside, which is a mistake in the service, or the chance `alpha`. (One that is not certified is in doubt.)
+    `pixels`: the exact input tensor of `shape` (C, H, W) after the change, row by row: little-endian float32
+    in base64.
     """
 
     size: float
     inside: bool
     changed: bool
+    broken: bool
     shape: tuple[int, int, int]
     pixels: str
     answer: RetrieveResponse
@@ -101,11 +103,14 @@ def attacked(
     """What came of an attack on the `answer` to `image` (C, H, W): `moved` is that to what it `found`."""
     size = float(np.linalg.norm((found.astype(np.float64) - image).ravel()))
     kept = "label" if answer.certificate.guarantee == "label" else "id"
+    inside = size < answer.certificate.radius
+    changed = getattr(moved.neighbor, kept) != getattr(answer.neighbor, kept)
     channels, height, width = found.shape
     return AttackResponse(
         size=size,
-        inside=size < answer.certificate.radius,
-        changed=getattr(moved.neighbor, kept) != getattr(answer.neighbor, kept),
+        inside=inside,
+        changed=changed,
+        broken=inside and changed and moved.certificate.radius > 0,
         shape=(channels, height, width),
         pixels=packed(found),
         answer=answer,

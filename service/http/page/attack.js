@@ -24,7 +24,7 @@ export function Attack({ radius, guarantee, input, sigma, asked, seconds }) {
     }
   }
 
-  const broken = tried.find(isBroken);
+  const broken = tried.find((found) => found.broken);
   return html`
     <section class="attack" aria-labelledby="attack">
       <h3 id="attack">Try to break it</h3>
@@ -52,11 +52,10 @@ export function Attack({ radius, guarantee, input, sigma, asked, seconds }) {
   `;
 }
 
-const isBroken = ({ inside, changed }) => inside && changed;
-
-function outcome({ inside, changed, answer, moved }) {
+function outcome({ inside, changed, broken, answer, moved }) {
   const now = subject(answer.certificate.guarantee, moved.neighbor);
-  if (inside) return changed ? `The promise is broken: the answer is ${now}.` : `Inside: the answer stays ${now}, as promised.`;
+  if (broken) return `The promise is broken: the answer is ${now}.`;
+  if (inside) return changed ? `Inside: ${now} looks nearest, but that is in doubt.` : `Inside: the answer stays ${now}, as promised.`;
   return changed ? `Outside: the answer is ${now}. Nothing was promised.` : `Outside: the answer stays ${now}. A better attack may change it.`;
 }
 

@@ -14,6 +14,7 @@ from models import Stop
 from service.errors import Abandoned, AttacksNotAllowed
 from service.retrieval.answering import unlimited
 from service.retrieval.attack import Attacks
+from service.retrieval.attack import attacked as attacked_answer
 from service.retrieval.options import RetrieveOptions
 from service.retrieval.query import checked
 from service.retriever import Retriever
@@ -51,6 +52,7 @@ def attacked(
     assert claims(body["moved"]) == claims(again)
     kept = "id" if asked.get("guarantee") == "item" else "label"
     assert body["changed"] == (again["neighbor"][kept] != before["neighbor"][kept])
+    assert not body["broken"]
     return body, moved
 
 
@@ -86,6 +88,23 @@ def test_it_takes_every_form_of_a_query(demo_server: Server) -> None:
     filtered = attack(demo_server.client, digit(MIDDLE), 4.0, filter=only).json()
     for told in ("answer", "moved"):
         assert filtered[told]["neighbor"]["label"] in "12"
+
+
+def test_only_two_certificates_that_contradict_each_other_break_a_promise(demo_retriever: Retriever) -> None:
+    image, other = tensor(MIDDLE), tensor(SMALL)
+    answers = [
+        demo_retriever.retrieve(pixels, RetrieveOptions(max_samples=samples))
+        for pixels in (image, other)
+        for samples in (2_000, 128)
+    ]
+    certified, in_doubt, elsewhere, elsewhere_in_doubt = answers
+    assert [answer.certificate.radius > 0 for answer in answers] == [True, False, True, False]
+    assert certified.neighbor.label != elsewhere.neighbor.label == elsewhere_in_doubt.neighbor.label
+    near = image + np.float32(1e-3)
+    assert attacked_answer(image, near, certified, elsewhere).broken
+    assert not attacked_answer(image, near, certified, elsewhere_in_doubt).broken
+    assert not attacked_answer(image, near, certified, in_doubt).broken
+    assert not attacked_answer(image, other, certified, elsewhere).broken  # it is far
 
 
 def test_where_nothing_can_change_nothing_is_tried(demo_server: Server) -> None:

@@ -318,7 +318,7 @@ def test_a_promise_that_is_broken_is_told_loudly_with_what_repeats_it(page: Page
     def break_it(route: Route) -> None:
         body = route.fetch().json()
         other = "0" if body["answer"]["neighbor"]["label"] != "0" else "1"
-        body |= {"inside": True, "changed": True}
+        body |= {"inside": True, "changed": True, "broken": True}
         body["moved"]["neighbor"]["label"] = other
         route.fulfill(json=body)
 
