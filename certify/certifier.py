@@ -39,7 +39,7 @@ class Certifier:
         if not terms.anytime:
             raise ValueError(f"method {terms.method} holds for one number of samples only: use certify")
         self.field, self.space, self.terms = field, space, terms
-        self._ledger = AlphaLedger(terms.alpha)
+        self._ledger = AlphaLedger(terms.alpha, terms.noise)
         self._tests: dict[Claim, SequentialTest] = {}
         # Samples looked at before, all of them in the space.
         self._known = 0
@@ -99,7 +99,7 @@ def certify(samples: NDArray[np.floating], field: Field, space: EmbeddingSpace, 
         return void(terms, len(samples), fault)
     exact = samples.astype(np.float64)
     _check_centres(exact[:selected], field)
-    ledger = AlphaLedger(terms.alpha)
+    ledger = AlphaLedger(terms.alpha, terms.noise)
     radii = _in_the_ball(exact, field, space, terms, ledger)
     expected = {claim: found.within for claim, found in radii.items()}
     return issued(terms, len(samples), radii, expected, ledger.entries)

@@ -10,7 +10,7 @@ from certify.mean import MEAN
 from certify.pairs import Pairs
 from certify.points import Points
 from certify.sequential import Reached, SequentialTest
-from certify.terms import Claim, Terms
+from certify.terms import CLAIMS, Claim, Terms
 
 # The claim that was asked for gets most of α; the other is reported beside it.
 SHARE_ASKED = 0.9
@@ -54,7 +54,8 @@ def claimed(terms: Terms, n: int, reached: Mapping[Claim, Reached], ledger: Alph
     scale = terms.sigma * (1 - ROUNDING_SHARE)
     radii = {claim: Radii(scale * found.first, scale * found.rho) for claim, found in reached.items()}
     expected = {claim: terms.sigma * found.expected for claim, found in reached.items()}
-    spent = {_purpose(claim): ledger.entries[_purpose(claim)] for claim in reached}
+    untested = {_purpose(claim) for claim in CLAIMS if claim not in reached}
+    spent = {purpose: amount for purpose, amount in ledger.entries.items() if purpose not in untested}
     return issued(terms, n, radii, expected, spent)
 
 

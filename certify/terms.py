@@ -27,6 +27,8 @@ class Terms:
 
     sigma      standard deviation of the noise, in pixels
     alpha      probability that the claim may be wrong
+    noise      how far the noise of all samples that may be drawn is from Gaussian, in total variation: a
+               part of alpha that is spent on it
     guarantee  what was asked for: the answer keeps its label, stays the nearest item, or stays among the
                `within_k` nearest; its claim gets most of alpha
     method     the bound
@@ -49,10 +51,13 @@ class Terms:
     blur: float = 0.0
     within_k: int = 1
     comparisons: int = COMPARISONS
+    noise: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 < self.sigma < float("inf"):
             raise ValueError(f"sigma must be positive and finite, got {self.sigma}")
+        if self.noise and not 0 <= self.noise < self.alpha:
+            raise ValueError(f"the noise takes {self.noise:g} of alpha = {self.alpha:g}: raise alpha")
         if self.method not in METHODS:
             raise ValueError(f"unknown method {self.method!r}; there is: {', '.join(METHODS)}")
         if self.horizon is not None and self.horizon < 1:

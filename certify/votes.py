@@ -47,7 +47,7 @@ def certify_votes(
     if fault is not None:
         return void(terms, n, fault)
     selected = selection_size(n)
-    ledger = AlphaLedger(terms.alpha)
+    ledger = AlphaLedger(terms.alpha, terms.noise)
     reached: dict[Claim, Reached] = {}
     for claim, cast in votes.items():
         if terms.guarantee == "item" and claim == "label":

@@ -17,7 +17,14 @@ from models.noise import length_prefixed
 
 # What decides the value of a sample, given the weights and the secret: the network, the ways to run it, the
 # noise, and how both meet. Files and folders of this package.
-EMBEDDING = ("manifest.py", "model.py", "networks", "noise.py", "passes", "sampling")
+EMBEDDING = (
+    "manifest.py",
+    "model.py",
+    "networks",
+    *(f"noise/{name}.py" for name in ("chacha", "device", "digests", "grid", "keyed", "normal")),
+    "passes",
+    "sampling",
+)
 
 _WITH_DOCSTRING = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 

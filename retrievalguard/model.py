@@ -68,6 +68,7 @@ def model_info(
 
     from models import EmbeddingModel
     from models.passes.calibration import calibrate
+    from models.passes.gpu import gpus
     from service.process import own_process
 
     interrupts.raise_again()
@@ -75,8 +76,11 @@ def model_info(
     model = EmbeddingModel.load(folder or settings.model)
     _describe(model)
     sigma = settings.sigma or model.manifest.sigma
-    cores = settings.threads or len(os.sched_getaffinity(0))
-    _cost(calibrate(model, sigma, settings.variant), cores)
+    calibration = calibrate(model, sigma, settings.variant)
+    if calibration.on_gpu:
+        _cost(calibration, "GPU", len(gpus()))
+    else:
+        _cost(calibration, "core", settings.threads or len(os.sched_getaffinity(0)))
 
 
 def _describe(model: "EmbeddingModel") -> None:
@@ -112,7 +116,7 @@ def _describe(model: "EmbeddingModel") -> None:
         print(f"{name:12} {value}")
 
 
-def _cost(calibration: "Calibration", cores: int) -> None:
+def _cost(calibration: "Calibration", unit: str, units: int) -> None:
     """What the measurements say of queries, none of which is in the cache."""
     speed = next(
         one.samples_per_second
@@ -120,6 +124,6 @@ def _cost(calibration: "Calibration", cores: int) -> None:
         if one.variant == calibration.variant and one.samples_per_second
     )
     print(f"{'run as':12} {calibration.variant}: {calibration.reason}")
-    print(f"{'speed':12} {speed:,.0f} samples a second and core, {cores} of them")
+    print(f"{'speed':12} {speed:,.0f} samples a second and {unit}, {units} of them")
     for samples in (1_000, 10_000):
-        print(f"{'':12} {samples:,} samples: {samples / speed / cores:,.2f} s, if nothing else runs")
+        print(f"{'':12} {samples:,} samples: {samples / speed / units:,.2f} s, if nothing else runs")

@@ -1,6 +1,7 @@
 """The retriever: from an image to its nearest neighbour and certificate. Knows nothing of HTTP."""
 
 import logging
+import os
 import shutil
 import threading
 import time
@@ -103,8 +104,9 @@ class Retriever:
             padded=settings.label_weight > 0,
         )
         self._store = store
-        # Small files may be large images: more at once than there are workers would only fill the memory.
-        self._decoders = threading.BoundedSemaphore(self.smoothed.engine.workers)
+        # Small files may be large images: more at once than there are threads would only fill the memory.
+        threads = settings.threads or len(os.sched_getaffinity(0))
+        self._decoders = threading.BoundedSemaphore(threads)
 
         def count(event: Event) -> None:
             metrics.cache_failures.labels(event).inc()
@@ -127,7 +129,7 @@ class Retriever:
             smoothed=self.smoothed,
             space=self.space,
             samples=SamplesInUse(cache, self.smoothed, metrics),
-            turns=Turns(self.smoothed.engine.workers),
+            turns=Turns(threads),
             backlog=self.backlog,
             metrics=metrics,
         )
@@ -311,6 +313,7 @@ class Retriever:
             blur=self.smoothed.blur,
             within_k=within_k,
             comparisons=self.settings.max_comparisons,
+            noise=self.smoothed.noise_distance(horizon or self.settings.samples_limit),
         )
         return self._answering.contest(snapshot, terms, rule)
 

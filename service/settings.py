@@ -36,6 +36,9 @@ Variant = Literal[
     "openvino-float32",
     "openvino-bfloat16",
     "openvino-int8",
+    "cuda-float32",
+    "cuda-float16",
+    "cuda-bfloat16",
 ]
 
 # What a file may hold, as orchestrators mount secrets: a setting, and how it may be named in the environment.

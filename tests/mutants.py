@@ -44,6 +44,7 @@ JUDGES = {
     "certify": (("tests/certify",), ("certify",)),
     "index": (("tests/index", "tests/service/retrieval/test_contest.py"), ("certify", "index", "service")),
     "service": (("tests/service/retrieval/test_contest.py",), ("certify", "index", "service")),
+    "models": (("tests/models/noise",), ("models/noise",)),
 }
 # Seconds after which tests that go on and on have noticed.
 ENDLESS = 3600
@@ -283,6 +284,25 @@ MUTANTS = [
         "if False:",
     ),
     Mutant("certify/certifier.py", "samples are not checked", "if not space.holds(samples):", "if False:"),
+    Mutant(
+        "certify/ledger.py",
+        "noise taken from nobody",
+        "share * (self.total - self.noise)",
+        "share * self.total",
+    ),
+    Mutant("models/noise/distance.py", "one border of a point", "least = 2 * tail_off", "least = tail_off"),
+    Mutant(
+        "models/noise/distance.py", "numbers without error", "cell + error * _density", "cell + 0 * _density"
+    ),
+    Mutant("models/noise/distance.py", "one sign", "points = 2 * (", "points = ("),
+    Mutant("models/noise/distance.py", "no tails", " / 2 + numbers * tail[1:]", " / 2"),
+    Mutant(
+        "models/noise/normal.py",
+        "sixteenths that overlap",
+        "(y[i] - 1.0) * 32.0 - 1.0",
+        "(y[i] - 1.0) * 32.0 - 1.5",
+    ),
+    Mutant("models/noise/normal.py", "nobody refined", "if v < 1 << REFINED_BITS:", "if v < 0:"),
     Mutant("certify/ledger.py", "overdraft", "> self.total * (1 + 1e-12)", "> self.total * 2"),
     Mutant(
         "certify/rounding.py",

@@ -28,9 +28,15 @@ class EmbeddingNetwork(nn.Module, ABC):
     def scores(self, pixels: Tensor) -> Tensor:
         """What is made an embedding of (B, d), for `pixels` (B, C, H, W) in [0, 1], noise included."""
 
-    @abstractmethod
+    @final  # type: ignore[misc]  # torch calls it an attribute
     def forward(self, pixels: Tensor) -> Tensor:
         """Embeddings (B, d) of `pixels` (B, C, H, W) in the scale of [0, 1], noise included."""
+        return self.normalised(self.scores(pixels))
+
+    @staticmethod
+    @abstractmethod
+    def normalised(scores: Tensor) -> Tensor:
+        """Embeddings (B, d) from `scores` (B, d): the end of `forward`."""
 
     @staticmethod
     @abstractmethod
@@ -47,10 +53,11 @@ class OrthantEmbedding(EmbeddingNetwork):
 
     nonnegative = True
 
-    @final  # type: ignore[misc]  # torch calls it an attribute
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Embeddings (B, d) of `pixels` (B, C, H, W) in the scale of [0, 1], noise included."""
-        return functional.normalize(torch.relu(self.scores(pixels)) + FLOOR, dim=1)
+    @staticmethod
+    @final
+    def normalised(scores: Tensor) -> Tensor:
+        """Embeddings (B, d) from `scores` (B, d): the end of `forward`."""
+        return functional.normalize(torch.relu(scores) + FLOOR, dim=1)
 
     @staticmethod
     @final
@@ -67,10 +74,11 @@ class SphereEmbedding(EmbeddingNetwork):
 
     nonnegative = False
 
-    @final  # type: ignore[misc]  # torch calls it an attribute
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Embeddings (B, d) of `pixels` (B, C, H, W) in the scale of [0, 1], noise included."""
-        return functional.normalize(self.scores(pixels), dim=1, eps=FLOOR)
+    @staticmethod
+    @final
+    def normalised(scores: Tensor) -> Tensor:
+        """Embeddings (B, d) from `scores` (B, d): the end of `forward`."""
+        return functional.normalize(scores, dim=1, eps=FLOOR)
 
     @staticmethod
     @final

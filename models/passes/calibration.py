@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal, TypeVar, get_args
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,7 +21,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from models.model import EmbeddingModel
 from models.noise import chunk_size
-from models.passes.openvino import Ranges, VariantUnavailable
+from models.passes.cuda import Batch, DevicePass
+from models.passes.gpu import gpu
+from models.passes.openvino import Ranges, VariantUnavailable, in_a_line
 from models.passes.pictures import noisy, pictures
 from models.passes.processor import processor
 from models.passes.variants import BY_NAME, INT8, VARIANTS, ForwardPass, Variant, with_ranges
@@ -31,9 +33,8 @@ WORTHWHILE, WORTHWHILE_BATCH = 1.05, 1.05
 # The share of float32's certified radius that a variant has to keep. How far its embeddings are from those of
 # float32 tells little: a backbone whose embeddings moved by .07 in int8 certified as much as before.
 KEPT = 0.9
-# Chunks in a batch.
-Batch = Literal[1, 2, 4, 8]
-BATCHES: tuple[Batch, ...] = get_args(Batch)
+# Chunks in a batch on a CPU.
+BATCHES: tuple[Batch, ...] = (1, 2, 4, 8)
 # Pictures that are told apart to see what a variant keeps, and the least number of noisy copies of each: all
 # variants see the same noise, so that a few do, and a large network takes seconds for each.
 ITEMS, COPIES = max(BATCHES), 4
@@ -69,7 +70,10 @@ class Measured(BaseModel):
 
 
 class Calibration(BaseModel):
-    """What was chosen, and why: `batch` in chunks, `digest` of the h that runs, `ranges` of its int8."""
+    """What was chosen, and why: `batch` in chunks, `digest` of the h that runs, `ranges` of its int8.
+
+    `probe`: what the pass gives for some pictures, on a GPU.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -80,34 +84,52 @@ class Calibration(BaseModel):
     measured: tuple[Measured, ...]
     machine: str
     ranges: Ranges | None = None
+    probe: str | None = None
 
     @property
     def samples_per_second(self) -> float | None:
-        """Of what was chosen, on one thread; None if it was not measured."""
+        """Of what was chosen, on one thread or GPU; None if it was not measured."""
         return next((one.samples_per_second for one in self.measured if one.variant == self.variant), None)
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it runs on GPUs."""
+        return BY_NAME[self.variant].on_gpu
 
     @classmethod
     def fixed(cls, model: EmbeddingModel, variant: str = "eager", batch: Batch = 1) -> "Calibration":
-        """This variant in this batch, without measuring anything. Raises `VariantUnavailable`."""
+        """This variant, on a CPU in this batch, without measuring anything. Raises `VariantUnavailable`."""
         if variant == INT8:
             model = with_ranges(model, model.manifest.sigma)
-        digest = BY_NAME[variant].digest(model)
+        runs = BY_NAME[variant]
+        if runs.on_gpu:
+            batch = runs.least_batch(model.input_shape)
         return cls(
-            variant=variant, batch=batch, digest=digest, reason="fixed", measured=(), machine=machine(),
-            ranges=model.ranges,
+            variant=variant, batch=batch, digest=runs.digest(model), reason="fixed", measured=(),
+            machine=machine(), ranges=model.ranges,
         )  # fmt: skip
 
     def build(self, model: EmbeddingModel, batch: int | None = None) -> ForwardPass:
         """A forward pass for `batch` chunks (default: as chosen), on the calling thread.
 
-        Each row comes out the same, bit for bit, in a batch of one chunk and in the one that was chosen.
+        Each row comes out the same, bit for bit, in a batch of one chunk and in the one that was chosen: on a
+        GPU, because these are the same batch, filled up. Raises `VariantError` if the GPU does not compute as
+        when it was measured.
         """
-        chunk = chunk_size(model.input_shape)
-        return BY_NAME[self.variant].build(self._ranged(model), (batch or self.batch) * chunk)
+        batch = self.batch if batch is None or self.on_gpu else batch
+        forward = BY_NAME[self.variant].build(self._ranged(model), batch * chunk_size(model.input_shape))
+        if self.probe is not None and _probe(forward) != self.probe:
+            raise VariantError(
+                "the GPU computes otherwise than when it was calibrated, perhaps for want of memory: free"
+                " some and start again, or delete calibration.json, after which the gallery is embedded anew"
+            )
+        return forward
 
     def fits(self, model: EmbeddingModel) -> bool:
         """Whether this is of `model`, as this version of the program runs it. Raises `VariantUnavailable`."""
-        return BY_NAME[self.variant].digest(self._ranged(model)) == self.digest
+        runs = BY_NAME[self.variant]
+        known = not runs.on_gpu or self.batch == runs.least_batch(model.input_shape)
+        return known and runs.digest(self._ranged(model), self.probe) == self.digest
 
     def _ranged(self, model: EmbeddingModel) -> EmbeddingModel:
         return EmbeddingModel(model.manifest, model.network, self.ranges)
@@ -154,30 +176,36 @@ def calibrate(model: EmbeddingModel, sigma: float, wanted: str | None = None) ->
         chosen, reason = _choose(measured, wanted)
         chunk = chunk_size(model.input_shape)
         speed = next(one.samples_per_second for one in measured if one.variant == chosen.name)
-        batch: Batch = 1
-        why = f"batches of {chunk}, which fill a core"
-        if speed is None or chunk / speed <= LONG_SECONDS:
+        batch = chosen.least_batch(model.input_shape)
+        why = f"batches of {batch * chunk}, which fill a {'GPU' if chosen.on_gpu else 'core'}"
+        if not chosen.on_gpu and (speed is None or chunk / speed <= LONG_SECONDS):
             batch, why = _batch(model, chosen, images)
+        probe = _probe(chosen.build(model, batch * chunk)) if chosen.on_gpu else None
     finally:
         torch.set_num_threads(threads)
     return Calibration(
         variant=chosen.name,
         batch=batch,
-        digest=chosen.digest(model),
+        digest=chosen.digest(model, probe),
         reason=f"{reason}; {why}",
         measured=tuple(measured),
         machine=machine(),
         ranges=model.ranges if chosen.name == INT8 else None,
+        probe=probe,
     )
 
 
 def machine() -> str:
-    """What a measurement depends on besides the model: the processor and the libraries."""
+    """What a measurement depends on besides the model: the processor, the GPU and the libraries."""
     try:
         compiled = version("openvino")
     except PackageNotFoundError:
         compiled = "none"
-    return f"{processor()}, torch {torch.__version__}, openvino {compiled}"
+    return f"{processor()}, {gpu()}, torch {torch.__version__}, openvino {compiled}"
+
+
+def _probe(forward: ForwardPass) -> str | None:
+    return forward.probe() if isinstance(forward, DevicePass) else None
 
 
 def _noisy_images(model: EmbeddingModel, sigma: float) -> NDArray[np.float32]:
@@ -193,7 +221,7 @@ def _measure(
     Raises `VariantError` if the network tells nothing apart.
     """
     chunk = chunk_size(model.input_shape)
-    first, images = images[:chunk], images[: max(chunk, ITEMS * COPIES)]
+    images = images[: max(chunk, ITEMS * COPIES)]
     exact = _rows(model, images, chunk)
     radius = _radius(exact, sigma)
     if not radius > 0:
@@ -201,32 +229,34 @@ def _measure(
             "the network gives all pictures the same embedding, so that it tells nothing apart: train it, or"
             " import another"
         )
-    passes: dict[str, ForwardPass] = {}
+    passes: dict[str, tuple[ForwardPass, NDArray[np.float32]]] = {}
     rows: dict[str, NDArray[np.float32]] = {}
     refused: dict[str, str] = {}
     for variant in VARIANTS if wanted is None else (BY_NAME[wanted],):
         try:
             variant.arithmetic(model)
-            forward = variant.build(model, chunk)
+            batch = chunk * variant.least_batch(model.input_shape)
+            forward = variant.build(model, batch)
             rows[variant.name] = exact if forward is model else _rows(forward, images, chunk)
-            if _same_in_any_place(forward, first, rows[variant.name][:chunk]):
-                passes[variant.name] = forward
+            filled = np.arange(batch) % len(images)
+            if _same_in_any_place(forward, images[filled], rows[variant.name][filled]):
+                passes[variant.name] = forward, images[filled]
             else:
                 refused[variant.name] = "a row comes out otherwise in another place of its batch"
         except (
             VariantUnavailable,
             RuntimeError,
         ) as error:  # of a runtime that does not keep what it promises
-            refused[variant.name] = str(error)
-    times = _timed({name: (forward, first) for name, forward in passes.items()})
+            refused[variant.name] = in_a_line(error)
+    times = _timed(passes)
     measured = [Measured(variant=name, unavailable=why) for name, why in refused.items()]
-    for name, forward in passes.items():
+    for name, (forward, batch_images) in passes.items():
         off = rows[name] - exact
         distances = np.linalg.norm(off, axis=1)
         measured.append(
             Measured(
                 variant=name,
-                samples_per_second=float(f"{chunk / times[name]:.4g}"),
+                samples_per_second=float(f"{len(batch_images) / times[name]:.4g}"),
                 mean_distance=float(f"{distances.mean():.3g}"),
                 largest_distance=float(f"{distances.max():.3g}"),
                 bias=float(f"{np.linalg.norm(off.mean(axis=0)):.3g}"),
@@ -329,5 +359,8 @@ def _same_in_any_place(forward: ForwardPass, images: NDArray[np.float32], rows: 
 
 def _seconds(forward: ForwardPass, images: NDArray[np.float32]) -> float:
     started = time.perf_counter()
-    forward(images)
+    if isinstance(forward, DevicePass):
+        forward.again()  # samplers make their images where the pass is
+    else:
+        forward(images)
     return time.perf_counter() - started

@@ -5,7 +5,6 @@ processor included) and the code of the network, its passes and the noise are pa
 is served, what embedded the gallery and what is certified are one and the same h.
 """
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -13,8 +12,6 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from models.code import embedding_code
 from models.manifest import backbone_of
@@ -23,8 +20,9 @@ from models.networks.convolutional import ConvolutionalEmbedding
 from models.networks.embedding import EmbeddingNetwork
 from models.networks.transformers import encoder_library
 from models.noise import chunk_size
-from models.passes import openvino
+from models.passes import cuda, openvino
 from models.passes.converted_graph import converted_graph
+from models.passes.folding import fold_batch_norm
 from models.passes.kernels import torch_kernels
 from models.passes.openvino import VariantUnavailable
 from models.passes.pictures import noisy, pictures
@@ -36,7 +34,7 @@ EAGER = "float32"
 # Pictures on which the ranges of int8 are measured.
 RANGE_PICTURES = 16
 Images = NDArray[np.float32]
-# Images (B, C, H, W) to embeddings (B, d), for one fixed B, on one thread, by one caller at a time.
+# Images (B, C, H, W) to embeddings (B, d), for one fixed B (on a GPU up to that), by one caller at a time.
 ForwardPass = Callable[[Images], NDArray[np.float32]]
 
 
@@ -47,19 +45,28 @@ class Variant:
     name        as settings and /model call it
     arithmetic  what decides its numbers, for the digest; raises `VariantUnavailable` where it cannot run
     build       a pass for batches of so many images
+    on_gpu      whether it runs on a GPU (the calling thread's current one), and not on one thread of a CPU
     """
 
     name: str
     arithmetic: Callable[[EmbeddingModel], str]
     build: Callable[[EmbeddingModel, int], ForwardPass]
+    on_gpu: bool = False
 
-    def digest(self, model: EmbeddingModel) -> str:
+    def least_batch(self, input_shape: tuple[int, int, int]) -> cuda.Batch:
+        """Chunks in the smallest batch; on a GPU, which has one batch for images of a shape, in that."""
+        return cuda.batch_chunks(input_shape) if self.on_gpu else 1
+
+    def digest(self, model: EmbeddingModel, probe: str | None = None) -> str:
         """`sha256:...` of all that decides the value of this h, and of its samples but for σ and secret.
+
+        With what a `probe` of the pass gave (`models.passes.cuda`), if there was one.
 
         The code that draws samples is part of it too, so that all that is keyed by the digest (noise, cached
         samples, gallery vectors, the calibration) is of this version of the program.
         """
-        return model.manifest.digest(f"{self.arithmetic(model)} code {embedding_code()}")
+        probed = f" probe {probe}" if probe else ""
+        return model.manifest.digest(f"{self.arithmetic(model)} code {embedding_code()}{probed}")
 
 
 def convolutional(network: EmbeddingNetwork) -> ConvolutionalEmbedding:
@@ -69,17 +76,9 @@ def convolutional(network: EmbeddingNetwork) -> ConvolutionalEmbedding:
     return network
 
 
-def fold_batch_norm(network: EmbeddingNetwork) -> ConvolutionalEmbedding:
-    """A copy whose convolutions do the work of the batch normalisations behind them.
-
-    Raises `VariantUnavailable` for a network of another kind.
-    """
-    folded = copy.deepcopy(convolutional(network))
-    for number, block in enumerate(folded.features):
-        convolution, norm, relu = block.children()
-        fused = fuse_conv_bn_eval(convolution, norm)  # type: ignore[type-var, arg-type]
-        folded.features[number] = nn.Sequential(fused, relu)
-    return folded
+def _folded_copy(model: EmbeddingModel) -> ConvolutionalEmbedding:
+    """The convolutional network of `model` with its batch normalisations folded."""
+    return fold_batch_norm(convolutional(model.network), model.input_shape)
 
 
 def _in_torch(network: ConvolutionalEmbedding, memory_format: torch.memory_format) -> ForwardPass:
@@ -98,16 +97,16 @@ def _eager(model: EmbeddingModel, batch: int) -> ForwardPass:
 
 
 def _folded(model: EmbeddingModel, batch: int) -> ForwardPass:
-    return _in_torch(fold_batch_norm(model.network), torch.contiguous_format)
+    return _in_torch(_folded_copy(model), torch.contiguous_format)
 
 
 def _channels_last(model: EmbeddingModel, batch: int) -> ForwardPass:
-    folded = fold_batch_norm(model.network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    folded = _folded_copy(model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return _in_torch(folded, torch.channels_last)
 
 
 def _torch_bfloat16(model: EmbeddingModel, batch: int) -> ForwardPass:
-    folded = fold_batch_norm(model.network)
+    folded = _folded_copy(model)
     folded.features.to(torch.bfloat16)
     return _in_torch(folded, torch.contiguous_format)
 
@@ -126,7 +125,7 @@ def _in_openvino(precision: openvino.Precision) -> Callable[[EmbeddingModel, int
         shape = (batch, *model.input_shape)
         if _graph_source(model) == "written":
             ranges = model.manifest.ranges if precision == "int8" else None
-            graph = written_graph(fold_batch_norm(model.network), model.input_shape, ranges, batch)
+            graph = written_graph(_folded_copy(model), model.input_shape, ranges, batch)
         else:
             graph = converted_graph(model.network, model.input_shape, batch)
             if precision == "int8":
@@ -141,6 +140,22 @@ def _in_openvino_arithmetic(precision: openvino.Precision) -> Callable[[Embeddin
         ranges = (model.manifest.ranges or _measured(model)) if precision == "int8" else ()
         name = f"{openvino.arithmetic(precision, ranges)} graph {_graph_source(model)}"
         return f"{name} {network_libraries(model)}".rstrip()
+
+    return arithmetic
+
+
+def _on_gpu(precision: cuda.Precision) -> Callable[[EmbeddingModel, int], ForwardPass]:
+    def build(model: EmbeddingModel, batch: int) -> ForwardPass:
+        device = torch.device("cuda", torch.cuda.current_device())
+        return cuda.DevicePass(model.network, model.input_shape, batch, precision, device)
+
+    return build
+
+
+def _on_gpu_arithmetic(precision: cuda.Precision) -> Callable[[EmbeddingModel], str]:
+    def arithmetic(model: EmbeddingModel) -> str:
+        name = f"{cuda.arithmetic(precision, model.input_shape)} {network_libraries(model)}"
+        return name.rstrip()
 
     return arithmetic
 
@@ -184,6 +199,10 @@ VARIANTS = (
     *(
         Variant(f"openvino-{precision}", _in_openvino_arithmetic(precision), _in_openvino(precision))
         for precision in openvino.PRECISIONS
+    ),
+    *(
+        Variant(f"cuda-{precision}", _on_gpu_arithmetic(precision), _on_gpu(precision), on_gpu=True)
+        for precision in cuda.PRECISIONS
     ),
 )
 INT8 = "openvino-int8"

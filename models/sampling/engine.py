@@ -5,35 +5,32 @@ A sample is the same number whatever shared its batch: noise is keyed by chunk, 
 stands.
 """
 
-import os
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from models.noise import KeyedNoise, Purpose, chunk_size, input_digest, on_grid
-from models.passes.variants import ForwardPass
+from models.noise import Purpose, chunk_size, input_digest, on_grid
 from models.sampling.queue import Draw, SampleQueue, Stream
+from models.sampling.samplers import Sampler
 from models.stop import Stop
 
 NEVER = Stop()
 
 
 class Engine:
-    """One queue, and `workers` threads that each run one batch at a time (on a CPU: one a core).
+    """One queue, and `workers` threads that each run one batch at a time.
 
-    build             a forward pass for `batch` chunks; each worker builds its own
+    build             the sampler of the worker of that number, for `batch` chunks; called on its thread
     seconds_a_sample  about what a sample takes one worker, before any was drawn
     """
 
     def __init__(
         self,
-        build: Callable[[], ForwardPass],
-        noise: KeyedNoise,
+        build: Callable[[int], Sampler],
         *,
         sigma: float,
         input_shape: tuple[int, int, int],
@@ -42,14 +39,11 @@ class Engine:
         workers: int,
         seconds_a_sample: float,
     ) -> None:
-        self._build, self._noise, self._sigma = build, noise, sigma
+        self._build, self._sigma = build, sigma
         self._shape, self._dimension, self._batch = input_shape, dimension, batch
         self._chunk = chunk_size(input_shape)
         self._seconds_a_sample = seconds_a_sample
         self._queue = SampleQueue()
-        cores = sorted(os.sched_getaffinity(0))
-        # Left alone, workers that wake together begin on one core, and share it for some milliseconds.
-        self._cores = cores if workers == len(cores) else None
         ready: list[Future[None]] = [Future() for _ in range(workers)]
         self._workers = [
             threading.Thread(target=self._work, args=(number, future), name=f"engine-{number}", daemon=True)
@@ -112,13 +106,8 @@ class Engine:
         return draw.samples[: draw.whole].reshape(-1, self._dimension)
 
     def _work(self, number: int, ready: "Future[None]") -> None:
-        torch.set_num_threads(1)
         try:
-            if self._cores is not None:
-                os.sched_setaffinity(threading.get_native_id(), {self._cores[number]})
-            forward = self._build()
-            size = self._chunk
-            noisy = np.zeros((self._batch * size, *self._shape), np.float32)
+            sampler = self._build(number)
         except BaseException as error:
             ready.set_exception(error)
             return
@@ -126,13 +115,9 @@ class Engine:
         while chunks := self._queue.take(self._batch):
             started = time.perf_counter()
             try:
-                for slot, (draw, chunk) in enumerate(chunks):
-                    part = noisy[slot * size : (slot + 1) * size]
-                    self._noise.fill(part, draw.stream.purpose, draw.stream.digest, chunk)
-                    part += draw.stream.pixels
-                embeddings = forward(noisy)
-                for slot, (draw, chunk) in enumerate(chunks):
-                    draw.deliver(chunk, embeddings[slot * size : (slot + 1) * size])
+                found = sampler([(draw.stream, chunk) for draw, chunk in chunks])
+                for (draw, chunk), samples in zip(chunks, found, strict=True):
+                    draw.deliver(chunk, samples)
             # The queries in this batch fail, the engine goes on. Whatever it is: a worker that ended would
             # leave them waiting for good, and take its share of the machine with it.
             except BaseException as error:
@@ -141,5 +126,5 @@ class Engine:
                 for draw, _ in chunks:
                     draw.fail(told)
                 continue
-            took = (time.perf_counter() - started) / len(noisy)
+            took = (time.perf_counter() - started) / (self._batch * self._chunk)
             self._seconds_a_sample += 0.05 * (took - self._seconds_a_sample)

@@ -2,19 +2,26 @@
 
 import math
 import os
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from models.model import EmbeddingModel
-from models.noise import KeyedNoise, Purpose, chunk_size, grid_step
+from models.noise import KeyedNoise, Purpose, chunk_size, grid_step, noise_distance
 from models.passes.calibration import Calibration
+from models.passes.cuda import DevicePass
+from models.passes.gpu import gpus
 from models.passes.variants import ForwardPass
+from models.sampling.device_sampler import DeviceSampler
 from models.sampling.engine import Engine
+from models.sampling.samplers import CoreSampler, Sampler, on_own_core
 
 # Samples a second of a worker, where nothing was measured.
 GUESSED_RATE = 10_000.0
+# While the GPU computes the batch of one, the other gets the next ready.
+WORKERS_A_GPU = 2
 
 
 class SmoothedModel:
@@ -22,7 +29,8 @@ class SmoothedModel:
 
     h is the network as `calibration` says it is run. Sample i of an input belongs to number i // `chunk`, and
     is the same number whatever was drawn before, beside or after it, on however many `workers` (default: one
-    a core): they work on different batches, which scales better than sharing one.
+    a core): they work on different batches, which scales better than sharing one. On GPUs there are always
+    `WORKERS_A_GPU` for each.
     """
 
     def __init__(
@@ -37,14 +45,16 @@ class SmoothedModel:
         self.model = model
         self.sigma = sigma
         self.calibration = calibration
+        self._noise = KeyedNoise(secret, self.digest, sigma)
+        self._gpus = gpus() if calibration.on_gpu else ()
+        self._workers = WORKERS_A_GPU * len(self._gpus) or workers or len(os.sched_getaffinity(0))
         self.engine = Engine(
-            lambda: calibration.build(model),
-            KeyedNoise(secret, self.digest, sigma),
+            self._sampler,
             sigma=sigma,
             input_shape=model.input_shape,
             dimension=model.dimension,
             batch=calibration.batch,
-            workers=workers or len(os.sched_getaffinity(0)),
+            workers=self._workers,
             seconds_a_sample=1 / (calibration.samples_per_second or GUESSED_RATE),
         )
 
@@ -70,9 +80,31 @@ class SmoothedModel:
         """
         return grid_step(self.sigma) * math.sqrt(math.prod(self.model.input_shape))
 
+    def noise_distance(self, samples: int) -> float:
+        """How far the noise of a query with so many samples is from Gaussian, in total variation."""
+        numbers = self.chunks(samples) * self.chunk * math.prod(self.model.input_shape)
+        return noise_distance(numbers, self.sigma)
+
     def close(self) -> None:
         """Stop the engine."""
         self.engine.close()
+
+    def _sampler(self, number: int) -> Sampler:
+        """That of worker `number`, on its thread."""
+        if not self._gpus:
+            return on_own_core(number, self._workers, self._sampler_here)
+        with torch.cuda.device(self._gpus[number % len(self._gpus)]):
+            return self._sampler_here()
+
+    def _sampler_here(self) -> Sampler:
+        forward = self.calibration.build(self.model)
+        if isinstance(forward, DevicePass):
+            from models.noise.device import add_noise, noise_table  # which need Triton
+
+            lookup = noise_table(forward.device, self.sigma)
+            return DeviceSampler(forward, self._noise.key, partial(add_noise, lookup=lookup), self.chunk)
+        shape = (self.calibration.batch * self.chunk, *self.model.input_shape)
+        return CoreSampler(forward, self._noise, shape, self.chunk)
 
     def sample(
         self, image: NDArray[np.floating], first: int, last: int, purpose: Purpose = "query"

@@ -16,6 +16,8 @@ from service.settings import Settings
 
 # Among how many items the answer has to stay, if a client does not say.
 WITHIN_K = 5
+# The noise may take half of alpha.
+MOST_FOR_NOISE = 2
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,13 @@ def checked(
                 (option, f"method {options.method} holds for one number of samples: ask for cdf")
             )
     wanted = _filter(options, settings)
+    alpha, noise = options.alpha or settings.alpha, smoothed.noise_distance(samples)
+    if noise * MOST_FOR_NOISE > alpha:
+        least = f"must be at least {noise * MOST_FOR_NOISE * 1.01:.3g} with max_samples {samples}"
+        raise InvalidOption(("alpha", f"{least}: their noise is Gaussian but for {noise:.2g}"))
     terms = Terms(
         sigma=smoothed.sigma,
-        alpha=options.alpha or settings.alpha,
+        alpha=alpha,
         guarantee=options.guarantee,
         method=options.method,
         horizon=horizon_for(samples, options.target_radius),
@@ -77,6 +83,7 @@ def checked(
         blur=smoothed.blur,
         within_k=within_k,
         comparisons=settings.max_comparisons,
+        noise=noise,
     )
     min_gain = settings.min_gain if options.min_gain is None else options.min_gain
     # One point of the grid, one query: its noise, its samples and its answers.

@@ -18,7 +18,7 @@ from service.cache.samples import SampleCache
 from service.errors import ModelFailure
 from service.metrics import Metrics
 
-# Chunks drawn at a time.
+# Chunks drawn at a time, unless it takes more to give every worker a batch.
 SLICE = 32
 
 
@@ -27,6 +27,7 @@ class QuerySamples:
 
     def __init__(self, cache: SampleCache, smoothed: SmoothedModel, metrics: Metrics, stream: Stream) -> None:
         self._cache, self._metrics, self._smoothed, self._stream = cache, metrics, smoothed, stream
+        self._slice = max(SLICE, smoothed.engine.workers * smoothed.calibration.batch)
         self._changed = threading.Condition()
         self._loading = threading.Lock()
         self._loaded = self._busy = False
@@ -63,7 +64,7 @@ class QuerySamples:
                 drawn = self._buffer[:0]
                 try:
                     start = self._there // self._smoothed.chunk
-                    end = min(self._smoothed.chunks(count), start + SLICE)
+                    end = min(self._smoothed.chunks(count), start + self._slice)
                     drawn = self._draw(self._stream, start, end, stop)
                 finally:
                     with self._changed:

@@ -124,6 +124,21 @@ def test_clear_query_gets_both_radii(method: Method, guarantee: Guarantee) -> No
 
 
 @every_claim
+def test_what_is_left_of_alpha_by_the_noise_is_what_is_certified_with(
+    method: Method, guarantee: Guarantee
+) -> None:
+    """Bit for bit: noise that may be .01 from Gaussian, at .05, is Gaussian noise at .04."""
+    samples = drawn(CLEAR)
+    field = CLEAR.field(samples)
+    charged = certify(samples, field, BALL, Terms(SIGMA, 0.05, guarantee, method, noise=0.01))
+    left = certify(samples, field, BALL, Terms(SIGMA, 0.05 - 0.01, guarantee, method))
+
+    assert np.array_equal(radii(charged), radii(left))
+    assert charged.ledger == {"noise": 0.01} | left.ledger
+    assert charged.radius < issue(CLEAR, guarantee, method, alpha=0.05).radius
+
+
+@every_claim
 @briefly
 @given(seed=st.integers(0, 2**32))
 def test_label_radius_is_never_below_item_radius(method: Method, guarantee: Guarantee, seed: int) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certify import AlphaLedger
+from certify import AlphaLedger, Terms
 from tests.certify.worlds import seeded
 
 
@@ -52,3 +52,24 @@ def test_a_share_is_positive_and_finite(share: float) -> None:
 def test_alpha_lies_strictly_between_0_and_1(alpha: float) -> None:
     with pytest.raises(ValueError, match="alpha must lie"):
         AlphaLedger(alpha)
+
+
+@seeded
+@given(st.floats(1e-9, 0.999), st.floats(0, 1, exclude_max=True), st.floats(0.01, 1))
+def test_what_the_noise_takes_is_taken_from_every_share(alpha: float, part: float, share: float) -> None:
+    noise = part * alpha
+    ledger = AlphaLedger(alpha, noise)
+
+    amount = ledger.spend("claim", share)
+
+    assert amount == share * (alpha - noise)
+    assert ledger.spent <= alpha * (1 + 1e-12)
+    assert ledger.entries == ({"noise": noise} if noise else {}) | {"claim": amount}
+
+
+@pytest.mark.parametrize("noise", [-1e-9, 0.05, 0.06, float("nan"), float("inf")])
+def test_noise_that_leaves_nothing_is_refused(noise: float) -> None:
+    with pytest.raises(ValueError, match="nothing is left"):
+        AlphaLedger(0.05, noise)
+    with pytest.raises(ValueError, match="raise alpha"):
+        Terms(0.25, 0.05, noise=noise)

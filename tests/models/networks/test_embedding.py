@@ -70,3 +70,4 @@ def test_no_network_overrides_what_proves_its_space(kind: type[EmbeddingNetwork]
     home = OrthantEmbedding if kind.nonnegative else SphereEmbedding
     assert issubclass(kind, home)
     assert (kind.forward, kind.finished) == (home.forward, home.finished)
+    assert kind.normalised is home.normalised

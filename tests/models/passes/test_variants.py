@@ -14,7 +14,7 @@ from models import CHUNK, EmbeddingModel
 from models.datasets import digits
 from models.passes import kernels
 from models.passes.openvino import VariantUnavailable
-from models.passes.variants import BY_NAME, VARIANTS, Variant, fold_batch_norm, with_ranges
+from models.passes.variants import BY_NAME, VARIANTS, Variant, with_ranges
 from tests.models.elsewhere import SIGMA
 from tests.models.folders import model_of
 
@@ -211,15 +211,6 @@ def test_openvino_is_named_to_the_last_commit(
     before, version = variant.digest(shipped), openvino.get_version()
     monkeypatch.setattr(openvino, "get_version", lambda: f"{version}-another-build")
     assert variant.digest(shipped) != before
-
-
-def test_folding_leaves_the_network_alone(shipped: EmbeddingModel, noisy: Images) -> None:
-    before = shipped(noisy[:CHUNK])
-    folded = fold_batch_norm(shipped.network)
-
-    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
-    assert any(isinstance(module, torch.nn.BatchNorm2d) for module in shipped.network.modules())
-    assert np.array_equal(shipped(noisy[:CHUNK]), before)
 
 
 def test_folding_holds_for_any_batch_statistics(untrained: torch.nn.Module, noisy: Images) -> None:

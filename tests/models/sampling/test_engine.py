@@ -15,9 +15,10 @@ from models import CHUNK, EmbeddingModel, KeyedNoise, Stop
 from models.datasets import digits
 from models.noise import input_digest, on_grid
 from models.passes.openvino import VariantUnavailable
-from models.passes.variants import BY_NAME
+from models.passes.variants import BY_NAME, ForwardPass
 from models.sampling.engine import Engine
 from models.sampling.queue import OLDEST_EVERY
+from models.sampling.samplers import CoreSampler, on_own_core
 from tests.models.elsewhere import SECRET, SIGMA, smoothed
 
 Images = NDArray[np.float32]
@@ -55,10 +56,13 @@ def slow() -> Iterator[SlowPass]:
     forward.gate.release(10**6)
 
 
-def engine_of(forward: SlowPass, batch: int = 2, workers: int = 1) -> Engine:
+def sampler_of(forward: ForwardPass, batch: int = 2) -> CoreSampler:
+    return CoreSampler(forward, KeyedNoise(SECRET, "model", SIGMA), (batch * CHUNK, *SHAPE), CHUNK)
+
+
+def engine_of(forward: ForwardPass, batch: int = 2, workers: int = 1) -> Engine:
     return Engine(
-        lambda: forward,
-        KeyedNoise(SECRET, "model", SIGMA),
+        lambda _: sampler_of(forward, batch),
         sigma=SIGMA,
         input_shape=SHAPE,
         dimension=2,
@@ -173,12 +177,12 @@ def test_what_a_sample_takes_is_measured(slow: SlowPass) -> None:
 
 
 def test_an_engine_whose_network_does_not_load_is_not_made() -> None:
-    def broken() -> SlowPass:
+    def broken(number: int) -> CoreSampler:
         raise OSError("no such network")
 
     with pytest.raises(OSError, match="no such network"):
         Engine(
-            broken, KeyedNoise(SECRET, "model", SIGMA), sigma=SIGMA, input_shape=SHAPE, dimension=2,
+            broken, sigma=SIGMA, input_shape=SHAPE, dimension=2,
             batch=1, workers=2, seconds_a_sample=1e-4,
         )  # fmt: skip
 
@@ -230,11 +234,7 @@ def test_an_image_of_another_shape_is_refused_before_it_joins_a_batch(engine: En
 
 def test_a_pass_that_returns_too_few_rows_fails_its_queries_and_the_engine_goes_on(slow: SlowPass) -> None:
     rows = [1, 2 * CHUNK, 2 * CHUNK]
-    engine = Engine(
-        lambda: lambda images: images.reshape(len(images), -1)[: rows.pop(0), :2].copy(),
-        KeyedNoise(SECRET, "model", SIGMA), sigma=SIGMA, input_shape=SHAPE, dimension=2,
-        batch=2, workers=1, seconds_a_sample=1e-4,
-    )  # fmt: skip
+    engine = engine_of(lambda images: images.reshape(len(images), -1)[: rows.pop(0), :2].copy())
     with pytest.raises(ValueError, match="broadcast"):
         engine.draw(engine.stream(image(0)), 0, 2)
 
@@ -252,14 +252,12 @@ def test_a_wait_that_fails_leaves_nothing_in_line(slow: SlowPass, engine: Engine
 def test_workers_that_are_as_many_as_cores_have_one_each(workers: int, slow: SlowPass) -> None:
     cores, seen = os.sched_getaffinity(0), list[set[int]]()
 
-    def build() -> SlowPass:
+    def build() -> CoreSampler:
         seen.append(os.sched_getaffinity(threading.get_native_id()))
-        return slow
+        return sampler_of(slow)
 
-    noise = KeyedNoise(SECRET, "model", SIGMA)
     Engine(
-        build,
-        noise,
+        lambda number: on_own_core(number, workers, build),
         sigma=SIGMA,
         input_shape=SHAPE,
         dimension=2,
@@ -286,11 +284,7 @@ def test_a_worker_that_is_ended_fails_its_queries_and_goes_on() -> None:
         return images.reshape(len(images), -1)[:, :2].copy()
 
     worker: list[int] = []
-    engine = Engine(
-        lambda: forward,
-        KeyedNoise(SECRET, "model", SIGMA), sigma=SIGMA, input_shape=SHAPE, dimension=2,
-        batch=2, workers=1, seconds_a_sample=1e-4,
-    )  # fmt: skip
+    engine = engine_of(forward)
     with ThreadPoolExecutor(1) as pool:
         drawn = pool.submit(engine.draw, engine.stream(image(0)), 0, 2)
         while not worker:

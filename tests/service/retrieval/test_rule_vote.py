@@ -108,8 +108,14 @@ def test_the_certificate_is_that_of_the_votes(demo_retriever: Retriever, guarant
         votes: dict[Claim, Rows] = {"item": items}
         if guarantee == "label":
             votes["label"] = labels
+        smoothed = demo_retriever.smoothed
         terms = Terms(
-            0.25, 0.001, guarantee, horizon=horizon_for(SAMPLES, None), blur=demo_retriever.smoothed.blur
+            0.25,
+            0.001,
+            guarantee,
+            horizon=horizon_for(SAMPLES, None),
+            blur=smoothed.blur,
+            noise=smoothed.noise_distance(SAMPLES),
         )
         expected = certify_votes(votes, {"item": answer, "label": int(snapshot.labels[answer])}, terms)
         found = vote(demo_retriever, row, guarantee=guarantee)["certificate"]
