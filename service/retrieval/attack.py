@@ -1,5 +1,6 @@
 """An attack on the answer to a query, bounded in time; and what came of it, as clients see it."""
 
+import math
 import time
 from dataclasses import dataclass
 
@@ -92,7 +93,8 @@ class Attacks:
                 steps += 1
                 return False
 
-            found = perturbed(margin, query.image, size, EFFORT, enough=enough)
+            farthest = math.sqrt(query.image.size)  # no two inputs are further apart
+            found = perturbed(margin, query.image, min(size, farthest), EFFORT, enough=enough)
             spend(time.monotonic() - started)
         return found
 

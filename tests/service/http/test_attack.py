@@ -79,6 +79,12 @@ def test_beyond_it_the_attack_is_strong_enough_to_mean_something(demo_server: Se
     )  # noise of that size does nothing
 
 
+def test_no_change_is_larger_than_there_is_room_for(demo_server: Server) -> None:
+    body = attack(demo_server.client, digit(MIDDLE), 1e300).json()
+    assert 1 < body["size"] < 8
+    assert body["changed"]
+
+
 def test_it_takes_every_form_of_a_query(demo_server: Server) -> None:
     pixels = {"pixels": tensor(MIDDLE).tolist(), "max_samples": 512}
     by_numbers = demo_server.client.post("/v1/attack", params={"size": 0.2}, json=pixels).json()
