@@ -14,6 +14,7 @@ A lock holds every package that an extra needs, at one version and with the hash
     otel.txt      what the extra adds to one of the three
     postgres.txt  what the extra adds to one of the three
     research.txt  what the extra adds to one of the three
+    docs.txt      what the extra adds to one of the three
     dev.txt       what the extra adds to one of the three
 
 All come from one resolution of everything, so any of them go together; but not cpu with gpu, which hold two
@@ -69,6 +70,7 @@ def main(*, upgrade: bool) -> None:
             "otel": resolve(extras["otel"], folder, "", *besides),
             "postgres": resolve(extras["postgres"], folder, "", *besides),
             "research": resolve(extras["research"], folder, "", *besides),
+            "docs": resolve(extras["docs"], folder, "", *besides),
             "dev": resolve(extras["dev"], folder, "", *besides),
         }
     about = {
@@ -80,6 +82,7 @@ def main(*, upgrade: bool) -> None:
         "otel": "Traces: added to cpu.txt, cpu-pypi.txt or gpu.txt",
         "postgres": "A gallery in PostgreSQL: added to cpu.txt, cpu-pypi.txt or gpu.txt",
         "research": "Training and plots: added to cpu.txt, cpu-pypi.txt or gpu.txt",
+        "docs": "The documents as a site: added to cpu.txt, cpu-pypi.txt or gpu.txt",
         "dev": "Tests and checks: added to cpu.txt, cpu-pypi.txt or gpu.txt",
     }
     for lock, text in locks.items():

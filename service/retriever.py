@@ -32,7 +32,7 @@ from service.cache.redis_store import RedisStore
 from service.cache.samples import SampleCache
 from service.cache.sealed import CacheStore, Event
 from service.cache.sqlite_store import embedded_store
-from service.errors import FilterMatchesNothing, GalleryEmpty, GalleryFailure, Overloaded
+from service.errors import AttacksNotAllowed, FilterMatchesNothing, GalleryEmpty, GalleryFailure, Overloaded
 from service.gallery.check import ItemRules
 from service.gallery.intake import Intake
 from service.gallery.items import GalleryItems
@@ -48,6 +48,7 @@ from service.losses import Losses, Reason
 from service.metrics import Metrics
 from service.retrieval.answer import RetrieveResponse, about_file
 from service.retrieval.answering import Answering, OnRound, Question, Reserve, unlimited
+from service.retrieval.attack import AttackResponse, Attacks, attacked, check_attackable
 from service.retrieval.contest import Contest
 from service.retrieval.options import RetrieveOptions
 from service.retrieval.query import checked
@@ -134,6 +135,7 @@ class Retriever:
             backlog=self.backlog,
             metrics=metrics,
         )
+        self._attacks = Attacks(self._answering, settings.attack_seconds)
         self._repeats = Repeats(self._answering, AnswerCache(store, secret, count=count))
         self.vectors = GalleryVectors(self.smoothed, settings.gallery_samples, shipped)
         embedding = self.vectors.key
@@ -388,3 +390,37 @@ class Retriever:
                 # Not kept with the answer: files of the same input may have other pixels.
                 return answer if pixels is None else about_file(answer, pixels, self.model.input_shape)
             raise GalleryFailure("the gallery changes too fast for an answer: try again")
+
+    def attack(
+        self,
+        image: NDArray[np.floating] | bytes,
+        size: float,
+        options: RetrieveOptions | None = None,
+        *,
+        stop: Stop | None = None,
+        reserve: Reserve = unlimited,
+    ) -> AttackResponse:
+        """Try to have another answer to `image` by a change of its input of at most `size` (l2).
+
+        The changed input is answered as every query is. All but `size` is as in `retrieve`, which both are
+        asked of. Raises what that does, and `AttacksNotAllowed`.
+        """
+        if not self.settings.attack_seconds:
+            raise AttacksNotAllowed("attacks are off here: RETRIEVALGUARD_ATTACK_SECONDS lets them be made")
+        options = options or RetrieveOptions()
+        stop = stop or options.stop()
+        check_attackable(options)
+        if isinstance(image, bytes):
+            image = self._decode_query(image).tensor
+        query = checked(image, options, self.settings, self.smoothed)
+        answer = self.retrieve(image, options, stop=stop, reserve=reserve)
+        snapshot = self.snapshot(self.named.within(query.options.gallery, query.filter))
+        found = self._attacks.moved(query, snapshot, size, answer.certificate.samples, stop, reserve)
+        moved = self.retrieve(found, options, stop=stop, reserve=reserve)
+        outcome = attacked(image, found, answer, moved)
+        if outcome.broken:
+            log.error(
+                "an attack of %s within the radius %s changed the answer: please report it",
+                outcome.size, answer.certificate.radius,
+            )  # fmt: skip
+        return outcome

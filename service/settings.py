@@ -119,6 +119,7 @@ class Settings(BaseSettings):
     max_filter_conditions: Annotated[int, _whole(1, 100)] = 32
     max_filter_values: Annotated[int, _whole(1, 100_000)] = 1_000
     max_galleries: Annotated[int, _whole(0, 100_000)] = 100
+    attack_seconds: Annotated[float, Field(ge=0, le=600)] = 0
     max_filter_bytes: Annotated[int, _whole(0, 2**44)] = 256 * 2**20
     gallery_gpu_bytes: Annotated[int, _whole(0, 2**44)] = 2**32
 

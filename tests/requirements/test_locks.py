@@ -38,6 +38,7 @@ NEEDS = {
     "otel": EXTRAS["otel"],
     "postgres": EXTRAS["postgres"],
     "research": EXTRAS["research"],
+    "docs": EXTRAS["docs"],
     "dev": EXTRAS["dev"],
 }
 LINUX = {**default_environment(), "sys_platform": "linux", "python_version": "3.11"}
