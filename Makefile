@@ -8,7 +8,7 @@ BENCH ?= engine
 LOCKS := $(wildcard requirements/*.txt) requirements/install.py
 PIP_PROJECT := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 
-.PHONY: install serve test test-alone test-together lint lock sbom audit bench load evaluate experiments soundness mutants screens emoji emoji-vectors train \
+.PHONY: install serve test test-alone test-together lint lock sbom audit bench load docs evaluate experiments soundness mutants screens emoji emoji-vectors train \
   test-docker clean
 install: $(VENV)/.installed
 
@@ -21,7 +21,7 @@ $(VENV)/.installed: pyproject.toml $(LOCKS) | $(BIN)/python
 	touch $@
 
 $(VENV)/.installed-dev: pyproject.toml $(LOCKS) | $(BIN)/python
-	$(BIN)/python requirements/install.py --quiet $(EXTRA) backbones otel research dev
+	$(BIN)/python requirements/install.py --quiet $(EXTRA) backbones otel postgres research docs dev
 	$(PIP_PROJECT)
 	touch $@ $(VENV)/.installed
 
@@ -78,6 +78,9 @@ bench: $(VENV)/.installed-dev  ## BENCH=engine (the default), query, certificati
 load: $(VENV)/.installed-dev  ## Locust against a server it starts; the last line is JSON
 	$(BIN)/python -m bench.load
 
+docs: $(VENV)/.installed-dev  ## the documents as a site, with its search, to build/docs/index.html; needs no network to be read
+	$(BIN)/sphinx-build --quiet --nitpicky --fail-on-warning -c docs/site docs build/docs
+
 EVALUATE := $(BIN)/retrievalguard evaluate --samples 10000 \
   --method paper --method bisector --method mean --method cdf --method vote
 evaluate: $(VENV)/.installed-dev  ## the tables of docs/benchmarks.md: certified Recall@1 for every method; hours, and goes on when cut short
@@ -115,6 +118,7 @@ mutants: $(VENV)/.installed-dev  ## breaks certify/ and the choice of rivals lin
 
 screens: $(VENV)/.installed-dev  ## the pictures of the page in docs/; needs chromium
 	RETRIEVALGUARD_MODEL=emoji-small $(BIN)/python -m tests.service.http.screens docs
+	RETRIEVALGUARD_MODEL=digits-cnn $(BIN)/python -m tests.service.http.moving docs/page.gif
 
 EMOJI := models/datasets/emoji_sheets
 emoji: $(VENV)/.installed-dev  ## draws the sheets of emoji again; needs npm, a few minutes

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certify import Claim
-from evaluation.adversary import Adversary, Effort, threads_for
+from evaluation.adversary import Adversary, threads_for
 from evaluation.kept import Kept
 from evaluation.material import Laid, Material, Progress, folder_or_temporary, laid_out, silent
 from index import Snapshot
 from service.errors import Problem
+from service.retrieval.adversary import Effort
 from service.retriever import Retriever
 from service.settings import Settings
 

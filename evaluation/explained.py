@@ -7,17 +7,18 @@ attack climbs towards whichever item gets ahead; it is not told which one was na
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.progress import track
 
-from evaluation.adversary import Adversary, Effort
+from evaluation.adversary import Adversary, threads_for
 from evaluation.workbench import held_out, workbench
 from models.noise import on_grid
 from service.process import own_process
+from service.retrieval.adversary import Effort
 from service.retrieval.options import RetrieveOptions
 from service.retriever import Retriever
 from service.settings import Settings
@@ -29,20 +30,15 @@ SCALES = (1.25, 1.5, 2.0, 3.0, 4.0)
 EFFORT, SAMPLES = Effort(restarts=1, steps=8, draws=16), 1_024
 
 
-def explained(
-    data: str,
-    retriever: Retriever,
-    count: int,
-    progress: Callable[[Iterable[int]], Iterable[int]] = lambda rows: rows,
-) -> dict[str, Any]:
-    """Of `count` certified answers to held-out queries of `data`: how many changed, and to whom."""
+def explained(data: str, retriever: Retriever, count: int) -> Iterator[dict[str, Any]]:
+    """Of up to `count` certified answers to held-out queries of `data`: how many changed, and to whom."""
     queries = held_out(data, 10**6)
     inputs = queries.inputs(retriever.model.input_shape)
     snapshot = retriever.gallery.snapshot()
     rows = {item.id: row for row, item in enumerate(snapshot.items)}
     options = RetrieveOptions(explain=True, max_samples=SAMPLES)
     counts: Counter[str] = Counter()
-    for row in progress(np.random.default_rng(0).permutation(len(queries)).tolist()):
+    for row in np.random.default_rng(0).permutation(len(queries)).tolist():
         if counts["answers"] == count:
             break
         answer = retriever.retrieve(inputs[row], options)
@@ -61,19 +57,19 @@ def explained(
                 counts["to the label that was named"] += winner.label == answer.explanation.rival.label
                 counts["to the item that was named"] += winner.id == answer.explanation.rival.id
                 break
-    named = counts["to the label that was named"]
-    return dict(counts) | {"share": round(named / max(counts["changed"], 1), 3)}
+        named = counts["to the label that was named"]
+        yield dict(counts) | {"share": round(named / max(counts["changed"], 1), 3)}
 
 
 def main(output: Path) -> None:
-    """Print and save the counts for each model."""
+    """Save the counts for each model, after each answer; print them at the end."""
     own_process()
     reports: dict[str, Any] = {}
     for data, model in MODELS.items():
         settings = Settings.from_environment().model_copy(update={"model": model})
-        with workbench(data, settings) as retriever:
-            reports[model] = explained(data, retriever, ANSWERS, track)
-        output.write_text(json.dumps(reports, indent=1) + "\n")
+        with workbench(data, settings) as retriever, threads_for(retriever.model.input_shape):
+            for reports[model] in track(explained(data, retriever, ANSWERS), data, ANSWERS):
+                output.write_text(json.dumps(reports, indent=1) + "\n")
         print(json.dumps(reports[model]))
 
 

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from rich.progress import track
 
-from evaluation.adversary import Adversary, Effort
+from evaluation.adversary import Adversary
 from evaluation.photos import FORMS, Pixels, photo, pixels
 from evaluation.workbench import held_out, workbench
 from models.noise import on_grid
@@ -27,6 +27,7 @@ from service.file_radius import LUMA, WHOLE, FilePixels
 from service.images import read_image
 from service.process import own_process
 from service.resizing import matrix
+from service.retrieval.adversary import Effort
 from service.retrieval.answer import RetrieveResponse
 from service.retrieval.options import RetrieveOptions
 from service.retriever import Retriever

@@ -10,10 +10,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from evaluation.adversary import Adversary, Effort
+from evaluation.adversary import Adversary
 from evaluation.picture import show
 from evaluation.workbench import held_out, workbench
 from service.process import own_process
+from service.retrieval.adversary import Effort
 from service.settings import Settings
 
 EXAMPLE, RADIUS = "digits-0060", 0.4

@@ -24,6 +24,7 @@ from index.changes import (
 )
 from index.checksums import image_checksum
 from index.clusters import Clusters
+from index.database import Place, SharedGallery
 from index.device import Device, gpu
 from index.failures import (
     GalleryError,
@@ -32,7 +33,9 @@ from index.failures import (
     ItemGone,
     ItemMissing,
     NotReadYet,
+    OutcomeUnknown,
     StoreFailure,
+    StoreUnreachable,
 )
 from index.files import private_database, private_folder
 from index.filters import Filter, FilterError, both, read_filter
@@ -68,9 +71,13 @@ __all__ = [
     "NewItem",
     "NotReadYet",
     "Outcome",
+    "OutcomeUnknown",
+    "Place",
     "Segment",
+    "SharedGallery",
     "Snapshot",
     "StoreFailure",
+    "StoreUnreachable",
     "StoredItem",
     "always",
     "both",

@@ -56,6 +56,14 @@ class StoreFailure(GalleryError):
     """The gallery file cannot be read or written; nothing of the change was stored."""
 
 
+class StoreUnreachable(StoreFailure):
+    """The database is away for now: nothing was changed, and what was read from it is in memory."""
+
+
+class OutcomeUnknown(StoreFailure):
+    """The database went away when it was told to store a change, and has not said whether it did."""
+
+
 # What SQLite says, and the way out.
 _WAYS_OUT = {
     "SQLITE_BUSY": "is locked by another process: end it, or try again",

@@ -6,16 +6,16 @@ of any item that is in the file, a field knows all once it has read to the end.
 """
 
 import operator
-import sqlite3
 from array import array
 from collections.abc import Callable, Generator, Iterable, Sequence
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import from_json
 
+from index.database import Session
 from index.filters import METADATA, Condition, Operator, Scalar
 from index.rows import stored_texts
 
@@ -48,7 +48,7 @@ class Field(Protocol):
         """The numbers of the items of which it is not known what was stored."""
         ...
 
-    def read(self, db: sqlite3.Connection) -> Generator[int, None, None]:
+    def read(self, db: Session) -> Generator[int, None, None]:
         """Read what was added to the file since: lot after lot, each up to the row that is told.
 
         Whoever stops between two of them can go on later.
@@ -63,12 +63,7 @@ class Field(Protocol):
 _FIELDS = "SELECT items.row, id, label, metadata, checksums.image, checksums.item"
 _WHOLE = f"{_FIELDS} FROM items LEFT JOIN checksums USING (row)"
 _LATER = f"{_WHOLE} WHERE items.row > ? ORDER BY items.row"
-# Of bytes, as SQLite takes a text to end at its first NUL.
-_BEGINS = "substr(CAST(id AS BLOB), 1, length(:prefix)) = :prefix"
-_BEGINNING = f"{_WHOLE} WHERE id >= :text AND {_BEGINS}"
-_BEGINNING_LATER = (
-    f"{_FIELDS} FROM items NOT INDEXED LEFT JOIN checksums USING (row) WHERE items.row > :after AND {_BEGINS}"
-)
+_FROM_ID = f"{_WHOLE} WHERE id >= ? ORDER BY id"
 _OF_ID = f"{_WHOLE} WHERE id = ?"
 
 
@@ -88,10 +83,10 @@ class Column:
         arrays = self._serials.nbytes + self._codes.nbytes + self._there.nbytes
         return arrays + KEPT * len(self._numbers) + self._text
 
-    def read(self, db: sqlite3.Connection) -> Generator[int, None, None]:
+    def read(self, db: Session) -> Generator[int, None, None]:
         """Read what was added to the file since, lot after lot."""
         serials, codes, there, damaged = array("q"), array("i"), array("q"), array("q")
-        rows, read_to = db.execute(_LATER, (self._read_to,)), self._read_to
+        rows, read_to = db.each(_LATER, (self._read_to,), LOT), self._read_to
         try:
             while lot := list(islice(rows, LOT)):
                 for row, *fields in lot:
@@ -145,15 +140,20 @@ class Prefix:
         """How much memory it takes, about."""
         return self._found.nbytes
 
-    def read(self, db: sqlite3.Connection) -> Generator[int, None, None]:
+    def read(self, db: Session) -> Generator[int, None, None]:
         """Read what was added to the file since, all at once."""
         last = last_row(db)
         if last <= self._read_to:
             return
-        # At first by the index of ids, later by the few rows that are new.
-        query = _BEGINNING if not self._read_to else _BEGINNING_LATER
-        asked = {"text": self._prefix, "prefix": self._prefix.encode(), "after": self._read_to}
-        found, damaged = _sound(db.execute(query, asked))
+        beginning = self._prefix.encode()
+
+        def begins(row: Sequence[Any]) -> bool:
+            return bool(row[1].startswith(beginning))
+
+        if self._read_to:  # the few rows that are new
+            found, damaged = _sound(filter(begins, db.each(_LATER, (self._read_to,))))
+        else:  # in the order of the ids: all that begin so follow each other
+            found, damaged = _sound(takewhile(begins, db.each(_FROM_ID, (self._prefix,))))
         self._found = np.concatenate([self._found, found])
         self.damaged = np.concatenate([self.damaged, damaged])
         self._read_to = last
@@ -173,7 +173,7 @@ class Ids:
         self._ids = ids
         self._found = self.damaged = np.zeros(0, np.int64)
 
-    def read(self, db: sqlite3.Connection) -> Generator[int, None, None]:
+    def read(self, db: Session) -> Generator[int, None, None]:
         """Look them up, all at once."""
         self._found, self.damaged = _sound(
             row for one in self._ids for row in db.execute(_OF_ID, (one,)).fetchall()
@@ -185,13 +185,13 @@ class Ids:
         return self._found
 
 
-def last_row(db: sqlite3.Connection) -> int:
+def last_row(db: Session) -> int:
     """The largest number of an item in the file; 0 if there is none."""
     (last,) = db.execute("SELECT MAX(row) FROM items").fetchone()
     return last or 0
 
 
-def _sound(rows: Iterable[tuple[Any, ...]]) -> tuple[Serials, Serials]:
+def _sound(rows: Iterable[Sequence[Any]]) -> tuple[Serials, Serials]:
     """The numbers of the rows that are what was written, and of those that are not."""
     found, damaged = array("q"), array("q")
     for row, *fields in rows:

@@ -1,7 +1,6 @@
 """The views that filters make of the newest snapshot, and what is kept to make them."""
 
 import math
-import sqlite3
 import threading
 import time
 from collections import OrderedDict
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.columns import Columns
+from index.database import Session
 from index.failures import GalleryError, NotReadYet, StoreFailure
 from index.fields import LOT, Field, chosen, field_of, last_row
 from index.filters import All, Condition, Filter, Not, Part
@@ -29,7 +29,7 @@ Mask = NDArray[np.bool_]
 # Which of some items are wanted.
 Wanted = Callable[[Columns], Mask]
 # The file as it is, and the snapshot of just that; nobody makes another one meanwhile.
-Newest = Callable[[], AbstractContextManager[tuple[sqlite3.Connection, Snapshot]]]
+Newest = Callable[[], AbstractContextManager[tuple[Session, Snapshot]]]
 
 
 class Recent(Generic[Thing]):
@@ -124,7 +124,7 @@ class Views:
             views.put(wanted.text, view, view.bytes)
         return view
 
-    def _read(self, db: sqlite3.Connection, fields: list[Field], until: float) -> None:
+    def _read(self, db: Session, fields: list[Field], until: float) -> None:
         """Bring `fields` up to what `db` holds; raises `NotReadYet` at the time `until`."""
         for number, field in enumerate(fields):
             started, first = time.monotonic(), None

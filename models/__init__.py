@@ -10,6 +10,7 @@ datasets/  labelled images, one file a data set
 """
 
 from models.errors import ModelError
+from models.gradients import SmoothedMargin, one_thread
 from models.manifest import Domain, Manifest, Preprocessing
 from models.model import PRETRAINED, EmbeddingModel, model_folder
 from models.noise import CHUNK, KeyedNoise, Purpose, input_digest
@@ -33,10 +34,12 @@ __all__ = [
     "Purpose",
     "Recall",
     "ShippedVectors",
+    "SmoothedMargin",
     "SmoothedModel",
     "Stop",
     "VariantError",
     "calibrated",
     "input_digest",
     "model_folder",
+    "one_thread",
 ]

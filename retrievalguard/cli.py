@@ -44,6 +44,9 @@ app.add_typer(training.app)
 app.add_typer(research.app)
 log = logging.getLogger("retrievalguard")
 
+# How long visitors of the demo may attack an answer, if nothing else is set.
+DEMO_ATTACK_SECONDS = 5.0
+
 
 def _print_version(wanted: bool) -> None:
     if wanted:
@@ -71,6 +74,8 @@ def serve(
 ) -> None:
     """Serve the REST API; settings come from the environment (docs/operations.md)."""
     settings = checked_settings()
+    if demo and "attack_seconds" not in settings.model_fields_set and not settings.keys.exists():
+        settings = settings.model_copy(update={"attack_seconds": DEMO_ATTACK_SECONDS})
     _log_to_stderr(settings)
     if settings.keys_file is not None:
         preflight.check_keys_file(settings.keys_file)

@@ -236,8 +236,8 @@ def attack(
         _origin(option, origin)
 
     from evaluation import attack as attacks
-    from evaluation.adversary import Effort
     from evaluation.material import Material
+    from service.retrieval.adversary import Effort
 
     if plot:
         with _extra():

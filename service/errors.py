@@ -4,6 +4,7 @@ Problem                     the root: status, stable type, title, and a detail t
 ├── MalformedBody           400  the body is not what its media type says
 ├── HostNotAllowed          400  the Host header names a host that is not served here
 ├── ChangesNotAllowed       403  the gallery is not to be changed without a key, or not by this client
+├── AttacksNotAllowed       403  attacks on answers are off here
 ├── Unauthorized            401  no key, or none that is known
 ├── Forbidden               403  a key that was not made for this
 ├── ItemNotFound            404  no gallery item with this id
@@ -90,6 +91,12 @@ class ChangesNotAllowed(Problem):
     """The gallery is not to be changed without a key, or not by this client (`service.http.changing`)."""
 
     status, slug, title = 403, "changes-not-allowed", "Changes are not allowed"
+
+
+class AttacksNotAllowed(Problem):
+    """Attacks on answers are off: `RETRIEVALGUARD_ATTACK_SECONDS` is 0."""
+
+    status, slug, title = 403, "attacks-not-allowed", "Attacks are not allowed"
 
 
 class ItemNotFound(Problem):

@@ -1,5 +1,6 @@
 """From an uploaded file, or numbers, to the model input. Bounded before anything is decoded."""
 
+import base64
 import io
 import struct
 import zlib
@@ -286,6 +287,11 @@ def input_tensor(pixels: object, shape: tuple[int, int, int]) -> NDArray[np.floa
 
 def _written(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
+
+
+def packed(tensor: NDArray[np.float32]) -> str:
+    """The numbers of a tensor as text: row by row, little-endian float32 in base64."""
+    return base64.b64encode(tensor.astype("<f4").tobytes()).decode()
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:

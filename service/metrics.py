@@ -90,6 +90,10 @@ class Metrics:
             "retrievalguard_gallery_damaged_items", "Items left out, being damaged, or their vectors.",
             registry=self.registry,
         )  # fmt: skip
+        self.gallery_cut_off = Gauge(
+            "retrievalguard_gallery_cut_off", "1 while the server of a shared gallery is away, else 0.",
+            registry=self.registry,
+        )  # fmt: skip
         self.gallery_version = Gauge(
             "retrievalguard_gallery_version", "Gallery version.", registry=self.registry
         )

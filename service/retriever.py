@@ -32,13 +32,14 @@ from service.cache.redis_store import RedisStore
 from service.cache.samples import SampleCache
 from service.cache.sealed import CacheStore, Event
 from service.cache.sqlite_store import embedded_store
-from service.errors import FilterMatchesNothing, GalleryEmpty, GalleryFailure, Overloaded
+from service.errors import AttacksNotAllowed, FilterMatchesNothing, GalleryEmpty, GalleryFailure, Overloaded
 from service.gallery.check import ItemRules
 from service.gallery.intake import Intake
 from service.gallery.items import GalleryItems
 from service.gallery.job_records import State
 from service.gallery.jobs import JobLimits, Jobs
 from service.gallery.named import FilterLimits, NamedGalleries
+from service.gallery.place import gallery_place
 from service.gallery.snapshots import Snapshots
 from service.gallery.unpacking import UnpackLimits
 from service.gallery.vectors import GalleryVectors
@@ -47,6 +48,7 @@ from service.losses import Losses, Reason
 from service.metrics import Metrics
 from service.retrieval.answer import RetrieveResponse, about_file
 from service.retrieval.answering import Answering, OnRound, Question, Reserve, unlimited
+from service.retrieval.attack import AttackResponse, Attacks, attacked, check_attackable
 from service.retrieval.contest import Contest
 from service.retrieval.options import RetrieveOptions
 from service.retrieval.query import checked
@@ -133,6 +135,7 @@ class Retriever:
             backlog=self.backlog,
             metrics=metrics,
         )
+        self._attacks = Attacks(self._answering, settings.attack_seconds)
         self._repeats = Repeats(self._answering, AnswerCache(store, secret, count=count))
         self.vectors = GalleryVectors(self.smoothed, settings.gallery_samples, shipped)
         embedding = self.vectors.key
@@ -140,7 +143,7 @@ class Retriever:
             embedding += f" {model.manifest.preprocessing.model_dump_json()}"
         self.device = gpu(settings.gallery_gpu_bytes, metrics.gallery_gpu_failures.inc)
         self.gallery = Gallery(
-            settings.data_dir / "gallery.sqlite3", embedding, model.dimension, settings.label_weight,
+            gallery_place(settings), embedding, model.dimension, settings.label_weight,
             settings.max_filter_bytes, self.device,
         )  # fmt: skip
         purposes: tuple[Purpose, ...] = ("query", "gallery")
@@ -283,12 +286,14 @@ class Retriever:
         snapshot.nearest(snapshot.lift(vector[None])[0], 1)
         damaged = len(self.gallery.damaged)
         left_out = f", {damaged} damaged and left out" if damaged else ""
-        return {"model": self.model.manifest.name, "gallery": f"{len(snapshot)} items{left_out}"}
+        away = ", its database is away" if self.gallery.cut_off else ""
+        return {"model": self.model.manifest.name, "gallery": f"{len(snapshot)} items{left_out}{away}"}
 
     def measure(self) -> None:
         """Bring those metrics up to date that are looked up rather than counted."""
         metrics, engine = self.metrics, self.smoothed.engine
         metrics.queued.set(engine.waiting)
+        metrics.gallery_cut_off.set(self.gallery.cut_off)
         for lane, seconds in self.backlog.seconds().items():
             metrics.backlog.labels(lane).set(seconds)
         metrics.gallery_gpu_bytes.set(self.device.bytes if self.device else 0)
@@ -385,3 +390,37 @@ class Retriever:
                 # Not kept with the answer: files of the same input may have other pixels.
                 return answer if pixels is None else about_file(answer, pixels, self.model.input_shape)
             raise GalleryFailure("the gallery changes too fast for an answer: try again")
+
+    def attack(
+        self,
+        image: NDArray[np.floating] | bytes,
+        size: float,
+        options: RetrieveOptions | None = None,
+        *,
+        stop: Stop | None = None,
+        reserve: Reserve = unlimited,
+    ) -> AttackResponse:
+        """Try to have another answer to `image` by a change of its input of at most `size` (l2).
+
+        The changed input is answered as every query is. All but `size` is as in `retrieve`, which both are
+        asked of. Raises what that does, and `AttacksNotAllowed`.
+        """
+        if not self.settings.attack_seconds:
+            raise AttacksNotAllowed("attacks are off here: RETRIEVALGUARD_ATTACK_SECONDS lets them be made")
+        options = options or RetrieveOptions()
+        stop = stop or options.stop()
+        check_attackable(options)
+        if isinstance(image, bytes):
+            image = self._decode_query(image).tensor
+        query = checked(image, options, self.settings, self.smoothed)
+        answer = self.retrieve(image, options, stop=stop, reserve=reserve)
+        snapshot = self.snapshot(self.named.within(query.options.gallery, query.filter))
+        found = self._attacks.moved(query, snapshot, size, answer.certificate.samples, stop, reserve)
+        moved = self.retrieve(found, options, stop=stop, reserve=reserve)
+        outcome = attacked(image, found, answer, moved)
+        if outcome.broken:
+            log.error(
+                "an attack of %s within the radius %s changed the answer: please report it",
+                outcome.size, answer.certificate.radius,
+            )  # fmt: skip
+        return outcome

@@ -30,7 +30,7 @@ def needed(method: str, path: str) -> Scope | None:
     if path in PUBLIC or path.startswith(PUBLIC_BELOW):
         return None if method in _READS else "admin"
     first = path.removeprefix("/").partition("/")[0]  # `OPTIONS *` has a path without any
-    if first in ("retrieve", "model"):
+    if first in ("retrieve", "attack", "model"):
         return "retrieve"
     if first == "metrics":
         return "metrics"

@@ -21,6 +21,7 @@ from service.http.probes import Latest
 from service.http.reading import Bodies, Parsing
 from service.http.root import RootPath
 from service.http.routes import (
+    attack,
     batch,
     galleries,
     gallery,
@@ -83,8 +84,10 @@ def create_app(retriever: Retriever) -> FastAPI:
             "variant": retriever.smoothed.calibration.variant,
         }
     )
-    for routes in (retrieve, batch, gallery, galleries, items, images, jobs, snapshots, model, status, page):
-        app.include_router(routes.router)
+    for queries in (retrieve, batch, attack):
+        app.include_router(queries.router)
+    for resource in (gallery, galleries, items, images, jobs, snapshots, model, status, page):
+        app.include_router(resource.router)
     if settings.metrics_port is None:
         app.include_router(metrics.router)
     bodies = Bodies(most=settings.max_bodies_bytes, seconds=settings.body_timeout_seconds)

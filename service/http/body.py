@@ -35,13 +35,15 @@ class QueryBody:
     options: RetrieveOptions
 
 
-async def read_query(request: Request, max_bytes: int) -> QueryBody:
-    """Read and check a query, never more than `max_bytes` of it.
+async def read_query(request: Request, max_bytes: int, *apart: str) -> QueryBody:
+    """Read and check a query, never more than `max_bytes` of it; what is `apart` in the URL is not its own.
 
     Raises `BodyTooLarge`, `UnsupportedMediaType`, `MalformedBody` or `InvalidOption`.
     """
     content_type, body = await read_body(request, max_bytes)
-    work = partial(parse, content_type, body, request.query_params.multi_items())
+    given = request.query_params.multi_items()
+    once([(name, text) for name, text in given if name in apart])
+    work = partial(parse, content_type, body, [(name, text) for name, text in given if name not in apart])
     parsing: Parsing = request.app.state.parsing
     return await parsing.run(work, json=body if is_json(content_type) else b"")
 

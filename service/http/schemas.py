@@ -178,7 +178,8 @@ class ModelBody(BaseModel):
     """The model that is served; `warnings` tell what images lose on their way to it.
 
     `preprocessing`: how a file becomes as large as the input; null: it is stretched, bilinear. `recall`: how
-    well it answered when it was measured; null: the model ships no such figures for its σ.
+    well it answered when it was measured; null: the model ships no such figures for its σ. `attack_seconds`:
+    how long an attack on an answer may take; 0: there are none.
     """
 
     name: str
@@ -191,6 +192,7 @@ class ModelBody(BaseModel):
     forward_pass: ForwardPassBody
     gallery_vectors: GalleryVectorsBody
     defaults: Defaults
+    attack_seconds: float
     trained_on: Domain
     recall: Recall | None
     warnings: list[str]

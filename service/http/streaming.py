@@ -9,6 +9,7 @@ from contextlib import ExitStack, asynccontextmanager
 from anyio import CapacityLimiter, from_thread, to_thread
 from fastapi import Request, Response
 from fastapi.sse import EventSourceResponse, format_sse_event
+from pydantic import BaseModel
 
 from models import Stop
 from service.errors import Abandoned, Problem
@@ -54,7 +55,7 @@ def _cancel(stops: Iterable[Stop]) -> None:
 
 
 async def plain(
-    request: Request, stop: Stop, answer: Callable[[], RetrieveResponse], limiter: CapacityLimiter
+    request: Request, stop: Stop, answer: Callable[[], BaseModel], limiter: CapacityLimiter
 ) -> Response:
     """One JSON answer."""
     async with cancelled_when_left(request, stop):

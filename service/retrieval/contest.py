@@ -110,16 +110,34 @@ class Contest:
         Of all items that must, it is the nearest to the mean of `samples` (n, d), or the k-th nearest for
         guarantee `within`. None: the gallery has too few.
         """
-        snapshot, mean = self.snapshot, self.snapshot.lift(samples).mean(axis=0)
-        answer = int(snapshot.nearest(mean, 1).rows[0])
-        if self.terms.claim == "label":
-            behind = snapshot.of_others(snapshot.label(answer))
-        else:
-            behind = snapshot.all_but(answer)
-        rivals = Rivals(snapshot.exact(np.array([answer])), self.vectors, behind, mean)
-        places, distances = rivals.distances(mean)
+        mean = self.snapshot.lift(samples).mean(axis=0)
+        places, distances = self._behind(mean, int(self.snapshot.nearest(mean, 1).rows[0]))
         kth = slice(self.terms.within_k - 1, self.terms.within_k)
-        return Neighbors(snapshot.rows_at(places[kth]), distances[kth], np.inf) if len(places[kth]) else None
+        if not len(places[kth]):
+            return None
+        return Neighbors(self.snapshot.rows_at(places[kth]), distances[kth], np.inf)
+
+    def sides(self, samples: NDArray[np.float32]) -> tuple[Array, Array]:
+        """The vectors of who may answer (k, d), and who must stay behind (m, d): those near `samples` (n, d).
+
+        Nobody must in a gallery without rivals: then m is 0.
+        """
+        snapshot = self.snapshot
+        mean = snapshot.lift(samples).mean(axis=0)
+        ours = snapshot.nearest(mean, 1).rows
+        places, _ = self._behind(mean, int(ours[0]))
+        if self.terms.claim == "label":
+            ours = snapshot.nearest_of_label(mean, WINNERS, snapshot.label(int(ours[0]))).rows
+        return snapshot.exact(ours), snapshot.exact(snapshot.rows_at(places[:WINNERS]))
+
+    def _behind(self, mean: Array, answer: int) -> tuple[Rows, Array]:
+        """Where those are that must stay behind row `answer`, and how far from `mean` (d,), nearest first."""
+        if self.terms.claim == "label":
+            behind = self.snapshot.of_others(self.snapshot.label(answer))
+        else:
+            behind = self.snapshot.all_but(answer)
+        rivals = Rivals(self.snapshot.exact(np.array([answer])), self.vectors, behind, mean)
+        return rivals.distances(mean)
 
     def _nearest(self, points: Array) -> Neighbors:
         """Who is nearest to the mean of `points`: mostly one of those around that of the selection.

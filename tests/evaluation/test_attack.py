@@ -8,10 +8,10 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from evaluation.adversary import Effort
 from evaluation.attack import Attacked, AttackPlan, run
 from evaluation.material import Material
 from models.datasets import DATASETS
+from service.retrieval.adversary import Effort
 from service.settings import Settings
 from tests.service.processes import Server, copy_gallery, run_cli
 

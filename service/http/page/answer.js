@@ -1,38 +1,40 @@
 // An answer: what is promised, in words; the pictures; the radius as it grows; and what its size looks like.
 import { useEffect, useState } from "./vendor/hooks.js";
 import { file, imagePath, modelInput } from "./api.js";
+import { Attack } from "./attack.js";
 import { Growth } from "./growth.js";
 import { html } from "./html.js";
 import { Captioned, ItemPicture, TensorPicture } from "./pictures.js";
 import { Size } from "./size.js";
 import { counted, distanced, down, kept, lengths, odds, ofFile, subject } from "./words.js";
 
-export function Answer({ query, input, rounds, answer, problem, running, options, model, stop }) {
+export function Answer({ query, input, rounds, answer, problem, running, asked, model, stop }) {
   const last = rounds.at(-1);
   const neighbor = answer?.neighbor ?? last?.neighbor;
   const radius = answer?.certificate.radius ?? last?.radius ?? 0;
   const rival = useRival(answer?.explanation.rival ?? null);
-  const shown = { radius, guarantee: options.guarantee, neighbor, rival, input };
+  const shown = { radius, guarantee: asked.guarantee, neighbor, rival, input };
   return html`
     ${problem && html`<p role="alert" class="problem">${problem.message}</p>`}
     <div class="told">
       <div>
         <div role="status" class="verdict">
           ${answer && html`<${Verdict} answer=${answer} shape=${model.input_shape} />`}
-          ${!answer && !running && last && html`<${Stopped} last=${last} options=${options} />`}
-          ${running && !answer && html`<h2>${last ? `${subject(options.guarantee, last.neighbor)}, so far` : "Asking"}</h2>`}
+          ${!answer && !running && last && html`<${Stopped} last=${last} guarantee=${asked.guarantee} />`}
+          ${running && !answer && html`<h2>${last ? `${subject(asked.guarantee, last.neighbor)}, so far` : "Asking"}</h2>`}
         </div>
         ${running && html`<button type="button" class="secondary" onClick=${stop}>Stop</button>`}
       </div>
       <${Growth}
         rounds=${rounds}
         certificate=${answer?.certificate}
-        target=${+options.target_radius || null}
-        most=${+options.max_samples || model.defaults.samples}
+        target=${+asked.target_radius || null}
+        most=${+asked.max_samples || model.defaults.samples}
       />
     </div>
     <${Pictures} query=${query} input=${input} answer=${answer} neighbor=${neighbor} />
-    ${answer && input && html`<${Size} ...${shown} sigma=${model.sigma} options=${options} />`}
+    ${answer && input && html`<${Size} ...${shown} sigma=${model.sigma} asked=${asked} />`}
+    ${answer && input && model.attack_seconds > 0 && html`<${Attack} ...${shown} sigma=${model.sigma} asked=${asked} seconds=${model.attack_seconds} />`}
   `;
 }
 
@@ -75,8 +77,8 @@ function Verdict({ answer: { neighbor, certificate, explanation }, shape }) {
   `;
 }
 
-const Stopped = ({ last, options }) => html`
-  <h2>${subject(options.guarantee, last.neighbor)}, ${last.radius ? `certified within ${down(last.radius)}` : "without a promise"}</h2>
+const Stopped = ({ last, guarantee }) => html`
+  <h2>${subject(guarantee, last.neighbor)}, ${last.radius ? `certified within ${down(last.radius)}` : "without a promise"}</h2>
   <p>Stopped after ${counted(last.samples)} samples. What was certified by then holds.</p>
 `;
 

@@ -53,23 +53,32 @@ export const remove = (id) => ask(itemPath(id), { method: "DELETE" });
 export const relabel = (id, label) =>
   ask(itemPath(id), { method: "PATCH", body: JSON.stringify({ label }), headers: { "Content-Type": "application/json" } });
 
+const jobPath = (id) => `${VERSION}gallery/jobs/${encodeURIComponent(id)}`;
+export const getJobs = async () => (await get(`${VERSION}gallery/jobs`)).jobs;
+export const getJob = (id) => get(jobPath(id));
+export const startJob = (archive, fields) => ask(`${VERSION}gallery/jobs?${search(fields)}`, { method: "POST", body: archive, headers: typed(archive) });
+// Cancels it, or forgets one that has ended.
+export const endJob = (id) => ask(jobPath(id), { method: "DELETE" });
+
 // What the model sees of an image file: { shape: [C, H, W], pixels: Float32Array, losses }.
 export async function modelInput(blob) {
-  const found = await (await ask(`${VERSION}model/input`, { method: "POST", body: blob, headers: typed(blob) })).json();
+  return unpacked(await ask(`${VERSION}model/input`, { method: "POST", body: blob, headers: typed(blob) }));
+}
+
+async function unpacked(response) {
+  const found = await response.json();
   const bytes = Uint8Array.from(atob(found.pixels), (character) => character.charCodeAt(0));
   return { ...found, pixels: new Float32Array(bytes.buffer) };
 }
 
 const typed = (blob) => ({ "Content-Type": blob.type || "application/octet-stream" });
 
-// The body of a query: a file as it is, or the exact numbers of a tensor.
-function bodyOf(query, options) {
-  const given = search(options);
-  if (query.file) {
-    return [`${VERSION}retrieve?${given}`, { method: "POST", body: query.file, headers: typed(query.file) }];
-  }
-  const body = JSON.stringify({ pixels: nested(query.tensor) });
-  return [`${VERSION}retrieve?${given}`, { method: "POST", body, headers: { "Content-Type": "application/json" } }];
+// A query: a file as it is, or the exact numbers of a tensor.
+function bodyOf({ file, tensor }, options, route = "retrieve") {
+  const url = `${VERSION}${route}?${search(options)}`;
+  if (file) return [url, { method: "POST", body: file, headers: typed(file) }];
+  const body = JSON.stringify({ pixels: nested(tensor) });
+  return [url, { method: "POST", body, headers: { "Content-Type": "application/json" } }];
 }
 
 function nested({ shape: [channels, height, width], pixels }) {
@@ -81,6 +90,11 @@ function nested({ shape: [channels, height, width], pixels }) {
 export async function retrieve(query, options) {
   const [url, request] = bodyOf(query, options);
   return (await ask(url, request)).json();
+}
+
+// What an attack on a query leads to, by a change of at most `size`: { size, inside, changed, shape, pixels, answer, moved }.
+export async function attack(tensor, size, options) {
+  return unpacked(await ask(...bodyOf({ tensor }, { ...options, size }, "attack")));
 }
 
 // The events of an answer as it grows: `round`s, then `answer`. Aborting `signal` ends the query.

@@ -3,9 +3,11 @@ import { render } from "./vendor/preact.js";
 import { useEffect, useRef, useState } from "./vendor/hooks.js";
 import { file, getModel, hasKey, imagePath, setKey } from "./api.js";
 import { Ask } from "./ask.js";
-import { Gallery } from "./gallery.js";
 import { html } from "./html.js";
+import { lazily } from "./lazily.js";
 import { Model } from "./model.js";
+
+const Gallery = lazily(async () => (await import("./gallery.js")).Gallery);
 
 const SCREENS = { ask: "Ask", gallery: "Gallery", model: "Model" };
 

@@ -11,7 +11,7 @@ const MOST_CELLS = 32 * 32;
 // Neighbours shown beside the first one.
 const RUNNERS_UP = 6;
 
-const NOTHING = { query: null, input: null, rounds: [], answer: null, problem: null, running: false, options: null };
+const NOTHING = { query: null, input: null, rounds: [], answer: null, problem: null, running: false, asked: null };
 
 export function Ask({ model, query, setQuery }) {
   const [state, setState] = useState(NOTHING);
@@ -25,14 +25,14 @@ export function Ask({ model, query, setQuery }) {
     under.current?.abort();
     const controller = (under.current = new AbortController());
     const change = (part) => under.current === controller && setState((before) => ({ ...before, ...part(before) }));
-    setState({ ...NOTHING, query, options, running: true });
+    const asked = { ...options, top_k: 1 + RUNNERS_UP, explain: true };
+    setState({ ...NOTHING, query, asked, running: true });
     // On a narrow screen the answer comes below.
     if (result.current.getBoundingClientRect().top > innerHeight / 2) result.current.scrollIntoView();
     if (query.tensor) change(() => ({ input: { ...query.tensor, losses: [] } }));
     // Without it there is still an answer, and why it failed the answer tells too.
     else modelInput(query.file).then((input) => change(() => ({ input })), () => {});
     try {
-      const asked = { ...options, top_k: 1 + RUNNERS_UP, explain: true };
       for await (const [event, data] of retrieving(query, asked, controller.signal)) {
         if (event === "round") change(({ rounds }) => ({ rounds: [...rounds, data] }));
         else change(() => ({ answer: data }));

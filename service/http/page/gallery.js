@@ -2,6 +2,7 @@
 import { useEffect, useRef, useState } from "./vendor/hooks.js";
 import { add, getGallery, items, relabel, remove } from "./api.js";
 import { html } from "./html.js";
+import { Jobs } from "./jobs.js";
 import { ItemPicture } from "./pictures.js";
 import { counted } from "./words.js";
 
@@ -60,6 +61,7 @@ export function Gallery({ askWithItem }) {
     </ul>
     ${page.items.length === 0 && html`<p>There is none.</p>`}
     <${Adding} added=${load} />
+    <${Jobs} changed=${load} />
     ${chosen && html`<${ItemDialog} item=${chosen} close=${() => setChosen(null)} changed=${load} askWithItem=${askWithItem} />`}
   `;
 }

@@ -9,7 +9,7 @@ import { distanced, down, subject } from "./words.js";
 
 const STEPS = 200;
 
-export function Size({ radius, guarantee, neighbor, rival, input, sigma, options }) {
+export function Size({ radius, guarantee, neighbor, rival, input, sigma, asked }) {
   const [kind, setKind] = useState("noise");
   const [seed, setSeed] = useState(0);
   const [step, setStep] = useState(STEPS / 4);
@@ -23,14 +23,14 @@ export function Size({ radius, guarantee, neighbor, rival, input, sigma, options
     [input, noise, kind, rival, length],
   );
   const size = distance(input, changed);
-  const inside = size < radius;
+  // By the radius as it is shown, rounded down: else a size may be below it that does not look so.
+  const inside = size < +down(radius);
   useEffect(() => setReply(null), [changed]);
 
   async function ask() {
     setReply({ text: "Asking…" });
     try {
-      const { gallery, guarantee: wanted } = options;
-      const found = await retrieve({ tensor: changed }, { gallery, guarantee: wanted, max_samples: 2048 });
+      const found = await retrieve({ tensor: changed }, { gallery: asked.gallery, guarantee, max_samples: 2048 });
       const same = subject(guarantee, found.neighbor) === subject(guarantee, neighbor);
       setReply({ text: `${subject(guarantee, found.neighbor)}: ${same ? "the same answer" : "another answer"}.`, same });
     } catch (problem) {

@@ -1,7 +1,5 @@
 """The model that is served, and what it sees."""
 
-import base64
-
 from anyio import to_thread
 from fastapi import APIRouter, Request
 
@@ -10,6 +8,7 @@ from service.http.body import read_file
 from service.http.dependencies import Service
 from service.http.problems import documented
 from service.http.schemas import Defaults, ForwardPassBody, GalleryVectorsBody, InputBody, ModelBody
+from service.images import packed
 from service.retrieval.answer import radius_unit
 from service.retrieval.options import RetrieveOptions
 
@@ -48,6 +47,7 @@ def model(retriever: Service) -> ModelBody:
             rule=options.rule,
             method=options.method,
         ),
+        attack_seconds=settings.attack_seconds,
         trained_on=manifest.trained_on,
         recall=retriever.recall,
         warnings=[f"{purpose}: {told}" for purpose, of in retriever.losses.items() if (told := of.statement)],
@@ -63,5 +63,4 @@ async def model_input(request: Request, retriever: Service) -> InputBody:
     """What the model sees of an image file: its exact input, and what is lost on the way to it."""
     content = await read_file(request, retriever.settings.max_body_bytes)
     tensor, losses = await to_thread.run_sync(retriever.seen, content, limiter=request.app.state.queries)
-    pixels = base64.b64encode(tensor.astype("<f4").tobytes()).decode()
-    return InputBody(shape=retriever.model.input_shape, pixels=pixels, losses=losses)
+    return InputBody(shape=retriever.model.input_shape, pixels=packed(tensor), losses=losses)

@@ -24,6 +24,7 @@ OPTIONS = RetrieveOptions.model_fields.keys()
 ROUTES = {
     ("post", "/retrieve"),
     ("post", "/retrieve/batch"),
+    ("post", "/attack"),
     ("get", "/gallery"),
     ("get", "/galleries"),
     ("get", "/galleries/{name}"),

@@ -1,7 +1,9 @@
 """The page in a real browser: every screen by keyboard, answers as the API gives them, no other host."""
 
 import base64
+import io
 import json
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -9,7 +11,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, Request, Response, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Request, Response, Route, expect, sync_playwright
 
 from tests.service.processes import Server, run_cli, serving, wait_for
 from tests.service.queries import Json, answer, digit, noisy_digit, picture, saved, tensor
@@ -47,11 +49,14 @@ def page(browser: Browser, demo_server: Server) -> Iterator[Page]:
     page.close()
 
 
-@pytest.fixture
-def open_server(tmp_path: Path) -> Iterator[Server]:
-    """A server whose gallery is empty, and may be changed over HTTP."""
-    with serving(tmp_path, GALLERY_WRITES="loopback") as server:
-        yield server
+@pytest.fixture(scope="module")
+def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, str]]:
+    """A server with an empty gallery, and the key that it asks for."""
+    data = tmp_path_factory.mktemp("keyed")
+    made = run_cli(data, "keys", "create", "a person", "--scope", "admin")
+    assert made.returncode == 0, made.stderr
+    with serving(data) as server:
+        yield server, made.stdout.split()[-1]
 
 
 def tab_to(page: Page, target: Locator) -> None:
@@ -261,6 +266,83 @@ def sent_to(request: Request) -> Json:
     return body
 
 
+# A query that is certified to .14 for the label: an attack finds another answer near it.
+CLOSE = digit(23)
+
+
+def ask_with(page: Page, image: bytes) -> None:
+    page.get_by_label("Drop a picture").set_input_files(
+        {"name": "picture.png", "mimeType": "image/png", "buffer": image}
+    )
+    answered(page)
+
+
+def test_an_attack_inside_the_radius_fails_and_one_outside_of_it_is_shown(
+    demo_server: Server, page: Page
+) -> None:
+    page.get_by_text("What to ask for").click()
+    page.get_by_label("Samples, at most").fill("2000")
+    ask_with(page, CLOSE)
+    before = answer(demo_server.client, CLOSE, max_samples=2000, **ASKED)
+    radius, label = before["certificate"]["radius"], before["neighbor"]["label"]
+    outcomes = page.locator(".attack [role=status]")
+    changed = []
+    for times, where in ((0.9, "Inside"), (2, "Outside"), (4, "Outside")):
+        button = page.get_by_role("button", name=f"{where}, by {times * radius:.3f}")
+        tab_to(page, button)
+        with page.expect_response("**/v1/attack*") as replied:
+            page.keyboard.press("Enter")
+        body = replied.value.json()
+        assert body["answer"]["certificate"]["radius"] == radius
+        assert (body["size"] < radius) == (times < 1) == body["inside"]
+        now = body["moved"]["neighbor"]["label"]
+        if times < 1:
+            assert now == label
+            expect(outcomes).to_have_text(f"Inside: the answer stays {label}, as promised.")
+        elif body["changed"]:
+            expect(outcomes).to_have_text(f"Outside: the answer is {now}. Nothing was promised.")
+        else:
+            expect(outcomes).to_have_text(f"Outside: the answer stays {now}. A better attack may change it.")
+        changed.append(body["changed"])
+        shown = page.get_by_role("img", name=f"The input that an attack of {body['size']:.3f} led to")
+        pixels = np.frombuffer(base64.b64decode(body["pixels"]), "<f4").reshape(8, 8)
+        painted = shown.evaluate("node => [...node.getContext('2d').getImageData(0, 0, 8, 8).data]")
+        assert np.abs(np.reshape(painted, (8, 8, 4))[..., 0] - 255 * pixels).max() <= 0.51
+    assert changed == [False, changed[1], True]
+    expect(page.get_by_role("alert")).not_to_be_attached()
+    page.locator(".examples button").first.click()
+    expect(page.locator(".attack figure")).to_have_count(0)
+
+
+def test_a_promise_that_is_broken_is_told_loudly_with_what_repeats_it(page: Page) -> None:
+    def break_it(route: Route) -> None:
+        body = route.fetch().json()
+        other = "0" if body["answer"]["neighbor"]["label"] != "0" else "1"
+        body |= {"inside": True, "changed": True, "broken": True}
+        body["moved"]["neighbor"]["label"] = other
+        route.fulfill(json=body)
+
+    page.route("**/v1/attack*", break_it)
+    ask_with(page, CLOSE)
+    page.get_by_role("button", name="Inside, by").click()
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("This is a bug, please report it.")
+    with page.expect_download() as downloaded:
+        alert.get_by_role("link").click()
+    told = json.loads(downloaded.value.path().read_text())
+    assert told["query"]["options"]["guarantee"] == "label"
+    sizes = np.subtract(told["attack"]["pixels"], told["query"]["pixels"])
+    assert np.linalg.norm(sizes) == pytest.approx(told["attack"]["size"], abs=1e-6)
+
+
+def test_where_attacks_are_off_there_is_no_button(browser: Browser, redis_backed_server: Server) -> None:
+    page = browser.new_page()
+    page.goto(redis_backed_server.url)
+    ask_with(page, CLOSE)
+    expect(page.get_by_text("Try to break it")).not_to_be_attached()
+    page.close()
+
+
 def test_what_is_no_picture_and_what_is_lost_are_told(page: Page) -> None:
     chosen = page.get_by_label("Drop a picture")
     chosen.set_input_files({"name": "a.png", "mimeType": "image/png", "buffer": b"nothing"})
@@ -320,9 +402,9 @@ def test_the_gallery_is_read_page_by_page_and_asked_with(demo_server: Server, pa
     shows(page, answer(demo_server.client, image_of(demo_server, item), **ASKED))
 
 
-def test_pictures_are_added_relabelled_and_deleted(browser: Browser, open_server: Server) -> None:
+def test_pictures_are_added_relabelled_and_deleted(browser: Browser, empty_server: Server) -> None:
     page = browser.new_page()
-    page.goto(f"{open_server.url}#gallery")
+    page.goto(f"{empty_server.url}#gallery")
     expect(page.get_by_text("There is none.")).to_be_visible()
     page.get_by_text("Add pictures").press("Enter")
     files = [
@@ -334,7 +416,7 @@ def test_pictures_are_added_relabelled_and_deleted(browser: Browser, open_server
     page.keyboard.press("Enter")
     expect(page.get_by_text("2 of 3 added.")).to_be_visible(timeout=20_000)
     expect(page.get_by_text("broken.png: ")).to_contain_text("PNG, JPEG or WebP")
-    assert open_server.client.get("/gallery").json()["labels"] == {"round & black": 2}
+    assert empty_server.client.get("/gallery").json()["labels"] == {"round & black": 2}
     expect(page.locator("main")).to_contain_text("2 items, 1 label")
     page.get_by_role("button", name="Item a.png").press("Enter")
     dialog = page.get_by_role("dialog", name="round & black")
@@ -343,24 +425,79 @@ def test_pictures_are_added_relabelled_and_deleted(browser: Browser, open_server
     expect(dialog).not_to_be_attached()
     changed = page.locator(".items button").filter(has_text="zero")
     expect(changed).to_have_count(1)
-    assert open_server.client.get("/gallery/items/a.png").json()["label"] == "zero"
+    assert empty_server.client.get("/gallery/items/a.png").json()["label"] == "zero"
     changed.press("Enter")
     delete = page.get_by_role("button", name="Delete")
     delete.press("Enter")
-    assert open_server.client.get("/gallery").json()["size"] == 2  # asked twice
+    assert empty_server.client.get("/gallery").json()["size"] == 2  # asked twice
     delete.press("Enter")
     expect(page.locator(".items li")).to_have_count(1)
-    assert open_server.client.get("/gallery/items/a.png").status_code == 404
+    assert empty_server.client.get("/gallery/items/a.png").status_code == 404
     page.close()
 
 
-def test_a_named_gallery_is_asked(browser: Browser, open_server: Server) -> None:
-    client = open_server.client
+def archive(count: int) -> bytes:
+    """A zip file of `count` digits of one label, and a file that is no picture."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        for row in range(count):
+            file.writestr(f"many/{row}.png", noisy_digit(row % 100, seed=row))
+        file.writestr("many/broken.png", b"nothing")
+    return buffer.getvalue()
+
+
+def test_an_archive_is_added_with_progress_a_report_and_cancel(
+    browser: Browser, keyed: tuple[Server, str]
+) -> None:
+    server, key = keyed
+    page = browser.new_page()
+    page.goto(f"{server.url}#gallery")
+    page.get_by_label("Key").fill(key)
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("There is none.")).to_be_visible()
+    page.get_by_text("Add an archive").press("Enter")
+
+    def start(name: str, content: bytes, prefix: str) -> Locator:
+        file = {"name": name, "mimeType": "application/zip", "buffer": content}
+        page.get_by_label("A zip, tar or tar.gz").set_input_files(file)
+        page.get_by_label("Before every id").fill(prefix)
+        page.get_by_role("button", name="Start").press("Enter")
+        return page.locator(".jobs li").first
+
+    job = start("few.zip", archive(3), "few/")
+    expect(job).to_contain_text("done, few/", timeout=30_000)
+    expect(job).to_contain_text("3 added, 1 refused")
+    expect(page.locator("main")).to_contain_text("3 items, 1 label")
+    job.get_by_text("Report").press("Enter")
+    expect(job.locator("li")).to_contain_text("many/broken.png: ")
+    job.get_by_role("button", name="Forget").press("Enter")
+    expect(page.locator(".jobs")).not_to_be_attached()
+
+    job = start("many.zip", archive(2_000), "many/")
+    progress = job.get_by_role("progressbar", name="Progress of many/")
+    expect(progress).to_have_attribute("max", "2001", timeout=30_000)
+    expect(job).to_contain_text("running, many/")
+    job.get_by_role("button", name="Cancel").press("Enter")
+    expect(job).to_contain_text("cancelled, many/", timeout=30_000)
+    expect(progress).not_to_be_attached()
+    assert Axe().run(page).violations_count == 0
+    admin = {"x-api-key": key}
+    size = server.client.get("/gallery", headers=admin).json()["size"]
+    assert 3 <= size < 2_003
+    expect(page.locator("main")).to_contain_text(f"{size:,} items")
+    start("no.zip", b"", "")
+    expect(page.get_by_text("no.zip: ")).to_contain_text("send an archive")
+    page.close()
+    server.client.delete("/gallery/items", params={"label": "many"}, headers=admin)
+
+
+def test_a_named_gallery_is_asked(browser: Browser, empty_server: Server) -> None:
+    client = empty_server.client
     for row in range(6):
         client.post("/gallery/items", params={"id": str(row), "label": f"row{row}"}, content=digit(row))
     client.put("/galleries/late", json={"filter": {"id": {"$in": ["1", "4"]}}})
     page = browser.new_page()
-    page.goto(open_server.url)
+    page.goto(empty_server.url)
     page.get_by_text("What to ask for").click()
     chosen = page.get_by_role("combobox", name="Gallery")
     expect(chosen.get_by_role("option")).to_have_text(["all items", "late"])
@@ -376,6 +513,7 @@ def test_a_named_gallery_is_asked(browser: Browser, open_server: Server) -> None
     with page.expect_request("**/retrieve?*gallery=late*"):
         page.get_by_role("button", name="Ask with this change").click()
     page.close()
+    client.delete("/galleries/late")
 
 
 def test_all_of_it_is_light(browser: Browser, demo_server: Server) -> None:
@@ -401,6 +539,8 @@ def test_axe_finds_nothing_on_any_screen(
     page.goto(demo_server.url)
     page.get_by_role("button", name="A handwritten 3").click()
     answered(page)
+    page.get_by_role("button", name="Inside, by").click()
+    expect(page.get_by_text("as promised").first).to_be_visible()
     for title in ("Draw one", "What to ask for"):
         page.get_by_text(title, exact=True).click()
     for screen in ("Ask", "Gallery", "Model"):
@@ -413,24 +553,21 @@ def test_axe_finds_nothing_on_any_screen(
     page.close()
 
 
-def test_where_a_key_is_needed_the_page_asks_for_it(browser: Browser, tmp_path: Path) -> None:
-    made = run_cli(tmp_path, "keys", "create", "a person", "--scope", "retrieve", "--scope", "gallery:read")
-    assert made.returncode == 0, made.stderr
-    key = made.stdout.split()[-1]
-    with serving(tmp_path) as server:
-        page = browser.new_page()
-        page.goto(server.url)
-        field = page.get_by_label("Key")
-        field.fill("wrong")
-        field.press("Enter")
-        expect(page.get_by_role("alert")).to_contain_text("not known here")
-        field.fill(key)
-        field.press("Enter")
-        expect(page.get_by_role("heading", name="Ask with a picture")).to_be_visible()
-        page.get_by_role("button", name="A handwritten 3").click()
-        expect(page.get_by_role("alert")).to_contain_text("the gallery is empty")
-        page.reload()  # it is kept as long as the tab is open
-        expect(page.get_by_role("heading", name="Ask with a picture")).to_be_visible()
-        page.get_by_role("link", name="Forget the key").click()
-        expect(field).to_be_visible()
-        page.close()
+def test_where_a_key_is_needed_the_page_asks_for_it(browser: Browser, keyed: tuple[Server, str]) -> None:
+    server, key = keyed
+    page = browser.new_page()
+    page.goto(server.url)
+    field = page.get_by_label("Key")
+    field.fill("wrong")
+    field.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("not known here")
+    field.fill(key)
+    field.press("Enter")
+    expect(page.get_by_role("heading", name="Ask with a picture")).to_be_visible()
+    page.get_by_role("button", name="A handwritten 3").click()
+    expect(page.get_by_role("alert")).to_contain_text("the gallery is empty")
+    page.reload()  # it is kept as long as the tab is open
+    expect(page.get_by_role("heading", name="Ask with a picture")).to_be_visible()
+    page.get_by_role("link", name="Forget the key").click()
+    expect(field).to_be_visible()
+    page.close()

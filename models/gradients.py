@@ -1,0 +1,76 @@
+"""Which way a query has to go for another answer: the gradient of a margin of the smoothed model."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from models.model import EmbeddingModel
+
+Pixels = NDArray[np.float32]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """The calling thread does all of its work itself in here: small inputs are slower on several."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+class SmoothedMargin:
+    """By how much the best of `others` is ahead of the best of `ours` at an input: above 0 it answers.
+
+    max_b s_b - max_a s_a for s_i = <g, r_i> - ||r_i||²/2, g being the mean of h over noisy copies, and r_i
+    the vectors `ours` (k, d) and `others` (m, d), k and m >= 1. Vectors may have one number more than
+    embeddings, which have a 0 there (blended vectors). The noise is drawn from `seed`, and is never that of
+    a certificate, which nobody may foresee.
+
+    `seen` makes what is moved, like the pixels of a file, the model's input. All of it happens on the device
+    that the network is on.
+    """
+
+    def __init__(
+        self,
+        model: EmbeddingModel,
+        sigma: float,
+        ours: NDArray[np.floating],
+        others: NDArray[np.floating],
+        seed: int,
+        seen: Callable[[torch.Tensor], torch.Tensor] = lambda image: image,
+    ) -> None:
+        self._network, self._sigma, self._seen = model.network, sigma, seen
+        self._device = next(model.network.parameters()).device
+        self._ours, self._others = (
+            (vectors, (vectors**2).sum(dim=1) / 2)
+            for vectors in (
+                torch.from_numpy(each.astype(np.float32)).to(self._device) for each in (ours, others)
+            )
+        )
+        self._generator = torch.Generator(self._device).manual_seed(seed)
+
+    def value(self, image: Pixels, draws: int) -> float:
+        """The margin at `image`, over so many fresh `draws` of noise."""
+        with torch.no_grad():
+            return float(self._margin(torch.from_numpy(image).to(self._device), draws))
+
+    def gradient(self, image: Pixels, draws: int) -> Pixels:
+        """That of the margin at `image`, of the same shape, over so many fresh `draws` of noise."""
+        point = torch.from_numpy(image).to(self._device).requires_grad_(True)
+        (gradient,) = torch.autograd.grad(self._margin(point, draws), point)
+        found: Pixels = gradient.cpu().numpy()
+        return found
+
+    def _margin(self, point: torch.Tensor, draws: int) -> torch.Tensor:
+        image = self._seen(point)
+        drawn = torch.randn((draws, *image.shape), generator=self._generator, device=self._device)
+        mean = self._network(image + self._sigma * drawn).mean(dim=0)
+        mean = functional.pad(mean, (0, self._ours[0].shape[1] - len(mean)))
+        ours, others = ((vectors @ mean - halves).max() for vectors, halves in (self._ours, self._others))
+        return others - ours
