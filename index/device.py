@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from traceback import clear_frames
 from typing import Protocol
 from weakref import ref
 
@@ -93,14 +94,22 @@ class Device:
         if asked > MOST or not np.isfinite(bounds).all() or time.monotonic() < self._rests_until:
             return None
         with self._lock:
-            flat = self._flat(part.segment)
-            if flat is None:
-                return None
-            squares, places = flat.search(points, asked)
+            try:
+                found = self._found(part.segment, points, asked)
+            except (RuntimeError, MemoryError) as error:
+                clear_frames(error.__traceback__)  # what they hold of the device is freed now, by this thread
+                raise
+        if found is None:
+            return None
+        squares, places = found
         _check(part.segment.columns.vectors, points, squares, places, float(bounds[0]))
         if part.alive is None:
             return squares, places
         return _living(part, part.alive[places], points, squares, places, count)
+
+    def _found(self, segment: Segment, points: Singles, count: int) -> Found | None:
+        flat = self._flat(segment)
+        return None if flat is None else flat.search(points, count)
 
     def _flat(self, segment: Segment) -> Flat | None:
         """The vectors of `segment` on the device; None if there is no room for them."""

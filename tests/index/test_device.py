@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from index import Gallery, Snapshot, gpu
+from index import Device, Gallery, Snapshot, gpu
 from index import device as device_module
 from index.flat import rounding
-from tests.index.devices import ARITHMETIC, Arithmetic, Machine, expansion, snapshot_on, tensor_cores
+from tests.index.devices import ARITHMETIC, Arithmetic, Machine, StandIn, expansion, snapshot_on, tensor_cores
 from tests.index.items import MODEL, new
 
 Singles = NDArray[np.float32]
@@ -381,6 +381,27 @@ def test_threads_take_turns(machine: Machine, vectors: Singles) -> None:
         thread.join()
     assert wrong == []
     assert machine.failures == 0
+
+
+@pytest.mark.parametrize("fails", ["nothing", "the trial", "a search"])
+def test_what_is_freed_is_freed_by_who_has_the_device(fails: str, vectors: Singles) -> None:
+    freed = list[bool]()
+
+    class Freed(StandIn):
+        def search(self, points: Singles, count: int) -> tuple[Singles, NDArray[np.int64]]:
+            trial = len(self.vectors) == device_module.TRIED[0]
+            if fails == ("the trial" if trial else "a search"):
+                raise device_module.WrongResult(fails)
+            return super().search(points, count)
+
+        def __del__(self) -> None:
+            freed.append(device._lock.locked())
+
+    device = Device(lambda some: Freed(some, ARITHMETIC["fused"]), 2**30)
+    snapshot_on(device, vectors).nearest(np.zeros(8), 1)
+    gc.collect()
+    snapshot_on(device, vectors[:100]).nearest(np.zeros(8), 1)
+    assert freed == [True] * {"nothing": 3, "the trial": 1, "a search": 2}[fails]
 
 
 # --- for real
