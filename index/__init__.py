@@ -25,12 +25,14 @@ from index.changes import (
 from index.checksums import image_checksum
 from index.clusters import Clusters
 from index.database import Place, SharedGallery
+from index.device import Device, gpu
 from index.failures import (
     GalleryError,
     ItemChanged,
     ItemDamaged,
     ItemGone,
     ItemMissing,
+    NotReadYet,
     OutcomeUnknown,
     StoreFailure,
     StoreUnreachable,
@@ -53,6 +55,7 @@ __all__ = [
     "ArchiveDamaged",
     "Clusters",
     "Condition",
+    "Device",
     "Exported",
     "Filter",
     "FilterError",
@@ -66,6 +69,7 @@ __all__ = [
     "ItemMissing",
     "Neighbors",
     "NewItem",
+    "NotReadYet",
     "Outcome",
     "OutcomeUnknown",
     "Place",
@@ -83,6 +87,7 @@ __all__ = [
     "delete_where",
     "export_gallery",
     "first_with_image",
+    "gpu",
     "if_new",
     "image_checksum",
     "import_gallery",

@@ -4,7 +4,7 @@ import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from index.changes import Condition, Outcome, if_new, put_items
 from index.compaction import compacted, due
 from index.database import Place, Session
+from index.device import Device
 from index.entries import Stored, damaged, read_stored, tell, unembedded
 from index.failures import GalleryError, StoreUnreachable
 from index.filters import Filter
@@ -52,7 +53,7 @@ class Gallery:
 
     `model` names the embedding (model digest, σ, samples an item): vectors of different models never mix.
     `label_weight`: how much of an item's distance is its label's (`index.blending`). `filter_bytes`: what may
-    be kept in memory for filters (`index.views`).
+    be kept in memory for filters (`index.views`). `device`: the GPU that searches it (`index.device`).
     """
 
     def __init__(
@@ -62,11 +63,13 @@ class Gallery:
         dimension: int,
         label_weight: float = 0.0,
         filter_bytes: int = FILTER_BYTES,
+        device: Device | None = None,
     ) -> None:
         self.store = GalleryStore(place)
         self._model = model
         self._dimension = dimension
         self._label_weight = label_weight
+        self._device = device
         self._lock = threading.Lock()
         self._pack = self.store.path.with_suffix(".pack")
         self._upkeep = Upkeep(self._keep_up)
@@ -84,6 +87,7 @@ class Gallery:
     def close(self) -> None:
         """Close the file, after what is done in the background now."""
         self._upkeep.close()
+        self._views.close()
         self.store.close()
 
     def beside(self, path: Path) -> "Gallery":
@@ -116,9 +120,12 @@ class Gallery:
             log.debug("%s", error)
         return self._seen.snapshot
 
-    def filtered(self, wanted: Filter) -> Snapshot:
-        """The items of the newest version that `wanted` matches: a view, with a digest of its own."""
-        return self._views.of(self.snapshot(), wanted, self._newest)
+    def filtered(self, wanted: Filter, seconds: float | None = None) -> Snapshot:
+        """The items of the newest version that `wanted` matches: a view, with a digest of its own.
+
+        Raises `NotReadYet` if that takes more than so many `seconds`, as a first filter on a field may.
+        """
+        return self._views.of(self.snapshot(), wanted, self._newest, seconds)
 
     @contextmanager
     def _newest(self) -> Iterator[tuple[Session, Snapshot]]:
@@ -135,7 +142,8 @@ class Gallery:
         if packed is None or rows is None:
             self._load(db)
         else:
-            self._see(packed.version, packed.view, packed.state, packed.left_out)
+            view = replace(packed.view, device=self._device)
+            self._see(packed.version, view, packed.state, packed.left_out)
             self._kept, self._changed = packed.version.number, 0
             if self._held is not None:
                 self._held.read(db)
@@ -158,7 +166,10 @@ class Gallery:
 
     def _load(self, db: Session) -> None:
         """Read all items, one lot of labels after the other."""
-        view, left_out = View(self._dimension, self._label_weight, Labels()), dict[int, Stored]()
+        view, left_out = (
+            View(self._dimension, self._label_weight, Labels(), self._device),
+            dict[int, Stored](),
+        )
         # Databases compare these byte by byte: in the order of the labels.
         of_label = [
             [row for row, _ in rows]

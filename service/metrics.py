@@ -97,6 +97,14 @@ class Metrics:
         self.gallery_version = Gauge(
             "retrievalguard_gallery_version", "Gallery version.", registry=self.registry
         )
+        self.gallery_gpu_bytes = Gauge(
+            "retrievalguard_gallery_gpu_bytes", "What vectors of items take of the memory of a GPU.",
+            registry=self.registry,
+        )  # fmt: skip
+        self.gallery_gpu_failures = Counter(
+            "retrievalguard_gallery_gpu_failures", "Searches that a GPU failed to make.",
+            registry=self.registry,
+        )  # fmt: skip
 
         self.jobs = Gauge(
             "retrievalguard_jobs", "Jobs that are kept, by their state.", ["state"], registry=self.registry

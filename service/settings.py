@@ -120,6 +120,7 @@ class Settings(BaseSettings):
     max_filter_values: Annotated[int, _whole(1, 100_000)] = 1_000
     max_galleries: Annotated[int, _whole(0, 100_000)] = 100
     max_filter_bytes: Annotated[int, _whole(0, 2**44)] = 256 * 2**20
+    gallery_gpu_bytes: Annotated[int, _whole(0, 2**44)] = 2**32
 
     gallery_writes: Literal["off", "loopback", "on"] = "off"
     max_changes: Annotated[int, _whole(1, 10_000)] = 64
