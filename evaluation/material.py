@@ -21,10 +21,9 @@ from evaluation.queries import (
     of_gallery,
     of_published,
     of_source,
-    without,
 )
 from evaluation.workbench import opened, own_gallery
-from index import Item, Snapshot
+from index import Snapshot
 from models.code import code_digest
 from service.gallery.findings import ImportFailure
 from service.gallery.sources import published, sources
@@ -86,9 +85,8 @@ class Laid:
         """The gallery that answers `query`."""
         if query.row is None:
             return self._whole
-        items, vectors = self._plain
-        weight = self.retriever.settings.label_weight
-        return without(items, vectors, query.row, self.retriever.model.dimension, weight)
+        vectors, snapshot = self._plain
+        return snapshot.without(query.row, vectors)
 
     def digest(self, asked: dict[str, Any]) -> str:
         """Of all that decides what comes of a query; the noise of experiments is always the same."""
@@ -109,8 +107,11 @@ class Laid:
         return self.retriever.gallery.snapshot()
 
     @cached_property
-    def _plain(self) -> tuple[list[Item], list[NDArray[np.float32]]]:
-        return self.retriever.gallery.plain()
+    def _plain(self) -> tuple[list[NDArray[np.float32]], Snapshot]:
+        """Vectors before blending; and a snapshot that knows no history, so that figures repeat."""
+        items, vectors = self.retriever.gallery.plain()
+        weight = self.retriever.settings.label_weight
+        return vectors, Snapshot(0, items, vectors, self.retriever.model.dimension, weight)
 
 
 @contextmanager

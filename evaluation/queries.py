@@ -5,11 +5,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from evaluation.workbench import held_out, spread
-from index import Gallery, Item, Snapshot
+from index import Gallery
 from models.datasets import DATASETS
 from service.errors import GalleryEmpty
 from service.gallery.findings import Findings
@@ -85,11 +82,3 @@ def of_gallery(gallery: Gallery, count: int) -> list[QueryImage]:
 
 def _image(gallery: Gallery, id_: str) -> bytes:
     return gallery.store.image(id_)[0]
-
-
-def without(
-    items: Sequence[Item], vectors: Sequence[NDArray[np.float32]], row: int, dimension: int, weight: float
-) -> Snapshot:
-    """The gallery that one would have without `row`: blended anew, as it is part of its label's mean."""
-    kept = [*range(row), *range(row + 1, len(items))]
-    return Snapshot(0, [items[i] for i in kept], [vectors[i] for i in kept], dimension, weight)

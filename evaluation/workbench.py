@@ -33,7 +33,7 @@ def opened(
     `progress` wraps the ids of items that have to be embedded first.
     """
     _copy_calibration(settings, folder)
-    fixed = {"data_dir": folder, "secret": SECRET, "redis_url": None}
+    fixed = {"data_dir": folder, "secret": SECRET, "redis_url": None, "database_url": None}
     retriever = Retriever.open(Settings.model_validate(settings.model_dump() | fixed), progress=progress)
     try:
         yield retriever
@@ -66,6 +66,11 @@ def own_gallery(
 
     The copy is made in `folder`; one that is there is taken. Raises `GalleryEmpty` if there is no gallery.
     """
+    if settings.database_url is not None:
+        raise GalleryEmpty(
+            "an experiment takes a gallery in a file: `retrievalguard gallery export`, and `gallery import`"
+            " with another RETRIEVALGUARD_DATA_DIR and without DATABASE_URL"
+        )
     gallery = settings.data_dir / GALLERY
     if not gallery.is_file():
         raise GalleryEmpty(f"there is no gallery in {settings.data_dir}: `retrievalguard gallery add FOLDER`")

@@ -24,7 +24,19 @@ from index.changes import (
 )
 from index.checksums import image_checksum
 from index.clusters import Clusters
-from index.failures import GalleryError, ItemChanged, ItemDamaged, ItemGone, ItemMissing, StoreFailure
+from index.database import Place, SharedGallery
+from index.device import Device, gpu
+from index.failures import (
+    GalleryError,
+    ItemChanged,
+    ItemDamaged,
+    ItemGone,
+    ItemMissing,
+    NotReadYet,
+    OutcomeUnknown,
+    StoreFailure,
+    StoreUnreachable,
+)
 from index.files import private_database, private_folder
 from index.filters import Filter, FilterError, both, read_filter
 from index.gallery import Gallery
@@ -43,6 +55,7 @@ __all__ = [
     "ArchiveDamaged",
     "Clusters",
     "Condition",
+    "Device",
     "Exported",
     "Filter",
     "FilterError",
@@ -56,10 +69,15 @@ __all__ = [
     "ItemMissing",
     "Neighbors",
     "NewItem",
+    "NotReadYet",
     "Outcome",
+    "OutcomeUnknown",
+    "Place",
     "Segment",
+    "SharedGallery",
     "Snapshot",
     "StoreFailure",
+    "StoreUnreachable",
     "StoredItem",
     "always",
     "both",
@@ -69,6 +87,7 @@ __all__ = [
     "delete_where",
     "export_gallery",
     "first_with_image",
+    "gpu",
     "if_new",
     "image_checksum",
     "import_gallery",

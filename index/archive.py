@@ -6,17 +6,18 @@ write-ahead log. It is taken for hostile: nothing in it is executed, and every r
 
 import os
 import shutil
-import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from index.database import Session
 from index.failures import GalleryError, told
 from index.history import begin_anew
 from index.rows import DamagedItem, WholeItem, put_whole, whole_items
 from index.schema import STEPS, parts, parts_of, upgrade
+from index.sqlite_database import SqliteConnection, connected
 from index.store import GalleryStore
 
 # Where the header of an SQLite file says that it has a write-ahead log beside it, and what it says then.
@@ -53,7 +54,7 @@ def export_gallery(store: GalleryStore, archive: Path, *, overwrite: bool = Fals
     with told(archive), tempfile.TemporaryDirectory(dir=archive.parent, prefix=".gallery-export-") as folder:
         draft = Path(folder) / "archive"
         draft.touch(mode=0o600)
-        done = _write(store.path, draft, archive)
+        done = _write(store, draft, archive)
         with _opened(draft, archive) as db:
             for _ in _sound(db, archive):
                 pass
@@ -80,7 +81,7 @@ def import_gallery(store: GalleryStore, archive: Path) -> int:
                     " empty data folder under the name gallery.sqlite3"
                 )
     with (
-        told(store.path),
+        told(store.path.parent),
         tempfile.TemporaryDirectory(dir=store.path.parent, prefix=".gallery-import-") as folder,
     ):
         draft = Path(folder) / "archive"  # nobody changes it between the check and the copy
@@ -92,17 +93,10 @@ def import_gallery(store: GalleryStore, archive: Path) -> int:
             return _fill(store, _sound(db, archive), db)
 
 
-def _write(gallery: Path, draft: Path, archive: Path) -> Exported:
-    """Copy what is sound in the file `gallery` to the empty file `draft` of `archive`."""
+def _write(store: GalleryStore, draft: Path, archive: Path) -> Exported:
+    """Copy what is sound in the gallery to the empty file `draft` of `archive`."""
     items, damaged_vectors, damaged = 0, 0, list[str]()
-    # The store's own connection goes on.
-    with (
-        told(gallery),
-        closing(sqlite3.connect(gallery, isolation_level=None, timeout=30)) as source,
-        closing(sqlite3.connect(draft, isolation_level=None)) as target,
-    ):
-        source.text_factory = bytes
-        source.execute("BEGIN")
+    with store.scan() as source, closing(connected(draft)) as target:
         version = _version(source)
         with told(archive):
             target.execute("PRAGMA synchronous=OFF")  # it is synced once, as a whole
@@ -123,11 +117,10 @@ def _write(gallery: Path, draft: Path, archive: Path) -> Exported:
 
 
 @contextmanager
-def _opened(draft: Path, archive: Path) -> Iterator[sqlite3.Connection]:
+def _opened(draft: Path, archive: Path) -> Iterator[SqliteConnection]:
     """The draft of `archive`, whole in its structure, holding data alone, in the newest layout."""
-    with closing(sqlite3.connect(draft, isolation_level=None)) as db:
+    with closing(connected(draft)) as db:
         with told(archive):
-            db.text_factory = bytes
             db.execute("PRAGMA trusted_schema = OFF")
             db.execute("PRAGMA cell_size_check = ON")
             kinds = {row[0] for row in db.execute("SELECT type FROM sqlite_master")}
@@ -143,7 +136,7 @@ def _opened(draft: Path, archive: Path) -> Iterator[sqlite3.Connection]:
         yield db
 
 
-def _sound(db: sqlite3.Connection, archive: Path) -> Iterator[WholeItem]:
+def _sound(db: Session, archive: Path) -> Iterator[WholeItem]:
     """Every item of an archive; `ArchiveDamaged` at the first that is not what was stored."""
     ids = set[str]()
     with told(archive):
@@ -158,13 +151,13 @@ def _sound(db: sqlite3.Connection, archive: Path) -> Iterator[WholeItem]:
             yield whole
 
 
-def _fill(store: GalleryStore, items: Iterator[WholeItem], source: sqlite3.Connection) -> int:
+def _fill(store: GalleryStore, items: Iterator[WholeItem], source: Session) -> int:
     """All items, in one transaction of the gallery that is there."""
     with store.transaction() as db:
         there = int(db.execute("SELECT COUNT(*) FROM items").fetchone()[0])
         if there:
             raise GalleryError(
-                f"the gallery in {store.path} has {there} items: import into an empty one"
+                f"the gallery in {store.place} has {there} items: import into an empty one"
                 " (another RETRIEVALGUARD_DATA_DIR), so that nothing is mixed or lost"
             )
         count = 0
@@ -174,7 +167,7 @@ def _fill(store: GalleryStore, items: Iterator[WholeItem], source: sqlite3.Conne
         return count
 
 
-def _version(db: sqlite3.Connection) -> int:
+def _version(db: Session) -> int:
     return int(db.execute("SELECT version FROM gallery").fetchone()[0])
 
 

@@ -4,13 +4,13 @@ So of two writers who have seen the same item the second one is told, and nothin
 change that would change nothing is none: it leaves the version as it is.
 """
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from index import rows as stored_rows
 from index.checksums import image_checksum, item_checksum
+from index.database import Session
 from index.failures import ItemChanged, ItemDamaged, ItemMissing
 from index.history import advance, newest
 from index.items import Item, NewItem, read, write
@@ -178,17 +178,18 @@ _SELECT_IMAGE = (
 
 def _matching(label: str | None, prefix: str | None) -> tuple[str, tuple[str, ...]]:
     """What follows WHERE, and its values. Both None: all items."""
-    parts, values = ["1"], list[str]()
+    parts, values = ["1 = 1"], list[str]()
     if label is not None:
-        parts.append("label = ?")
-        values.append(label)
+        # PostgreSQL's index holds the beginnings of labels.
+        parts.append("substr(label, 1, 256) = substr(?, 1, 256) AND label = ?")
+        values += [label, label]
     if prefix is not None:
         parts.append("substr(id, 1, length(?)) = ?")
         values += [prefix, prefix]
     return " AND ".join(parts), tuple(values)
 
 
-def _there(db: sqlite3.Connection, id_: str) -> StoredItem:
+def _there(db: Session, id_: str) -> StoredItem:
     fields = db.execute(_SELECT, (sent_text(id_),)).fetchone()
     if fields is None:
         raise ItemMissing(id_)
@@ -203,7 +204,7 @@ def _sound(fields: Sequence[Any]) -> StoredItem | None:
     return None if texts is None else StoredItem(read(texts), fields[-1].hex())
 
 
-def _tag(db: sqlite3.Connection, id_: str) -> str | None:
+def _tag(db: Session, id_: str) -> str | None:
     fields = db.execute(_SELECT, (sent_text(id_),)).fetchone()
     if fields is None:
         return None
@@ -212,5 +213,5 @@ def _tag(db: sqlite3.Connection, id_: str) -> str | None:
     return DAMAGED if found is None or image is None else found.tag
 
 
-def _version(db: sqlite3.Connection, touched: Sequence[int]) -> int:
+def _version(db: Session, touched: Sequence[int]) -> int:
     return advance(db, touched) if touched else newest(db).number

@@ -11,6 +11,8 @@ from typing import Any
 
 from index.items import Texts
 
+# How many fields there may be, and what packs their lengths.
+_LENGTHS = {count: struct.Struct(f">{count}Q").pack for count in range(2, 5)}
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
@@ -35,5 +37,5 @@ def content_digest(id_: bytes, label: bytes, metadata: dict[str, Any], vector: b
 
 
 def _checksum(kind: bytes, *fields: bytes) -> bytes:
-    lengths = struct.pack(f">{len(fields)}Q", *map(len, fields))
+    lengths = _LENGTHS[len(fields)](*map(len, fields))
     return hashlib.sha256(b"".join((kind, lengths, *fields))).digest()

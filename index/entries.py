@@ -1,16 +1,13 @@
 """What a gallery file says of items and their vectors, and what has to be left out of every answer."""
 
-import json
 import logging
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from index.database import Session
 from index.items import Texts
 from index.rows import legible, stored_texts, stored_vector
 
@@ -38,7 +35,7 @@ class Stored(NamedTuple):
 
 
 def read_stored(
-    db: sqlite3.Connection, model: str, dimension: int | None, rows: Sequence[int] | None = None
+    db: Session, model: str, dimension: int | None, rows: Sequence[int] | None = None
 ) -> Iterator[Stored]:
     """The items in `rows` that are there, in this order (None: all, in the order of addition).
 
@@ -47,15 +44,9 @@ def read_stored(
     name = model.encode()
     found: Iterable[tuple[Any, ...]]
     if rows is None:
-        found = db.execute(f"{_SELECT} FROM items {_JOINED} ORDER BY items.row", (model,))
+        found = db.each(f"{_SELECT} {_JOINED} ORDER BY items.row", (model,))
     else:
-        found = chain.from_iterable(
-            db.execute(
-                f"{_SELECT} FROM json_each(?) AS asked CROSS JOIN items ON items.row = asked.value {_JOINED}",
-                (json.dumps([int(row) for row in rows[start : start + BATCH]]), model),
-            )
-            for start in range(0, len(rows), BATCH)
-        )
+        found = _asked(db, model, rows)
     for row, id_, label, metadata, image, checksum, content, vector_checksum in found:
         texts = stored_texts(id_, label, metadata, image, checksum)
         vector = None
@@ -67,12 +58,21 @@ def read_stored(
         yield Stored(int(row), legible(id_), texts, vector, broken)
 
 
+def _asked(db: Session, model: str, rows: Sequence[int]) -> Iterator[tuple[Any, ...]]:
+    for start in range(0, len(rows), BATCH):
+        some = [int(row) for row in rows[start : start + BATCH]]
+        marks = ", ".join("?" for _ in some)
+        query = f"{_SELECT} {_JOINED} WHERE items.row IN ({marks})"
+        found = {fields[0]: fields for fields in db.execute(query, (model, *some))}
+        yield from (found[row] for row in some if row in found)
+
+
 _SELECT = (
     "SELECT items.row, items.id, label, metadata, checksums.image, checksums.item,"
     " vectors.vector, vectors.checksum"
 )
 _JOINED = (
-    "LEFT JOIN checksums ON checksums.row = items.row"
+    "FROM items LEFT JOIN checksums ON checksums.row = items.row"
     " LEFT JOIN vectors ON vectors.row = items.row AND vectors.model = ?"
 )
 
@@ -91,7 +91,7 @@ def unembedded(left_out: Iterable[Stored]) -> tuple[str, ...]:
     return tuple(each.id for each in left_out if each.texts is not None)
 
 
-def tell(path: Path, left_out: Iterable[Stored]) -> None:
+def tell(place: str, left_out: Iterable[Stored]) -> None:
     """Name in the log what is left out because it is not what was stored."""
     known = list(left_out)
     for what, ids, way_out in (
@@ -110,5 +110,5 @@ def tell(path: Path, left_out: Iterable[Stored]) -> None:
             named = ", ".join(map(repr, ids[:NAMED])) + (", ..." if len(ids) > NAMED else "")
             log.error(
                 "%s: %d %s were changed or damaged in the file and are left out of every answer: %s. To mend"
-                " that: %s", path, len(ids), what, named, way_out,
+                " that: %s", place, len(ids), what, named, way_out,
             )  # fmt: skip

@@ -44,8 +44,24 @@ class ItemDamaged(GalleryError):
         )
 
 
+class NotReadYet(GalleryError):
+    """What a filter asks for is still being read from the file, for about so many `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"what the filter asks for is being read, for {seconds:.0f} s more: try again then")
+        self.seconds = seconds
+
+
 class StoreFailure(GalleryError):
     """The gallery file cannot be read or written; nothing of the change was stored."""
+
+
+class StoreUnreachable(StoreFailure):
+    """The database is away for now: nothing was changed, and what was read from it is in memory."""
+
+
+class OutcomeUnknown(StoreFailure):
+    """The database went away when it was told to store a change, and has not said whether it did."""
 
 
 # What SQLite says, and the way out.

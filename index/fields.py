@@ -5,16 +5,17 @@ never given out again. So what was read of a row stays true, and only rows behin
 of any item that is in the file, a field knows all once it has read to the end.
 """
 
-import json
 import operator
-import sqlite3
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from itertools import islice, takewhile
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic_core import from_json
 
+from index.database import Session
 from index.filters import METADATA, Condition, Operator, Scalar
 from index.rows import stored_texts
 
@@ -24,6 +25,8 @@ Key = str | int | float | tuple[bool]
 
 # What is at a path that is not there; null is there.
 _NOTHING = object()
+# Rows that are read at a time.
+LOT = 4096
 # About what Python keeps of a number in a list and a dictionary, in bytes; text has its length in addition.
 KEPT = 120
 
@@ -45,8 +48,11 @@ class Field(Protocol):
         """The numbers of the items of which it is not known what was stored."""
         ...
 
-    def read(self, db: sqlite3.Connection) -> None:
-        """Read what was added to the file since."""
+    def read(self, db: Session) -> Generator[int, None, None]:
+        """Read what was added to the file since: lot after lot, each up to the row that is told.
+
+        Whoever stops between two of them can go on later.
+        """
         ...
 
     def serials(self, condition: Condition) -> Serials:
@@ -54,10 +60,11 @@ class Field(Protocol):
         ...
 
 
-_TEXTS = (
-    "SELECT items.row, id, label, metadata, checksums.image, checksums.item"
-    " FROM items LEFT JOIN checksums USING (row) WHERE items.row > ? ORDER BY items.row"
-)
+_FIELDS = "SELECT items.row, id, label, metadata, checksums.image, checksums.item"
+_WHOLE = f"{_FIELDS} FROM items LEFT JOIN checksums USING (row)"
+_LATER = f"{_WHOLE} WHERE items.row > ? ORDER BY items.row"
+_FROM_ID = f"{_WHOLE} WHERE id >= ? ORDER BY id"
+_OF_ID = f"{_WHOLE} WHERE id = ?"
 
 
 class Column:
@@ -76,29 +83,34 @@ class Column:
         arrays = self._serials.nbytes + self._codes.nbytes + self._there.nbytes
         return arrays + KEPT * len(self._numbers) + self._text
 
-    def read(self, db: sqlite3.Connection) -> None:
-        """Read what was added to the file since."""
+    def read(self, db: Session) -> Generator[int, None, None]:
+        """Read what was added to the file since, lot after lot."""
         serials, codes, there, damaged = array("q"), array("i"), array("q"), array("q")
-        row, asked = self._read_to, (self._read_to,)
-        for row, *fields in db.execute(_TEXTS, asked):
-            texts = stored_texts(*fields)
-            if texts is None:
-                damaged.append(row)
-                continue
-            found = _at(texts.metadata, self._path)
-            if found is _NOTHING:
-                continue
-            there.append(row)
-            for value in found if isinstance(found, list) else (found,):
-                key = _key(value)
-                if key is not None:
-                    serials.append(row)
-                    codes.append(self._number(key))
-        self._serials = np.concatenate([self._serials, np.frombuffer(serials, np.int64)])
-        self._codes = np.concatenate([self._codes, np.frombuffer(codes, np.int32)])
-        self._there = np.concatenate([self._there, np.frombuffer(there, np.int64)])
-        self.damaged = np.concatenate([self.damaged, np.frombuffer(damaged, np.int64)])
-        self._read_to = row
+        rows, read_to = db.each(_LATER, (self._read_to,), LOT), self._read_to
+        try:
+            while lot := list(islice(rows, LOT)):
+                for row, *fields in lot:
+                    texts = stored_texts(*fields)
+                    if texts is None:
+                        damaged.append(row)
+                        continue
+                    found = _at(texts.metadata, self._path)
+                    if found is _NOTHING:
+                        continue
+                    there.append(row)
+                    for value in found if isinstance(found, list) else (found,):
+                        key = _key(value)
+                        if key is not None:
+                            serials.append(row)
+                            codes.append(self._number(key))
+                read_to = lot[-1][0]
+                yield read_to
+        finally:  # also where nobody goes on
+            self._serials = np.concatenate([self._serials, np.frombuffer(serials, np.int64)])
+            self._codes = np.concatenate([self._codes, np.frombuffer(codes, np.int32)])
+            self._there = np.concatenate([self._there, np.frombuffer(there, np.int64)])
+            self.damaged = np.concatenate([self.damaged, np.frombuffer(damaged, np.int64)])
+            self._read_to = read_to
 
     def serials(self, condition: Condition) -> Serials:
         """The numbers of the items that meet `condition`: of all that were read, there or not any more."""
@@ -119,28 +131,33 @@ class Column:
 class Prefix:
     """The items whose ids begin with a text."""
 
-    damaged = np.zeros(0, np.int64)
-
     def __init__(self, prefix: str) -> None:
         self._prefix, self._read_to = prefix, 0
-        self._found = np.zeros(0, np.int64)
+        self._found = self.damaged = np.zeros(0, np.int64)
 
     @property
     def bytes(self) -> int:
         """How much memory it takes, about."""
         return self._found.nbytes
 
-    def read(self, db: sqlite3.Connection) -> None:
-        """Read what was added to the file since."""
-        (last,) = db.execute("SELECT MAX(row) FROM items").fetchone()
-        if last is None or last <= self._read_to:
+    def read(self, db: Session) -> Generator[int, None, None]:
+        """Read what was added to the file since, all at once."""
+        last = last_row(db)
+        if last <= self._read_to:
             return
-        # At first by the index of ids, later by the few rows that are new.
-        query = _BEGINNING if not self._read_to else _BEGINNING_LATER
-        asked = {"text": self._prefix, "prefix": self._prefix.encode(), "after": self._read_to}
-        found = [row for (row,) in db.execute(query, asked)]
-        self._found = np.concatenate([self._found, np.array(found, np.int64)])
+        beginning = self._prefix.encode()
+
+        def begins(row: Sequence[Any]) -> bool:
+            return bool(row[1].startswith(beginning))
+
+        if self._read_to:  # the few rows that are new
+            found, damaged = _sound(filter(begins, db.each(_LATER, (self._read_to,))))
+        else:  # in the order of the ids: all that begin so follow each other
+            found, damaged = _sound(takewhile(begins, db.each(_FROM_ID, (self._prefix,))))
+        self._found = np.concatenate([self._found, found])
+        self.damaged = np.concatenate([self.damaged, damaged])
         self._read_to = last
+        yield last
 
     def serials(self, condition: Condition) -> Serials:
         """The numbers of the items that were read, there or not any more."""
@@ -151,26 +168,35 @@ class Ids:
     """Single ids. They are looked up each time: that is faster than to know them all."""
 
     bytes = 0
-    damaged = np.zeros(0, np.int64)
 
     def __init__(self, ids: Sequence[Scalar]) -> None:
         self._ids = ids
-        self._found = np.zeros(0, np.int64)
+        self._found = self.damaged = np.zeros(0, np.int64)
 
-    def read(self, db: sqlite3.Connection) -> None:
-        """Look them up."""
-        found = [db.execute("SELECT row FROM items WHERE id = ?", (one,)).fetchone() for one in self._ids]
-        self._found = np.array([row[0] for row in found if row is not None], np.int64)
+    def read(self, db: Session) -> Generator[int, None, None]:
+        """Look them up, all at once."""
+        self._found, self.damaged = _sound(
+            row for one in self._ids for row in db.execute(_OF_ID, (one,)).fetchall()
+        )
+        yield last_row(db)
 
     def serials(self, condition: Condition) -> Serials:
         """The numbers of the items that are there."""
         return self._found
 
 
-# Of bytes, as SQLite takes a text to end at its first NUL.
-_BEGINS = "substr(CAST(id AS BLOB), 1, length(:prefix)) = :prefix"
-_BEGINNING = f"SELECT row FROM items WHERE id >= :text AND {_BEGINS}"  # noqa: S608
-_BEGINNING_LATER = f"SELECT row FROM items NOT INDEXED WHERE row > :after AND {_BEGINS}"  # noqa: S608
+def last_row(db: Session) -> int:
+    """The largest number of an item in the file; 0 if there is none."""
+    (last,) = db.execute("SELECT MAX(row) FROM items").fetchone()
+    return last or 0
+
+
+def _sound(rows: Iterable[Sequence[Any]]) -> tuple[Serials, Serials]:
+    """The numbers of the rows that are what was written, and of those that are not."""
+    found, damaged = array("q"), array("q")
+    for row, *fields in rows:
+        (damaged if stored_texts(*fields) is None else found).append(row)
+    return np.frombuffer(found, np.int64), np.frombuffer(damaged, np.int64)
 
 
 def field_of(condition: Condition) -> Field:
@@ -202,7 +228,7 @@ def _key(value: Any) -> Key | None:
 
 def _at(metadata: bytes, path: str) -> Any:
     """What `metadata` have at `path`, or `_NOTHING`; a key that has dots itself comes before deeper ones."""
-    value = json.loads(metadata)
+    value = from_json(metadata)
     while isinstance(value, dict):
         if path in value:
             return value[path]

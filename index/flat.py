@@ -1,4 +1,4 @@
-"""FAISS as it is used here."""
+"""FAISS as it is used here, and how far its squared distances may be off (docs/certificate.md, §10)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,10 +7,13 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+Array = NDArray[np.float64]
 Singles = NDArray[np.float32]
 
 # Points from which on FAISS multiplies matrices, which knows no selection.
 MANY = 20
+# Of float32: how much it rounds, what it may set to 0, and a square that sums do not overflow with.
+ROUNDOFF, SMALLEST, LARGEST = 2.0**-24, 2.0**-126, 2.0**126
 
 
 @contextmanager
@@ -47,3 +50,16 @@ def search(
             count, faiss.swig_ptr(squares), faiss.swig_ptr(found), None, selection,
         )  # fmt: skip
     return squares, found
+
+
+def rounding(points: Array, largest_norm: float) -> Array:
+    """How far off (n,) squared distances of FAISS may be, from `points` (n, d) to vectors of such norms.
+
+    The points are in float64, and FAISS rounds them. It holds for ‖q - r‖² and for ‖q‖² + ‖r‖² - 2<q, r> in
+    float32, summed in any order, fused or not, on any device. Infinite where float32 may overflow.
+    """
+    dimension = points.shape[1]
+    scale = (np.linalg.norm(points, axis=1) + largest_norm) ** 2
+    slack = 8 * (dimension + 4) * (ROUNDOFF * scale + SMALLEST)
+    found: Array = np.where(scale < LARGEST, slack, np.inf)
+    return found

@@ -1,11 +1,10 @@
 """The gallery in use: the store, and the snapshot of its newest version."""
 
 import logging
-import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -14,10 +13,13 @@ from numpy.typing import NDArray
 
 from index.changes import Condition, Outcome, if_new, put_items
 from index.compaction import compacted, due
+from index.database import Place, Session
+from index.device import Device
 from index.entries import Stored, damaged, read_stored, tell, unembedded
-from index.failures import GalleryError
+from index.failures import GalleryError, StoreUnreachable
 from index.filters import Filter
 from index.growth import LOT, Entry, State, View, lots
+from index.held import HeldTexts
 from index.history import REMEMBERED, Version, newest, touched
 from index.items import Item, NewItem, read
 from index.labels import Labels
@@ -47,30 +49,35 @@ class Seen:
 
 
 class Gallery:
-    """A gallery file seen through one embedding model.
+    """A gallery seen through one embedding model.
 
     `model` names the embedding (model digest, σ, samples an item): vectors of different models never mix.
     `label_weight`: how much of an item's distance is its label's (`index.blending`). `filter_bytes`: what may
-    be kept in memory for filters (`index.views`).
+    be kept in memory for filters (`index.views`). `device`: the GPU that searches it (`index.device`).
     """
 
     def __init__(
         self,
-        path: Path,
+        place: Place,
         model: str,
         dimension: int,
         label_weight: float = 0.0,
         filter_bytes: int = FILTER_BYTES,
+        device: Device | None = None,
     ) -> None:
-        self.store = GalleryStore(path)
+        self.store = GalleryStore(place)
         self._model = model
         self._dimension = dimension
         self._label_weight = label_weight
+        self._device = device
         self._lock = threading.Lock()
-        self._pack = path.with_suffix(".pack")
+        self._pack = self.store.path.with_suffix(".pack")
         self._upkeep = Upkeep(self._keep_up)
         self._views = Views(self.store, filter_bytes)
+        # While the server of a shared gallery is away, queries are answered from what is in memory.
+        self._held = HeldTexts() if self.store.shared else None
         try:
+            self.store.follow()
             with self.store.view() as db:
                 self._open(db)
         except BaseException:
@@ -80,6 +87,7 @@ class Gallery:
     def close(self) -> None:
         """Close the file, after what is done in the background now."""
         self._upkeep.close()
+        self._views.close()
         self.store.close()
 
     def beside(self, path: Path) -> "Gallery":
@@ -91,38 +99,58 @@ class Gallery:
         """Ids of items that are left out: they, or their vectors, are not what was stored."""
         return damaged(self._seen.left_out.values())
 
+    @property
+    def cut_off(self) -> bool:
+        """Whether the server of a shared gallery is away, so that there may be newer versions."""
+        if not self.store.shared:
+            return False
+        try:
+            self.store.version()
+        except StoreUnreachable:
+            return True
+        return False
+
     def snapshot(self) -> Snapshot:
         """The newest version, also when another process wrote it. Readers keep theirs: it never changes."""
-        if self._seen.version.number != self.store.version():
-            with self._newest():
-                pass
+        try:
+            if self._seen.version.number != self.store.version():
+                with self._newest():
+                    pass
+        except StoreUnreachable as error:  # what is known is whole, and names its version
+            log.debug("%s", error)
         return self._seen.snapshot
 
-    def filtered(self, wanted: Filter) -> Snapshot:
-        """The items of the newest version that `wanted` matches: a view, with a digest of its own."""
-        return self._views.of(self.snapshot(), wanted, self._newest)
+    def filtered(self, wanted: Filter, seconds: float | None = None) -> Snapshot:
+        """The items of the newest version that `wanted` matches: a view, with a digest of its own.
+
+        Raises `NotReadYet` if that takes more than so many `seconds`, as a first filter on a field may.
+        """
+        return self._views.of(self.snapshot(), wanted, self._newest, seconds)
 
     @contextmanager
-    def _newest(self) -> Iterator[tuple[sqlite3.Connection, Snapshot]]:
+    def _newest(self) -> Iterator[tuple[Session, Snapshot]]:
         """The file as it is, and the snapshot of just that."""
         with self._lock, self.store.view() as db:
             if newest(db) != self._seen.version:  # else somebody was faster
                 self._catch_up(db, touched(db, self._seen.version))
             yield db, self._seen.snapshot
 
-    def _open(self, db: sqlite3.Connection) -> None:
+    def _open(self, db: Session) -> None:
         """The newest version, from what an earlier process kept, if that is of any use."""
         packed = load(self._pack, self._model, self._dimension, self._label_weight)
         rows = None if packed is None else touched(db, packed.version)
         if packed is None or rows is None:
             self._load(db)
         else:
-            self._see(packed.version, packed.view, packed.state, packed.left_out)
+            view = replace(packed.view, device=self._device)
+            self._see(packed.version, view, packed.state, packed.left_out)
             self._kept, self._changed = packed.version.number, 0
-            tell(self.store.path, packed.left_out.values())
+            if self._held is not None:
+                self._held.read(db)
+            tell(self.store.place, packed.left_out.values())
         self._catch_up(db, rows or ())
 
-    def _catch_up(self, db: sqlite3.Connection, rows: Sequence[int] | None) -> None:
+    def _catch_up(self, db: Session, rows: Sequence[int] | None) -> None:
         """Bring the snapshot to the version that `db` sees; `rows` were touched since, None if unknown."""
         if rows is None or len(rows) > max(MANY, SHARE * len(self._seen.snapshot)):
             self._load(db)
@@ -136,14 +164,17 @@ class Gallery:
         snapshot = Snapshot.of(version.number, view, state, self._texts)
         self._seen = Seen(version, view, snapshot, dict(sorted(left_out.items())))
 
-    def _load(self, db: sqlite3.Connection) -> None:
+    def _load(self, db: Session) -> None:
         """Read all items, one lot of labels after the other."""
-        view, left_out = View(self._dimension, self._label_weight, Labels()), dict[int, Stored]()
-        # SQLite compares text byte by byte: in the order of the labels.
+        view, left_out = (
+            View(self._dimension, self._label_weight, Labels(), self._device),
+            dict[int, Stored](),
+        )
+        # Databases compare these byte by byte: in the order of the labels.
         of_label = [
             [row for row, _ in rows]
             for _, rows in groupby(
-                db.execute("SELECT row, label FROM items ORDER BY label, row"), lambda found: found[1]
+                db.each("SELECT row, label FROM items ORDER BY label, row"), lambda found: found[1]
             )
         ]
 
@@ -153,17 +184,24 @@ class Gallery:
 
         self._see(newest(db), view, view.first(entries(), sum(map(len, of_label))), left_out)
         self._kept, self._changed = -REMEMBERED, 0
-        tell(self.store.path, self._seen.left_out.values())
+        if self._held is not None:
+            self._held.keep(row for rows in of_label for row in rows)
+        tell(self.store.place, self._seen.left_out.values())
 
-    def _follow(self, db: sqlite3.Connection, rows: Sequence[int]) -> None:
+    def _follow(self, db: Session, rows: Sequence[int]) -> None:
         """Bring the snapshot up to a version that differs in some rows."""
         seen, gone = self._seen, set(rows)
         left_out = {row: stored for row, stored in seen.left_out.items() if row not in gone}
         state = seen.view.next(seen.snapshot.state, rows, lambda some: self._read(db, some, left_out))
         self._see(newest(db), seen.view, state, left_out)
         self._changed += len(rows)
+        if self._held is not None:
+            here = state.arrangement.holds(np.array(rows, np.int64)).tolist()
+            self._held.drop(
+                row for row, held in zip(rows, here, strict=True) if not held and row not in left_out
+            )
         known = seen.left_out
-        tell(self.store.path, [each for row, each in left_out.items() if known.get(row) != each])
+        tell(self.store.place, [each for row, each in left_out.items() if known.get(row) != each])
 
     def _stale(self) -> bool:
         """Whether what is kept for the next start is too old, or is not there."""
@@ -197,10 +235,12 @@ class Gallery:
             log.warning("%s cannot be written (%s): the next start takes longer", self._pack, error)
         return True
 
-    def _read(self, db: sqlite3.Connection, rows: Sequence[int], left_out: dict[int, Stored]) -> list[Entry]:
+    def _read(self, db: Session, rows: Sequence[int], left_out: dict[int, Stored]) -> list[Entry]:
         """The items in `rows` that can be searched; all others are `left_out`."""
         found = list[Entry]()
         for stored in read_stored(db, self._model, self._dimension, rows):
+            if self._held is not None and stored.texts is not None:
+                self._held.put(stored.row, stored.texts)
             if stored.texts is None or stored.vector is None:
                 left_out[stored.row] = stored
             else:
@@ -208,7 +248,8 @@ class Gallery:
         return found
 
     def _texts(self, serials: NDArray[np.int64]) -> list[Item]:
-        return self.store.texts(serials.tolist())
+        rows: list[int] = serials.tolist()
+        return self.store.texts(rows) if self._held is None else self._held.items(rows)
 
     def plain(self) -> tuple[list[Item], list[NDArray[np.float32]]]:
         """Items and their vectors before blending, from one version: for galleries that leave some out."""

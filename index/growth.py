@@ -12,6 +12,7 @@ from index.blending import blend
 from index.clusters import FEW
 from index.columns import Columns, Serials, names
 from index.contents import Contents, label_digest
+from index.device import Device
 from index.labels import Labels
 from index.segment import LiveSegment, Segment, sealed
 
@@ -45,11 +46,15 @@ class State:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """How items with vectors of `dimension` numbers are searched: blended if `label_weight` is not 0."""
+    """How items with vectors of `dimension` numbers are searched: blended if `label_weight` is not 0.
+
+    `device`: the GPU that searches sealed segments, if any.
+    """
 
     dimension: int
     label_weight: float
     labels: Labels
+    device: Device | None = None
 
     @property
     def searched(self) -> int:

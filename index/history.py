@@ -1,11 +1,15 @@
 """Which rows the last changes of a gallery file touched: who knows an older version need not read all."""
 
-import sqlite3
+import secrets
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from index.database import Session
+
 # Versions that are remembered: of a gallery that takes 100 changes a second, some minutes.
 REMEMBERED = 2**14
+# Bytes of the name of a version.
+NAME = 16
 
 
 class Version(NamedTuple):
@@ -15,7 +19,7 @@ class Version(NamedTuple):
     name: bytes
 
 
-def newest(db: sqlite3.Connection) -> Version:
+def newest(db: Session) -> Version:
     """The version that `db` sees."""
     number, name = db.execute(
         "SELECT gallery.version, name FROM gallery LEFT JOIN versions USING (version)"
@@ -23,25 +27,30 @@ def newest(db: sqlite3.Connection) -> Version:
     return Version(int(number), name or b"")
 
 
-def advance(db: sqlite3.Connection, rows: Iterable[int]) -> int:
+def advance(db: Session, rows: Iterable[int]) -> int:
     """Add one to the version, which touched `rows`: it made, changed or deleted them, or their vectors."""
     number = int(db.execute("UPDATE gallery SET version = version + 1 RETURNING version").fetchone()[0])
-    db.execute("INSERT OR REPLACE INTO versions VALUES (?, randomblob(16))", (number,))
-    db.executemany("INSERT OR IGNORE INTO changes VALUES (?, ?)", ((number, row) for row in rows))
+    db.execute(
+        "INSERT INTO versions VALUES (?, ?) ON CONFLICT (version) DO UPDATE SET name = excluded.name",
+        (number, secrets.token_bytes(NAME)),
+    )
+    db.executemany(
+        "INSERT INTO changes VALUES (?, ?) ON CONFLICT DO NOTHING", ((number, row) for row in rows)
+    )
     db.execute("DELETE FROM versions WHERE version <= ?", (number - REMEMBERED,))
     db.execute("DELETE FROM changes WHERE version <= ?", (number - REMEMBERED,))
     return number
 
 
-def begin_anew(db: sqlite3.Connection, number: int) -> None:
+def begin_anew(db: Session, number: int) -> None:
     """Make `number` the version, with no memory of those before."""
     db.execute("UPDATE gallery SET version = ?", (number,))
     db.execute("DELETE FROM versions")
     db.execute("DELETE FROM changes")
-    db.execute("INSERT INTO versions VALUES (?, randomblob(16))", (number,))
+    db.execute("INSERT INTO versions VALUES (?, ?)", (number, secrets.token_bytes(NAME)))
 
 
-def touched(db: sqlite3.Connection, known: Version) -> list[int] | None:
+def touched(db: Session, known: Version) -> list[int] | None:
     """The rows that were touched since version `known`, in order; None if that is not remembered."""
     if not known.name or not newest(db).name:
         return None

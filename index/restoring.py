@@ -1,6 +1,5 @@
 """A gallery put in the place of another: prepared beside it, checked, and swapped in one transaction."""
 
-import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -10,6 +9,7 @@ from index.archive import import_gallery
 from index.failures import GalleryError, told
 from index.history import begin_anew, newest
 from index.rows import DamagedItem, put_whole, whole_items
+from index.sqlite_database import connected
 from index.store import GalleryStore
 
 
@@ -20,7 +20,7 @@ def prepared(store: GalleryStore, archive: Path) -> Iterator[Path]:
     Raises `ArchiveDamaged`, or `StoreFailure`.
     """
     with (
-        told(store.path),
+        told(store.path.parent),
         tempfile.TemporaryDirectory(dir=store.path.parent, prefix=".gallery-restore-") as folder,
     ):
         path = Path(folder) / "gallery.sqlite3"
@@ -38,21 +38,19 @@ def replace_all(store: GalleryStore, other: Path) -> tuple[int, int]:
     Readers see the old gallery until all is there, and a crash leaves one or the other; other changes wait.
     Raises `StoreFailure`, or `GalleryError` if `other` is damaged.
     """
-    writer = GalleryStore(store.path)
+    writer = store.again()
     try:
-        with told(other), closing(sqlite3.connect(other, isolation_level=None)) as source:
-            source.text_factory = bytes
-            with writer.transaction() as db:
-                db.execute("DELETE FROM items")
-                count = 0
-                for count, whole in enumerate(whole_items(source), start=1):  # noqa: B007 (it is returned)
-                    if isinstance(whole, DamagedItem):
-                        raise GalleryError(
-                            f"item {whole.id!r} was damaged meanwhile: the gallery was not changed"
-                        )
-                    put_whole(db, whole)
-                # So many rows at once are as good as another gallery: who knows the old one reads all of it.
-                begin_anew(db, 1 + newest(db).number)
-                return newest(db).number, count
+        with told(other), closing(connected(other)) as source, writer.transaction() as db:
+            db.execute("DELETE FROM items")
+            count = 0
+            for count, whole in enumerate(whole_items(source), start=1):  # noqa: B007 (it is returned)
+                if isinstance(whole, DamagedItem):
+                    raise GalleryError(
+                        f"item {whole.id!r} was damaged meanwhile: the gallery was not changed"
+                    )
+                put_whole(db, whole)
+            # So many rows at once are as good as another gallery: who knows the old one reads all of it.
+            begin_anew(db, 1 + newest(db).number)
+            return newest(db).number, count
     finally:
         writer.close()

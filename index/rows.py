@@ -1,9 +1,5 @@
-"""Rows of a gallery file: written with their checksums, and read only where they are what was written.
+"""Rows of a gallery: written with their checksums, and read only where they are what was written."""
 
-Connections give texts as bytes: what is no UTF-8 must not keep the rest from being read.
-"""
-
-import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,8 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.checksums import image_checksum, item_checksum, vector_checksum
+from index.database import Session
 from index.failures import GalleryError
 from index.items import MEDIA_TYPES, Item, Texts, read_strictly, write
+
+# Images that are held in memory at a time.
+IMAGES = 16
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,7 @@ class DamagedItem:
     id: str
 
 
-def put_item(
-    db: sqlite3.Connection, item: Item, image: bytes, media_type: str
-) -> tuple[int, bytes, list[int]]:
+def put_item(db: Session, item: Item, image: bytes, media_type: str) -> tuple[int, bytes, list[int]]:
     """Store an item, in place of one with its id, without a vector.
 
     Returns its row, the checksum of its image, and the row of the one that was there, if any. A row is never
@@ -52,20 +50,16 @@ def put_item(
         )
     checksum = image_checksum(media_type.encode(), image)
     gone = delete_item(db, item.id)
-    row = db.execute(
-        "INSERT INTO items (id, label, metadata, image, media_type) VALUES (?, ?, ?, ?, ?)",
-        (item.id, item.label, texts.metadata.decode(), image, media_type),
-    ).lastrowid
-    db.execute("INSERT INTO checksums VALUES (?, ?, ?)", (row, checksum, item_checksum(texts, checksum)))
-    return int(row or 0), checksum, gone
+    row = _insert(db, texts, image, media_type, checksum)
+    return row, checksum, gone
 
 
-def delete_item(db: sqlite3.Connection, id_: str) -> list[int]:
+def delete_item(db: Session, id_: str) -> list[int]:
     """Delete the item with this id, if there is one, and return its row."""
     return [row for (row,) in db.execute("DELETE FROM items WHERE id = ? RETURNING row", (id_,))]
 
 
-def revise_item(db: sqlite3.Connection, row: int, item: Item, image: bytes) -> int:
+def revise_item(db: Session, row: int, item: Item, image: bytes) -> int:
     """Give the item in `row`, whose image has the checksum `image`, the label and metadata of `item`.
 
     Returns its new row; image and vectors go with it. Raises `GalleryError` if the item could not be sent
@@ -75,25 +69,37 @@ def revise_item(db: sqlite3.Connection, row: int, item: Item, image: bytes) -> i
     content, media_type = db.execute("SELECT image, media_type FROM items WHERE row = ?", (row,)).fetchone()
     vectors = db.execute("SELECT model, vector, checksum FROM vectors WHERE row = ?", (row,)).fetchall()
     delete_item(db, item.id)
-    new = db.execute(
-        "INSERT INTO items (id, label, metadata, image, media_type) VALUES (?, ?, ?, ?, ?)",
-        (item.id, item.label, texts.metadata.decode(), content, media_type.decode()),
-    ).lastrowid
-    db.execute("INSERT INTO checksums VALUES (?, ?, ?)", (new, image, item_checksum(texts, image)))
+    new = _insert(db, texts, content, media_type.decode(), image)
     db.executemany(
         "INSERT INTO vectors VALUES (?, ?, ?, ?)",
         ((new, model.decode(), vector, checksum) for model, vector, checksum in vectors),
     )
-    return int(new or 0)
+    return new
 
 
-def put_vector(db: sqlite3.Connection, row: int, id_: str, image: bytes, model: str, vector: bytes) -> None:
+def _insert(db: Session, texts: Texts, image: bytes, media_type: str, checksum: bytes) -> int:
+    """Store an item whose image has this `checksum`; returns its row."""
+    row = int(
+        db.execute(
+            "INSERT INTO items (id, label, metadata, image, media_type) VALUES (?, ?, ?, ?, ?) RETURNING row",
+            (*(text.decode() for text in texts), image, media_type),
+        ).fetchone()[0]
+    )
+    db.execute("INSERT INTO checksums VALUES (?, ?, ?)", (row, checksum, item_checksum(texts, checksum)))
+    return row
+
+
+def put_vector(db: Session, row: int, id_: str, image: bytes, model: str, vector: bytes) -> None:
     """Store the vector by `model` of an item; `image`: the checksum of the image that it is of."""
     checksum = vector_checksum(id_.encode(), image, model.encode(), vector)
-    db.execute("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?, ?)", (row, model, vector, checksum))
+    db.execute(
+        "INSERT INTO vectors VALUES (?, ?, ?, ?) ON CONFLICT (row, model)"
+        " DO UPDATE SET vector = excluded.vector, checksum = excluded.checksum",
+        (row, model, vector, checksum),
+    )
 
 
-def put_whole(db: sqlite3.Connection, whole: WholeItem) -> None:
+def put_whole(db: Session, whole: WholeItem) -> None:
     """Store an item with its vectors, as it was read."""
     row, image, _ = put_item(db, whole.item, whole.image, whole.media_type)
     for model, vector in whole.vectors.items():
@@ -102,11 +108,11 @@ def put_whole(db: sqlite3.Connection, whole: WholeItem) -> None:
 
 def stored_texts(id_: object, label: object, metadata: object, image: object, item: object) -> Texts | None:
     """The texts of a row with its checksums `image` and `item`; None if they are not what was stored."""
-    fields = (id_, label, metadata, image)
-    if not all(isinstance(field, bytes) for field in fields):
+    # Read a million times in a row: so it is not written as a loop.
+    if not (type(id_) is type(label) is type(metadata) is type(image) is bytes):
         return None
-    texts = Texts(id_, label, metadata)  # type: ignore[arg-type]
-    return texts if item_checksum(texts, image) == item else None  # type: ignore[arg-type]
+    texts = Texts(id_, label, metadata)
+    return texts if item_checksum(texts, image) == item else None
 
 
 def stored_image(content: object, media_type: object, image: object) -> str | None:
@@ -129,14 +135,15 @@ def stored_vector(
     return numbers if np.isfinite(numbers).all() else None
 
 
-def whole_items(db: sqlite3.Connection) -> Iterator[WholeItem | DamagedItem]:
+def whole_items(db: Session) -> Iterator[WholeItem | DamagedItem]:
     """Every item with its image and vectors, in the order of addition, all of it checked.
 
     It trusts no checksum alone: the file may come from anybody.
     """
-    rows = db.execute(
+    rows = db.each(
         "SELECT items.row, id, label, metadata, checksums.image, checksums.item, items.image, media_type"
-        " FROM items LEFT JOIN checksums USING (row) ORDER BY items.row"
+        " FROM items LEFT JOIN checksums USING (row) ORDER BY items.row",
+        at_a_time=IMAGES,
     )
     for row, id_, label, metadata, image, checksum, content, media_type in rows:
         texts = stored_texts(id_, label, metadata, image, checksum)

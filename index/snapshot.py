@@ -19,6 +19,7 @@ from index.arrangement import Arrangement
 from index.blending import lift
 from index.checksums import content_digest
 from index.columns import Columns, keys
+from index.flat import rounding
 from index.growth import LOT, Entry, State, View, lots
 from index.items import Item
 from index.labels import Labels
@@ -132,6 +133,25 @@ class Snapshot:
         snapshot = type(self).of(self.version, self._view, some, self._read)
         snapshot.of_size, snapshot._of = self.of_size, self.digest
         return snapshot
+
+    def without(self, row: int, plain: Sequence[NDArray[np.float32]]) -> "Snapshot":
+        """The gallery that one would have without an item: its label is blended anew.
+
+        `plain` are the vectors (N, d) of all items before they were blended. Only the items of the label are
+        read, and move into the open segment.
+        """
+        arrangement = self._arrangement
+        gone = int(arrangement.serials[row])
+
+        def fetch(serials: Sequence[int]) -> list[Entry]:
+            stay = np.array([serial for serial in serials if serial != gone], np.int64)
+            items, rows = self._read(stay), arrangement.rows(stay).tolist()
+            return [
+                entry_of(serial, item, plain[at])
+                for serial, item, at in zip(stay.tolist(), items, rows, strict=True)
+            ]
+
+        return type(self).of(self.version, self._view, self._view.next(self.state, [gone], fetch), self._read)
 
     def _fill(self, version: int, view: View, state: State, read: Callable[[Rows], Sequence[Item]]) -> None:
         self.version, self.state, self._view, self._read = version, state, view, read
@@ -247,7 +267,7 @@ class Snapshot:
         squares, rows = self._search(point[None, :], proposed)
         unseen = float(self._unseen(point[None, :], squares[:, -1])[0])
         found = self._rank(point, rows[0], count, unseen)
-        if count and found.distances[-1] > unseen:  # more ties than the margin holds: look at everything
+        if count and found.distances[-1] >= unseen:  # more ties than the margin holds: look at everything
             return self._rank(point, everything, count, np.inf)
         return found
 
@@ -302,10 +322,10 @@ class Snapshot:
 
     def _search(self, points: Array, count: int) -> tuple[NDArray[np.float32], Rows]:
         """Squared distances, rising, and rows (n, count) of what FAISS finds nearest to `points` (n, d)."""
-        singles = points.astype(np.float32)
+        singles, device = points.astype(np.float32), self._view.device
         squares, serials = list[NDArray[np.float32]](), list[Rows]()
         for part in self.parts:
-            found, places = part.search(singles, count)
+            found, places = device.search(part, singles, count) if device else part.search(singles, count)
             squares.append(found)
             serials.append(part.segment.columns.serials[places])
         # No part has more than `count` of the nearest.
@@ -315,13 +335,11 @@ class Snapshot:
         return np.take_along_axis(together, order, 1), rows
 
     def _unseen(self, points: Array, squares: NDArray[np.float32]) -> Array:
-        """What FAISS did not return is at least this far (n,); `squares` (n,): the farthest it returned.
-
-        ||q||² - 2<q, r> + ||r||² in float32, and the rounding of the query: off by at most a few d units.
-        """
-        scale = (np.linalg.norm(points, axis=1) + self._largest_norm) ** 2
-        slack = 4 * (points.shape[1] + 4) * float(np.finfo(np.float32).eps) * scale
-        unseen: Array = np.sqrt(np.maximum(squares.astype(np.float64) - slack, 0.0))
+        """What FAISS did not return is at least this far (n,); `squares` (n,): the farthest it returned."""
+        slack = rounding(points, self._largest_norm)
+        known = np.isfinite(slack)
+        unseen = np.zeros(len(points))
+        unseen[known] = np.sqrt(np.maximum(squares[known].astype(np.float64) - slack[known], 0.0))
         return unseen
 
     def _rank(self, point: Array, rows: Rows, count: int, unseen: float) -> Neighbors:

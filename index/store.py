@@ -1,23 +1,19 @@
-"""The durable gallery: one SQLite file with images, labels, metadata and, for each model, vectors."""
+"""The durable gallery: images, labels, metadata and, for each model, vectors."""
 
-import sqlite3
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from index.database import Database, Place, SharedGallery
 from index.entries import Stored, damaged, read_stored, tell, unembedded
-from index.failures import GalleryError, ItemDamaged, ItemGone, ItemMissing, told
-from index.files import private_database
+from index.failures import GalleryError, ItemDamaged, ItemGone, ItemMissing, StoreFailure
 from index.history import advance, newest
 from index.items import Item, NewItem, read
 from index.rows import delete_item, legible, put_item, put_vector, stored_image, stored_texts
-from index.schema import upgrade
+from index.sqlite_database import SqliteDatabase
 
 
 @dataclass(frozen=True)
@@ -36,75 +32,30 @@ class Loaded:
 
 
 class GalleryStore:
-    """Transactions on the gallery file. Safe to share between threads and processes.
+    """The durable gallery at `place`. Safe to share between threads and processes.
 
     Every change adds one to `version`, in the same transaction: a reader that sees the version sees the
-    change, and a crash leaves either both or neither. Every method raises `StoreFailure` where the file
-    cannot be read or written. The file is its owner's alone.
+    change, and a crash leaves either both or neither. Every method raises `StoreFailure` where the gallery
+    cannot be read or written.
+
+    path    the SQLite file; what this machine keeps of a gallery in PostgreSQL is beside where it would be
+    place   what messages call it
+    shared  whether it is in PostgreSQL, so that its server may be away
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._lock, self._reading = threading.Lock(), threading.Lock()
-        with told(path):
-            private_database(path)
-            self._db = _connected(path)
-            try:
-                upgrade(self._db)
-                self._db.execute("PRAGMA journal_mode=WAL")
-                self._db.execute("PRAGMA synchronous=FULL")
-                self._db.execute("PRAGMA foreign_keys=ON")
-                # One of its own: who reads waits neither for a change to be synced, nor for a long one.
-                self._reader = _connected(path)
-            except BaseException:
-                self._db.close()
-                raise
+    def __init__(self, place: Place) -> None:
+        self._opened = place
+        self.shared = isinstance(place, SharedGallery)
+        self.path = place.path if isinstance(place, SharedGallery) else place
+        database = _database(place)
+        self.place = database.place
+        self.close, self.follow, self.version = database.close, database.follow, database.version
+        self.transaction, self.reading = database.transaction, database.reading
+        self.view, self.scan = database.view, database.scan
 
-    def close(self) -> None:
-        """Close the file; what was returned from is durable already."""
-        with self._lock, self._reading:
-            self._reader.close()
-            self._db.close()  # the last one: it leaves no write-ahead log behind
-
-    @contextmanager
-    def transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
-        """All of it, or nothing; texts come as bytes."""
-        with self._lock, told(self.path):
-            self._db.execute(begin)
-            try:
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:  # on a full disk SQLite has rolled back already
-                    self._db.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """The file as it is now, outside a transaction; texts come as bytes."""
-        with self._reading, told(self.path):
-            yield self._reader
-
-    @contextmanager
-    def view(self) -> Iterator[sqlite3.Connection]:
-        """One consistent view of the file, beside what is written meanwhile; texts come as bytes."""
-        with self._reading, told(self.path):
-            self._reader.execute("BEGIN")
-            try:
-                yield self._reader
-            finally:
-                self._reader.execute("ROLLBACK")
-
-    @contextmanager
-    def scan(self) -> Iterator[sqlite3.Connection]:
-        """The file, on a connection of its own: who reads all of it keeps nobody waiting."""
-        with told(self.path), closing(_connected(self.path)) as db:
-            yield db
-
-    def version(self) -> int:
-        """The number of changes made so far; 0 for a gallery that was never written."""
-        with self.reading() as db:
-            return int(db.execute("SELECT version FROM gallery").fetchone()[0])
+    def again(self) -> "GalleryStore":
+        """The same gallery on connections of its own: who changes much keeps nobody here waiting."""
+        return GalleryStore(self._opened)
 
     def add(self, items: Sequence[NewItem], model: str) -> int:
         """Store `items` with their vectors by `model`, all or none, and return the new version.
@@ -209,7 +160,7 @@ class GalleryStore:
                 else:
                     items.append(read(stored.texts))
                     vectors.append(stored.vector)
-        tell(self.path, left_out)
+        tell(self.place, left_out)
         return Loaded(version, items, vectors, damaged(left_out), unembedded(left_out))
 
     def texts(self, rows: Sequence[int]) -> list[Item]:
@@ -241,10 +192,17 @@ _SELECT_TEXTS = (
 )
 
 
-def _connected(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
-    db.text_factory = bytes
-    return db
+def _database(place: Place) -> Database:
+    if not isinstance(place, SharedGallery):
+        return SqliteDatabase(place)
+    try:
+        from index.postgres import PostgresDatabase
+    except ImportError as error:
+        raise StoreFailure(
+            "a gallery in PostgreSQL needs the extra `postgres`: pip install 'retrievalguard[cpu,postgres]'"
+            f" ({error})"
+        ) from error
+    return PostgresDatabase(place)
 
 
 def sent_text(id_: str) -> str:

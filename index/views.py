@@ -1,10 +1,11 @@
 """The views that filters make of the newest snapshot, and what is kept to make them."""
 
-import sqlite3
+import math
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing, suppress
 from typing import Generic, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -12,20 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.columns import Columns
-from index.failures import StoreFailure
-from index.fields import Field, chosen, field_of
+from index.database import Session
+from index.failures import GalleryError, NotReadYet, StoreFailure
+from index.fields import LOT, Field, chosen, field_of, last_row
 from index.filters import All, Condition, Filter, Not, Part
 from index.snapshot import Snapshot
 from index.store import GalleryStore
 
 Thing = TypeVar("Thing")
+# Seconds after which to ask again, at least.
+AGAIN = 1.0
 # Bytes of what is kept, beside its arrays and its name.
 BESIDE = 4096
 Mask = NDArray[np.bool_]
 # Which of some items are wanted.
 Wanted = Callable[[Columns], Mask]
 # The file as it is, and the snapshot of just that; nobody makes another one meanwhile.
-Newest = Callable[[], AbstractContextManager[tuple[sqlite3.Connection, Snapshot]]]
+Newest = Callable[[], AbstractContextManager[tuple[Session, Snapshot]]]
 
 
 class Recent(Generic[Thing]):
@@ -64,34 +68,87 @@ class Views:
     def __init__(self, store: GalleryStore, most_bytes: int) -> None:
         self._store, self._most = store, most_bytes
         self._making, self._lock = threading.Lock(), threading.Lock()
+        self._behind: threading.Thread | None = None
+        self._closing = False
         self._fields = Recent[Field](most_bytes)
         self._views = WeakKeyDictionary[Snapshot, Recent[Snapshot]]()
 
-    def of(self, snapshot: Snapshot, wanted: Filter, newest: Newest) -> Snapshot:
-        """The items that `wanted` matches of `snapshot`, or of a newer one. Raises `StoreFailure`."""
+    def close(self) -> None:
+        """End what is read in the background."""
+        self._closing = True
+        behind = self._behind
+        if behind is not None:
+            behind.join()
+
+    def of(
+        self, snapshot: Snapshot, wanted: Filter, newest: Newest, seconds: float | None = None
+    ) -> Snapshot:
+        """The items that `wanted` matches of `snapshot`, or of a newer one, within so many `seconds`.
+
+        Raises `StoreFailure`; and `NotReadYet` if there is more to read of the file than can be in time: that
+        is done in the background then, for whoever asks again.
+        """
         view = self._known(snapshot, wanted)
         if view is not None:
             return view
-        with self._making:
-            fields = {_name(one): self._field(one) for one in wanted.conditions if one.field != "label"}
+        started = time.monotonic()
+        if not self._making.acquire(timeout=-1 if seconds is None else seconds):
+            raise NotReadYet(AGAIN)
+        try:
+            until = math.inf if seconds is None else started + seconds
+            return self._made(wanted, newest, until)
+        except NotReadYet:
+            self._read_on(snapshot, wanted, newest)
+            raise
+        finally:
+            self._making.release()
+
+    def _made(self, wanted: Filter, newest: Newest, until: float) -> Snapshot:
+        fields = {_name(one): self._field(one) for one in wanted.conditions if one.field != "label"}
+        try:
             with self._store.scan() as db:  # most of it here, where nobody has to wait for it
-                for field in fields.values():
-                    field.read(db)
+                self._read(db, list(fields.values()), until)
             # An item that is in this file has been there since it got its number: so it was read.
             with newest() as (db, snapshot):
                 view = self._known(snapshot, wanted)
                 if view is not None:
                     return view
-                for field in fields.values():
-                    field.read(db)
-            _check(fields, snapshot)
-            view = snapshot.only(_test(wanted.root, fields, snapshot))
+                self._read(db, list(fields.values()), math.inf)
+        finally:
             for name, field in fields.items():
                 self._fields.put(name, field, field.bytes)
-            with self._lock:
-                views = self._views.setdefault(snapshot, Recent(self._most))
-                views.put(wanted.text, view, view.bytes)
+        _check(fields, snapshot)
+        view = snapshot.only(_test(wanted.root, fields, snapshot))
+        with self._lock:
+            views = self._views.setdefault(snapshot, Recent(self._most))
+            views.put(wanted.text, view, view.bytes)
         return view
+
+    def _read(self, db: Session, fields: list[Field], until: float) -> None:
+        """Bring `fields` up to what `db` holds; raises `NotReadYet` at the time `until`."""
+        for number, field in enumerate(fields):
+            started, first = time.monotonic(), None
+            with closing(field.read(db)) as lots:
+                for row in lots:
+                    first = row if first is None else first
+                    if time.monotonic() < until and not self._closing:
+                        continue
+                    last = last_row(db)
+                    left = last - row + (len(fields) - number - 1) * last
+                    if left:
+                        each = (time.monotonic() - started) / (row - first + LOT)
+                        raise NotReadYet(max(each * left, AGAIN))
+
+    def _read_on(self, snapshot: Snapshot, wanted: Filter, newest: Newest) -> None:
+        """Have the view made in the background, if none is being made there. Whoever asks holds the lock."""
+
+        def make() -> None:
+            with suppress(GalleryError):  # whoever asks again meets it, too
+                self.of(snapshot, wanted, newest)
+
+        if not self._closing and (self._behind is None or not self._behind.is_alive()):
+            self._behind = threading.Thread(target=make, name="filter", daemon=True)
+            self._behind.start()
 
     def _known(self, snapshot: Snapshot, wanted: Filter) -> Snapshot | None:
         with self._lock:

@@ -122,7 +122,7 @@ def import_(
 
     with gallery_store(made=False) as store:
         count = import_gallery(store, archive)
-    console.print(f"{store.path}: {count} items", markup=False)
+    console.print(f"{store.place}: {count} items", markup=False)
 
 
 @app.command("delete")

@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -24,14 +25,16 @@ log = logging.getLogger("retrievalguard")
 
 @contextmanager
 def gallery_store(*, made: bool) -> "Iterator[GalleryStore]":
-    """The gallery file alone, without a model. `made`: it must be there already."""
-    path = checked_settings().data_dir / "gallery.sqlite3"
-    if made and not path.is_file():
-        raise preflight.CheckError(f"there is no gallery at {path}: look at RETRIEVALGUARD_DATA_DIR")
+    """The gallery alone, without a model. `made`: if it is a file, that must be there already."""
+    settings = checked_settings()
 
     from index import GalleryStore
+    from service.gallery.place import gallery_place
 
-    store = GalleryStore(path)
+    place = gallery_place(settings)
+    if made and isinstance(place, Path) and not place.is_file():
+        raise preflight.CheckError(f"there is no gallery at {place}: look at RETRIEVALGUARD_DATA_DIR")
+    store = GalleryStore(place)
     try:
         yield store
     finally:
@@ -57,6 +60,8 @@ def checked_settings() -> "Settings":
     settings = Settings.from_environment()
     preflight.check_data_folder(settings.data_dir)
     preflight.check_model(settings.model)
+    if settings.database_url is not None:
+        preflight.check_postgres()
     return settings
 
 

@@ -46,6 +46,14 @@ def check_traces() -> None:
         )
 
 
+def check_postgres() -> None:
+    """`CheckError` if what connects to PostgreSQL is not installed."""
+    if find_spec("psycopg") is None:
+        raise CheckError(
+            "DATABASE_URL needs the extra `postgres`: pip install 'retrievalguard[cpu,postgres]'"
+        )
+
+
 def check_data_folder(folder: Path) -> None:
     """Make the data folder if it is not there; `CheckError` if nothing can be written into it."""
     try:

@@ -90,9 +90,21 @@ class Metrics:
             "retrievalguard_gallery_damaged_items", "Items left out, being damaged, or their vectors.",
             registry=self.registry,
         )  # fmt: skip
+        self.gallery_cut_off = Gauge(
+            "retrievalguard_gallery_cut_off", "1 while the server of a shared gallery is away, else 0.",
+            registry=self.registry,
+        )  # fmt: skip
         self.gallery_version = Gauge(
             "retrievalguard_gallery_version", "Gallery version.", registry=self.registry
         )
+        self.gallery_gpu_bytes = Gauge(
+            "retrievalguard_gallery_gpu_bytes", "What vectors of items take of the memory of a GPU.",
+            registry=self.registry,
+        )  # fmt: skip
+        self.gallery_gpu_failures = Counter(
+            "retrievalguard_gallery_gpu_failures", "Searches that a GPU failed to make.",
+            registry=self.registry,
+        )  # fmt: skip
 
         self.jobs = Gauge(
             "retrievalguard_jobs", "Jobs that are kept, by their state.", ["state"], registry=self.registry

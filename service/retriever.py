@@ -1,6 +1,7 @@
 """The retriever: from an image to its nearest neighbour and certificate. Knows nothing of HTTP."""
 
 import logging
+import math
 import os
 import shutil
 import threading
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certify import EmbeddingSpace, Guarantee, Method, Rule, Terms, prepare
-from index import Filter, Gallery, ItemDamaged, ItemGone, Snapshot, StoreFailure
+from index import Filter, Gallery, ItemDamaged, ItemGone, NotReadYet, Snapshot, StoreFailure, gpu
 from models import (
     EmbeddingModel,
     Purpose,
@@ -31,13 +32,14 @@ from service.cache.redis_store import RedisStore
 from service.cache.samples import SampleCache
 from service.cache.sealed import CacheStore, Event
 from service.cache.sqlite_store import embedded_store
-from service.errors import AttacksNotAllowed, FilterMatchesNothing, GalleryEmpty, GalleryFailure
+from service.errors import AttacksNotAllowed, FilterMatchesNothing, GalleryEmpty, GalleryFailure, Overloaded
 from service.gallery.check import ItemRules
 from service.gallery.intake import Intake
 from service.gallery.items import GalleryItems
 from service.gallery.job_records import State
 from service.gallery.jobs import JobLimits, Jobs
 from service.gallery.named import FilterLimits, NamedGalleries
+from service.gallery.place import gallery_place
 from service.gallery.snapshots import Snapshots
 from service.gallery.unpacking import UnpackLimits
 from service.gallery.vectors import GalleryVectors
@@ -139,9 +141,10 @@ class Retriever:
         embedding = self.vectors.key
         if model.manifest.preprocessing is not None:
             embedding += f" {model.manifest.preprocessing.model_dump_json()}"
+        self.device = gpu(settings.gallery_gpu_bytes, metrics.gallery_gpu_failures.inc)
         self.gallery = Gallery(
-            settings.data_dir / "gallery.sqlite3", embedding, model.dimension, settings.label_weight,
-            settings.max_filter_bytes,
+            gallery_place(settings), embedding, model.dimension, settings.label_weight,
+            settings.max_filter_bytes, self.device,
         )  # fmt: skip
         purposes: tuple[Purpose, ...] = ("query", "gallery")
         self.losses = {purpose: self._tally(purpose) for purpose in purposes}
@@ -209,10 +212,20 @@ class Retriever:
         self.gallery.close()
         self._store.close()
 
-    def snapshot(self, wanted: Filter | None = None) -> Snapshot:
-        """The newest gallery version, or what a filter leaves of it; raises `GalleryFailure`."""
+    def snapshot(self, wanted: Filter | None = None, seconds: float | None = None) -> Snapshot:
+        """The newest gallery version, or what a filter leaves of it.
+
+        Raises `GalleryFailure`, and `Overloaded` if it takes more than `seconds` to read what the filter
+        asks for.
+        """
         try:
-            snapshot = self.gallery.snapshot() if wanted is None else self.gallery.filtered(wanted)
+            snapshot = self.gallery.snapshot() if wanted is None else self.gallery.filtered(wanted, seconds)
+        except NotReadYet as error:
+            raise Overloaded(
+                "what the filter asks for would not have been read before the deadline: try again later, or"
+                " with a larger deadline_ms",
+                retry_after=math.ceil(error.seconds),
+            ) from error
         except StoreFailure as error:
             log.error("a query failed: %s", error)
             raise GalleryFailure from error
@@ -273,14 +286,17 @@ class Retriever:
         snapshot.nearest(snapshot.lift(vector[None])[0], 1)
         damaged = len(self.gallery.damaged)
         left_out = f", {damaged} damaged and left out" if damaged else ""
-        return {"model": self.model.manifest.name, "gallery": f"{len(snapshot)} items{left_out}"}
+        away = ", its database is away" if self.gallery.cut_off else ""
+        return {"model": self.model.manifest.name, "gallery": f"{len(snapshot)} items{left_out}{away}"}
 
     def measure(self) -> None:
         """Bring those metrics up to date that are looked up rather than counted."""
         metrics, engine = self.metrics, self.smoothed.engine
         metrics.queued.set(engine.waiting)
+        metrics.gallery_cut_off.set(self.gallery.cut_off)
         for lane, seconds in self.backlog.seconds().items():
             metrics.backlog.labels(lane).set(seconds)
+        metrics.gallery_gpu_bytes.set(self.device.bytes if self.device else 0)
         jobs = Counter(job.state for job in self.jobs.records.all())
         for state in get_args(State):
             metrics.jobs.labels(state).set(jobs[state])
@@ -351,7 +367,7 @@ class Retriever:
             decoding = time.perf_counter() - started
             for _ in range(ATTEMPTS):
                 asked = time.perf_counter()
-                snapshot = self.snapshot(wanted)
+                snapshot = self.snapshot(wanted, stop.remaining)
                 if not snapshot.of_size:
                     raise GalleryEmpty(
                         "the gallery is empty: add images with `retrievalguard gallery add FOLDER`"

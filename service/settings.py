@@ -1,4 +1,7 @@
-"""Every limit and choice of an installation, from the environment: `RETRIEVALGUARD_*` and `REDIS_URL`."""
+"""Every limit and choice of an installation, from the environment.
+
+That is `RETRIEVALGUARD_*`, and `REDIS_URL` and `DATABASE_URL`, which platforms set under these names.
+"""
 
 import difflib
 import os
@@ -19,7 +22,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from service.redis_url import fault
+from service import database_url, redis_url
 
 PREFIX = "RETRIEVALGUARD_"
 DEFAULT_PORT = 8000
@@ -42,7 +45,11 @@ Variant = Literal[
 ]
 
 # What a file may hold, as orchestrators mount secrets: a setting, and how it may be named in the environment.
-_IN_FILES = {"secret": ("secret",), "redis_url": ("REDIS_URL", "redis_url")}
+_IN_FILES = {
+    "secret": ("secret",),
+    "redis_url": ("REDIS_URL", "redis_url"),
+    "database_url": ("DATABASE_URL", "database_url"),
+}
 
 # What Kubernetes and Docker set in every container for a service whose name begins with `retrievalguard`.
 _LINK_ADDRESS = re.compile(r"(tcp|udp|sctp)://", re.IGNORECASE)
@@ -114,6 +121,7 @@ class Settings(BaseSettings):
     max_galleries: Annotated[int, _whole(0, 100_000)] = 100
     attack_seconds: Annotated[float, Field(ge=0, le=600)] = 0
     max_filter_bytes: Annotated[int, _whole(0, 2**44)] = 256 * 2**20
+    gallery_gpu_bytes: Annotated[int, _whole(0, 2**44)] = 2**32
 
     gallery_writes: Literal["off", "loopback", "on"] = "off"
     max_changes: Annotated[int, _whole(1, 10_000)] = 64
@@ -144,6 +152,10 @@ class Settings(BaseSettings):
     short_query_seconds: Annotated[float, Field(ge=0.001, le=86_400)] = 1
     shutdown_grace_seconds: Annotated[int, _whole(1, 86_400)] = 10
 
+    database_url: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("DATABASE_URL", "database_url")
+    )
+    database_url_file: Path | None = None
     redis_url: SecretStr | None = Field(None, validation_alias=AliasChoices("REDIS_URL", "redis_url"))
     redis_url_file: Path | None = None
     redis_timeout_ms: Annotated[int, _whole(1, 60_000)] = 10
@@ -191,13 +203,26 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _connects_as_meant(cls, url: SecretStr | None) -> SecretStr | None:
-        found = None if url is None else fault(url.get_secret_value())
+        found = None if url is None else redis_url.fault(url.get_secret_value())
+        if found is not None:
+            raise ValueError(found)
+        return url
+
+    @field_validator("database_url")
+    @classmethod
+    def _names_a_database(cls, url: SecretStr | None) -> SecretStr | None:
+        found = None if url is None else database_url.fault(url.get_secret_value())
         if found is not None:
             raise ValueError(found)
         return url
 
     @model_validator(mode="after")
     def _within_limits(self) -> Self:
+        if self.database_url is not None and self.secret is None:
+            raise ValueError(
+                "DATABASE_URL needs SECRET or SECRET_FILE, the same for all replicas: with others they give"
+                " other answers"
+            )
         if self.samples > self.samples_limit:
             raise ValueError(f"SAMPLES ({self.samples}) is over SAMPLES_LIMIT ({self.samples_limit})")
         if self.metrics_port == self.port:
@@ -255,4 +280,5 @@ def _check_names(environment: Mapping[str, str]) -> None:
 
 def variable(field: str) -> str:
     """The environment variable of a field of `Settings`."""
-    return "REDIS_URL" if field.lower() == "redis_url" else PREFIX + field.upper()
+    name = field.upper()
+    return name if name in ("REDIS_URL", "DATABASE_URL") else PREFIX + name

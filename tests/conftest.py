@@ -10,12 +10,17 @@ from pydantic import SecretStr
 from index import GalleryStore
 from service.retriever import Retriever
 from service.settings import Settings
+from tests.postgres import PostgresServer
 from tests.service.processes import SAMPLES, SECRET, RedisServer, Server, copy_gallery, serving
 
 
 def pytest_configure() -> None:
     """The settings of whoever runs the tests are not those that they test."""
-    for name in [name for name in os.environ if name.startswith("RETRIEVALGUARD_") or name == "REDIS_URL"]:
+    for name in [
+        name
+        for name in os.environ
+        if name.startswith("RETRIEVALGUARD_") or name in ("REDIS_URL", "DATABASE_URL")
+    ]:
         del os.environ[name]
 
 
@@ -56,6 +61,14 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
     server = RedisServer(tmp_path_factory.mktemp("redis"))
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A real PostgreSQL, or else tests are skipped; a test that kills it starts it again."""
+    server = PostgresServer()
+    yield server
+    server.end()
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,8 @@
 """The noise on a GPU: the same bits as `models.noise.normal` on a CPU, written in Triton.
 
-A number is sums and products of float64, each rounded on its own (`enable_fp_fusion=False`), and conversions.
-Triton is imported here alone, and comes with the builds of torch for GPUs.
+A number is sums and products of float64, each rounded on its own, and conversions. Triton is imported here
+alone, and comes with the builds of torch for GPUs; it takes no annotations of ours.
 """
-
-from typing import Any
 
 import torch
 import triton
@@ -20,6 +18,8 @@ _PLAIN, _REFINING = tl.constexpr(PLAIN), tl.constexpr(REFINING)
 _REFINED = tl.constexpr(1 << REFINED_BITS)
 _FIRST_ROW = tl.constexpr((1023 + SMALLEST) << 4)
 _WHOLE = tl.constexpr(WHOLE)
+# A product and a sum that became one operation would be rounded once.
+OPTIONS = {"num_warps": 4, "enable_fp_fusion": False}
 
 
 def noise_table(device: torch.device, sigma: float) -> torch.Tensor:
@@ -41,13 +41,11 @@ def add_noise(out: torch.Tensor, pixels: torch.Tensor, keys: torch.Tensor, looku
     chunks, samples, numbers = out.shape
     grid = (triton.cdiv(samples * numbers, TILE), chunks)
     rows = (len(lookup) - 2) // 8
-    _add_noise[grid](
-        out, pixels, keys, lookup, samples * numbers, numbers, rows, num_warps=4, enable_fp_fusion=False
-    )
+    _add_noise[grid](out, pixels, keys, lookup, samples * numbers, numbers, rows, **OPTIONS)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
-def _quarter(a: Any, b: Any, c: Any, d: Any) -> Any:
+@triton.jit
+def _quarter(a, b, c, d):
     a = a + b
     d = d ^ a
     d = (d << 16) | (d >> 16)
@@ -63,8 +61,8 @@ def _quarter(a: Any, b: Any, c: Any, d: Any) -> Any:
     return a, b, c, d
 
 
-@triton.jit  # type: ignore[untyped-decorator]
-def _keystream(keys: Any, stream: tl.constexpr, counter: Any) -> Any:
+@triton.jit
+def _keystream(keys, stream: tl.constexpr, counter):
     """The 16 words of the blocks `counter` (lanes,) of a stream, each (lanes,) uint32."""
     zero = counter ^ counter
     s0, s1, s2, s3 = zero + 0x61707865, zero + 0x3320646E, zero + 0x79622D32, zero + 0x6B206574
@@ -94,11 +92,11 @@ def _keystream(keys: Any, stream: tl.constexpr, counter: Any) -> Any:
     )  # fmt: skip
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _store(
-    high: Any, low: Any, number: Any, out: Any, pixels: Any, keys: Any, lookup: Any,
-    count: Any, numbers: Any, rows: Any,
-) -> None:  # fmt: skip
+    high, low, number, out, pixels, keys, lookup,
+    count, numbers, rows,
+):  # fmt: skip
     """Numbers `number` (lanes,) of a chunk, of the words `high` and `low` (lanes,), with their pixels."""
     v = ((high & 0x7FFFFFFF).to(tl.int64) << 32) | low.to(tl.int64)
     half = v.to(tl.float64) * 0.0 + 0.5
@@ -122,8 +120,8 @@ def _store(
     tl.store(out + number, pixel + noise, mask=wanted)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
-def _add_noise(out: Any, pixels: Any, keys: Any, lookup: Any, count: Any, numbers: Any, rows: Any) -> None:
+@triton.jit
+def _add_noise(out, pixels, keys, lookup, count, numbers, rows):
     """A tile of a chunk: `count` numbers in a chunk, `numbers` in a sample."""
     tile, chunk = tl.program_id(0), tl.program_id(1).to(tl.int64)
     out, pixels, keys = out + chunk * count, pixels + chunk * numbers, keys + chunk * 8

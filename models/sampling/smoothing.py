@@ -55,7 +55,9 @@ class SmoothedModel:
             dimension=model.dimension,
             batch=calibration.batch,
             workers=self._workers,
-            seconds_a_sample=1 / (calibration.samples_per_second or GUESSED_RATE),
+            # Those of a GPU share what was measured.
+            seconds_a_sample=(WORKERS_A_GPU if self._gpus else 1)
+            / (calibration.samples_per_second or GUESSED_RATE),
         )
 
     @property

@@ -15,6 +15,7 @@ from index import (
     ItemMissing,
     NewItem,
     Outcome,
+    OutcomeUnknown,
     StoredItem,
     StoreFailure,
     always,
@@ -234,6 +235,11 @@ def _told() -> Iterator[None]:
         raise PreconditionFailed(_CHANGED) from error
     except ItemDamaged as error:
         raise GalleryFailure(str(error)) from error
+    except OutcomeUnknown as error:
+        log.error("%s", error)
+        raise GalleryFailure(
+            "it is not known whether the change was stored: look at the gallery, or send the same again"
+        ) from error
     except StoreFailure as error:
         log.error("the gallery was not read or changed: %s", error)
         raise GalleryFailure from error

@@ -13,8 +13,8 @@ from evaluation.certified_recall import Conditions, QueryResult
 from evaluation.experiment import Experiment, run
 from evaluation.kept import Kept, OtherExperiment
 from evaluation.material import Material
-from evaluation.queries import without
 from evaluation.words import verdict
+from index import Snapshot
 from models.datasets import DATASETS
 from service.errors import GalleryEmpty
 from service.images import png
@@ -88,7 +88,7 @@ def test_the_gallery_without_an_item_is_the_one_from_which_it_was_deleted(
         data = copy_gallery(demo_gallery, tmp_path / str(row))
         with opened(demo_settings, data_dir=data, label_weight=weight) as retriever:
             items, vectors = retriever.gallery.plain()
-            left = without(items, vectors, row, retriever.model.dimension, weight)
+            left = Snapshot(0, items, vectors, retriever.model.dimension, weight).without(row, vectors)
             assert left.digest != retriever.gallery.snapshot().digest
             retriever.gallery.store.delete([items[row].id])
             assert left.digest == retriever.gallery.snapshot().digest

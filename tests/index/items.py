@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index import GalleryStore, Item, NewItem
+from index import GalleryStore, Item, NewItem, Place, SharedGallery
 
 ROOT = Path(__file__).parents[2]
 MODEL = "sha256:model σ=0.25 n=1024"
@@ -33,13 +33,14 @@ def new(
 PRELUDE = """
 import sys, time
 from pathlib import Path
-from index import Gallery, GalleryStore
+from index import Gallery, GalleryStore, SharedGallery
 from tests.index.items import MODEL, loaded, new
 
 def ready():
     print("ready", flush=True)
 
 path = Path(sys.argv[1])
+place = SharedGallery(sys.argv[2], path) if len(sys.argv) > 2 else path
 
 def until_told():
     number = 0
@@ -49,15 +50,21 @@ def until_told():
 """
 
 
-def enough(path: Path) -> None:
-    """End the `until_told()` of the process that writes to the gallery at `path`."""
-    path.with_name("enough").touch()
+def beside(place: Place) -> Path:
+    """The SQLite file, or where it would be."""
+    return place.path if isinstance(place, SharedGallery) else place
+
+
+def enough(place: Place) -> None:
+    """End the `until_told()` of the process that writes to the gallery at `place`."""
+    beside(place).with_name("enough").touch()
 
 
 @contextmanager
-def process(code: str, path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A Python process that runs `code` on the gallery at `path`; entered once it has called `ready()`."""
-    command = [sys.executable, "-W", "error", "-c", PRELUDE + code, str(path)]
+def process(code: str, place: Place) -> Iterator[subprocess.Popen[str]]:
+    """A Python process that runs `code` on the gallery at `place`; entered once it has called `ready()`."""
+    command = [sys.executable, "-W", "error", "-c", PRELUDE + code, str(beside(place))]
+    command += [place.url] if isinstance(place, SharedGallery) else []
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
         try:

@@ -1,10 +1,7 @@
 """Changes to single items, each on its condition: two writers, the order of items, the version."""
 
-import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +14,7 @@ from index import (
     ItemChanged,
     ItemDamaged,
     ItemMissing,
+    Place,
     always,
     delete_item,
     delete_where,
@@ -32,8 +30,8 @@ from tests.index.items import MODEL, loaded, new
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[GalleryStore]:
-    opened = GalleryStore(tmp_path / "gallery.sqlite3")
+def store(place: Place) -> Iterator[GalleryStore]:
+    opened = GalleryStore(place)
     yield opened
     opened.close()
 
@@ -61,10 +59,10 @@ def test_a_tag_is_of_all_that_an_item_is(store: GalleryStore) -> None:
     assert stored_item(store, "a").tag != one.tag
 
 
-def test_of_two_writers_who_saw_the_same_item_one_is_told(store: GalleryStore, tmp_path: Path) -> None:
+def test_of_two_writers_who_saw_the_same_item_one_is_told(store: GalleryStore, place: Place) -> None:
     put_items(store, [new("one")], MODEL)
     seen = stored_item(store, "one").tag
-    others = [GalleryStore(tmp_path / "gallery.sqlite3") for _ in range(8)]
+    others = [GalleryStore(place) for _ in range(8)]
     told = list[str]()
 
     def write(other: GalleryStore, label: str) -> None:
@@ -85,8 +83,8 @@ def test_of_two_writers_who_saw_the_same_item_one_is_told(store: GalleryStore, t
         other.close()
 
 
-def test_a_revision_keeps_image_and_vector_and_goes_to_the_end(tmp_path: Path) -> None:
-    gallery = Gallery(tmp_path / "gallery.sqlite3", MODEL, 2)
+def test_a_revision_keeps_image_and_vector_and_goes_to_the_end(place: Place) -> None:
+    gallery = Gallery(place, MODEL, 2)
     store = gallery.store
     gallery.put([new("one", vector=(1, 0)), new("two", vector=(0, 1))])
     before = gallery.snapshot().digest
@@ -117,13 +115,12 @@ def test_what_cannot_be_sent_back_is_not_stored(store: GalleryStore) -> None:
     assert store.version() == 1
 
 
-def test_what_is_damaged_is_never_unchanged_and_can_be_put_again(store: GalleryStore, tmp_path: Path) -> None:
+def test_what_is_damaged_is_never_unchanged_and_can_be_put_again(store: GalleryStore) -> None:
     put_items(store, [new("label"), new("image"), new("sound")], MODEL)
     tags = {id_: stored_item(store, id_).tag for id_ in ids(store)}
-    with closing(sqlite3.connect(tmp_path / "gallery.sqlite3")) as db:
-        db.execute("UPDATE items SET label = 'x' WHERE id = 'label'")
-        db.execute("UPDATE items SET image = x'00' WHERE id = 'image'")
-        db.commit()
+    with store.transaction() as db:
+        db.execute("UPDATE items SET label = ? WHERE id = ?", ("x", "label"))
+        db.execute("UPDATE items SET image = ? WHERE id = ?", (b"\0", "image"))
     assert ids(store) == ["image", "sound"]
     with pytest.raises(ItemDamaged):
         stored_item(store, "label")

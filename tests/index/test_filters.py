@@ -14,9 +14,20 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from certify import EmbeddingSpace, Terms
-from index import FilterError, Gallery, GalleryStore, Item, NewItem, Snapshot, StoreFailure, read_filter
+from index import (
+    FilterError,
+    Gallery,
+    GalleryStore,
+    Item,
+    NewItem,
+    NotReadYet,
+    Snapshot,
+    StoreFailure,
+    read_filter,
+)
 from index.blending import blend
 from index.clusters import FEW
+from index.fields import Column
 from service.retrieval.contest import Arranged, Contest
 from tests.index.filtering import FILTERS, METADATA, Json, filter_of, matches
 from tests.index.items import MODEL, new
@@ -339,3 +350,64 @@ def test_of_an_item_that_was_damaged_no_filter_guesses_what_was_stored(tmp_path:
     assert ids(gallery.filtered(filter_of({"label": "dog"}))) == ["b"]
     gallery.add(items[:1])
     assert sorted(ids(gallery.filtered(filter_of({"metadata.price": 1})))) == ["a", "b"]
+
+
+@pytest.mark.parametrize("document", [{"id": "a"}, {"id": {"$prefix": "a"}}, {"id": {"$in": ["a", "c"]}}])
+def test_ids_are_read_with_their_checksums(tmp_path: Path, document: Json) -> None:
+    items = [new("a", "cat"), new("b", "dog"), new("c", "cat")]
+    gallery = gallery_of(tmp_path / "gallery.sqlite3", items)
+    assert len(gallery.snapshot()) == 3
+    with closing(sqlite3.connect(tmp_path / "gallery.sqlite3")) as db, db:
+        db.execute("UPDATE items SET label = ? WHERE id = ?", ("dog", "a"))
+    with pytest.raises(StoreFailure, match=r"^1 items were changed or damaged"):
+        gallery.filtered(filter_of(document))
+    gallery.add(items[:1])
+    assert "a" in ids(gallery.filtered(filter_of(document)))
+    gallery.close()
+
+
+def test_what_cannot_be_read_in_time_is_read_on_for_who_asks_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("index.fields.LOT", 7)
+    items = drawn(500)
+    gallery = gallery_of(tmp_path / "gallery.sqlite3", items)
+    wanted, other = filter_of({"metadata.share": 3, "metadata.n": {"$lt": 400}}), filter_of({"metadata.n": 1})
+    with gallery._views._making, pytest.raises(NotReadYet):  # somebody else is reading
+        gallery.filtered(wanted, 0.01)
+    with pytest.raises(NotReadYet) as caught:
+        gallery.filtered(wanted, 0)
+    assert 1 <= caught.value.seconds < 60
+    behind = gallery._views._behind
+    assert behind is not None
+    behind.join(60)
+    expected = [one.item.id for one in items[:400] if one.item.metadata["share"] == 3]
+    assert ids(gallery.filtered(wanted, 0)) == expected
+    assert ids(gallery.filtered(other, 0)) == ["item-1"]  # the field is known
+    gallery.add([new("item-1000", "1", metadata={"n": 1})])
+    assert ids(gallery.filtered(other, 0)) == ["item-1", "item-1000"]  # few are read in any case
+    gallery.close()
+
+
+def test_whoever_stops_reading_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("index.fields.LOT", 7)
+    gallery = gallery_of(tmp_path / "gallery.sqlite3", drawn(100))
+    column, rows = Column("share"), list[int]()
+    with gallery.store.scan() as db:
+        while not rows or rows[-1] < 100:
+            with closing(column.read(db)) as lots:
+                rows.append(next(lots))
+    assert rows == [*range(7, 100, 7), 100]
+    found = column.serials(filter_of({"metadata.share": {"$gte": 0}}).conditions[0])
+    assert found.tolist() == list(range(1, 101))
+    gallery.close()
+
+
+def test_closing_ends_what_is_read_in_the_background(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("index.fields.LOT", 1)
+    gallery = gallery_of(tmp_path / "gallery.sqlite3", drawn(3000))
+    with pytest.raises(NotReadYet):
+        gallery.filtered(filter_of({"metadata.n": 1}), 0)
+    gallery.close()
+    assert gallery._views._behind is not None
+    assert not gallery._views._behind.is_alive()

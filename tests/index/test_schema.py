@@ -106,7 +106,7 @@ def test_a_file_that_is_damaged_says_to_restore_an_export(tmp_path: Path) -> Non
 def test_a_locked_file_says_so(tmp_path: Path) -> None:
     path = tmp_path / "gallery.sqlite3"
     store = GalleryStore(path)
-    with store.transaction("BEGIN") as db:
+    with store.transaction() as db:
         db.execute("PRAGMA busy_timeout = 50")
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -119,7 +119,7 @@ def test_a_locked_file_says_so(tmp_path: Path) -> None:
 def test_a_full_disk_says_so_and_stores_nothing(tmp_path: Path) -> None:
     store = GalleryStore(tmp_path / "gallery.sqlite3")
     store.add([new("one")], MODEL)
-    with store.transaction("BEGIN") as db:
+    with store.transaction() as db:
         pages = db.execute("PRAGMA page_count").fetchone()[0]
         db.execute(f"PRAGMA max_page_count = {pages + 2}")
     with pytest.raises(StoreFailure, match="the disk is full"):

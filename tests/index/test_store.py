@@ -8,15 +8,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from index import GalleryError, GalleryStore, Item
+from index import GalleryError, GalleryStore, Item, Place, SharedGallery
 from tests.index.items import MODEL, PRELUDE, ROOT, enough, loaded, new, process
 
 Json = st.recursive(
@@ -31,13 +33,8 @@ Json = st.recursive(
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "gallery.sqlite3"
-
-
-@pytest.fixture
-def store(path: Path) -> Iterator[GalleryStore]:
-    opened = GalleryStore(path)
+def store(place: Place) -> Iterator[GalleryStore]:
+    opened = GalleryStore(place)
     yield opened
     opened.close()
 
@@ -49,17 +46,17 @@ def ids(store: GalleryStore, model: str = MODEL) -> list[str]:
 # --- durability
 
 
-def test_what_was_added_outlives_a_process_that_is_killed(path: Path) -> None:
+def test_what_was_added_outlives_a_process_that_is_killed(place: Place) -> None:
     code = """
-GalleryStore(path).add([new("one", image=b"1"), new("two", "b", image=b"2")], MODEL)
+GalleryStore(place).add([new("one", image=b"1"), new("two", "b", image=b"2")], MODEL)
 ready()
 time.sleep(600)
 """
-    with process(code, path) as running:
+    with process(code, place) as running:
         running.kill()
         running.wait()
 
-    store = GalleryStore(path)
+    store = GalleryStore(place)
     assert store.version() == 1
     assert ids(store) == ["one", "two"]
     assert store.image("two") == (b"2", "image/png")
@@ -112,29 +109,36 @@ store.set_vectors(Pause(), MODEL)
 
 @pytest.mark.parametrize("change", MIDDLES)
 def test_a_process_killed_in_the_middle_of_a_change_leaves_the_old_version(
-    change: str, path: Path, store: GalleryStore
+    change: str, place: Place, store: GalleryStore
 ) -> None:
     store.add([new("one"), new("two")], MODEL)
     before = loaded(store, MODEL)
 
-    with process("store = GalleryStore(path)\n" + MIDDLES[change], path) as running:
+    with process("store = GalleryStore(place)\n" + MIDDLES[change], place) as running:
         assert _same(loaded(store, MODEL), before), "a reader saw an unfinished change"
-        assert _is_locked(path), "the process is not in the middle of anything"
+        assert _is_locked(place), "the process is not in the middle of anything"
         running.kill()
         running.wait()
 
     assert _same(loaded(store, MODEL), before)
     assert store.image("one") == (b"an image", "image/png")
-    reopened = GalleryStore(path)
+    reopened = GalleryStore(place)
     assert _same(loaded(reopened, MODEL), before)
     assert reopened.add([new("three")], MODEL) == before[0] + 1, "the lock of the killed process is left"
     assert ids(store) == ["one", "two", "three"]
     reopened.close()
 
 
-def _is_locked(path: Path) -> bool:
+def _is_locked(place: Place) -> bool:
     """Whether somebody holds the write lock."""
-    database = sqlite3.connect(path, timeout=0, isolation_level=None)
+    if isinstance(place, SharedGallery):
+        with psycopg.connect(place.url) as db:
+            try:
+                db.execute("SELECT version FROM retrievalguard.gallery FOR UPDATE NOWAIT")
+            except psycopg.errors.LockNotAvailable:
+                return True
+        return False
+    database = sqlite3.connect(place, timeout=0, isolation_level=None)
     try:
         database.execute("BEGIN IMMEDIATE")
     except sqlite3.OperationalError as error:
@@ -148,9 +152,9 @@ def _same(one: Any, other: Any) -> bool:
     return one[:2] == other[:2] and all(map(np.array_equal, one[2], other[2]))
 
 
-def test_a_process_killed_while_it_writes_without_pause_leaves_whole_changes(path: Path) -> None:
+def test_a_process_killed_while_it_writes_without_pause_leaves_whole_changes(place: Place) -> None:
     code = """
-store = GalleryStore(path)
+store = GalleryStore(place)
 for change in range(100000):
     store.add([new(f"{change}-{part}", image=bytes(3000)) for part in range(3)], MODEL)
     if change == 5:
@@ -158,27 +162,28 @@ for change in range(100000):
 """
     seen = 0
     for _ in range(3):
-        with process(code, path) as running:
+        with process(code, place) as running:
             running.kill()
             running.wait()
-        store = GalleryStore(path)
+        store = GalleryStore(place)
         version, items, vectors = loaded(store, MODEL)
         store.close()
         assert version >= seen + 6
         assert len(items) == len(vectors) == len({item.id for item in items})
         assert len(items) % 3 == 0
         seen = version
-    with sqlite3.connect(path) as database:
-        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        assert database.execute("PRAGMA foreign_key_check").fetchall() == []
-    database.close()
+    if isinstance(place, Path):
+        with closing(sqlite3.connect(place)) as database:
+            assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            assert database.execute("PRAGMA foreign_key_check").fetchall() == []
 
 
-def test_the_file_alone_is_the_gallery_once_it_is_closed(path: Path, tmp_path: Path) -> None:
-    store = GalleryStore(path)
+def test_the_file_alone_is_the_gallery_once_it_is_closed(tmp_path: Path) -> None:
+    place = tmp_path / "gallery.sqlite3"
+    store = GalleryStore(place)
     store.add([new("one")], MODEL)
     store.close()
-    shutil.copy(path, tmp_path / "copy.sqlite3")
+    shutil.copy(place, tmp_path / "copy.sqlite3")
 
     copied = GalleryStore(tmp_path / "copy.sqlite3")
 
@@ -188,7 +193,7 @@ def test_the_file_alone_is_the_gallery_once_it_is_closed(path: Path, tmp_path: P
 
 FULL = """
 import resource, signal
-store = GalleryStore(path)
+store = GalleryStore(place)
 store.add([new("one")], MODEL)
 unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -247,10 +252,10 @@ def test_every_change_adds_one_to_the_version_and_reading_none(store: GallerySto
         assert store.version() == expected
 
 
-def test_opening_again_changes_nothing(path: Path, store: GalleryStore) -> None:
+def test_opening_again_changes_nothing(place: Place, store: GalleryStore) -> None:
     store.add([new("one")], MODEL)
 
-    again = GalleryStore(path)
+    again = GalleryStore(place)
 
     assert _same(loaded(again, MODEL), loaded(store, MODEL))
     again.close()
@@ -327,10 +332,10 @@ def test_the_last_of_two_items_with_one_id_stays(store: GalleryStore) -> None:
 @pytest.mark.parametrize(
     "image", [b"", bytes(range(256)) * 3, b"\0", np.random.default_rng(0).bytes(300_000)]
 )
-def test_an_image_comes_back_byte_for_byte(image: bytes, path: Path, store: GalleryStore) -> None:
+def test_an_image_comes_back_byte_for_byte(image: bytes, place: Place, store: GalleryStore) -> None:
     store.add([new("one", image=image, media_type="image/jpeg")], MODEL)
 
-    again = GalleryStore(path)
+    again = GalleryStore(place)
     assert again.image("one") == (image, "image/jpeg")
     again.close()
 
@@ -353,9 +358,13 @@ def test_vectors_come_back_bit_for_bit(store: GalleryStore) -> None:
     assert vector.tobytes() == extremes.tobytes()
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GalleryStore]:
-    store = GalleryStore(tmp_path_factory.mktemp("shared") / "gallery.sqlite3")
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def shared(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GalleryStore]:
+    path = tmp_path_factory.mktemp("shared") / "gallery.sqlite3"
+    server = request.getfixturevalue("postgres_server") if request.param == "postgres" else None
+    store = GalleryStore(path if server is None else SharedGallery(server.database(), path))
     yield store
     store.close()
 
@@ -447,31 +456,33 @@ def test_setting_a_vector_again_replaces_it_and_unknown_ids_are_passed_over(stor
 # --- at once
 
 
-def test_two_processes_write_at_once_and_nothing_is_lost(path: Path, store: GalleryStore) -> None:
+def test_two_processes_write_at_once_and_nothing_is_lost(place: Place, store: GalleryStore) -> None:
     code = """
-store = GalleryStore(path)
+store = GalleryStore(place)
 ready()
 name = time.time_ns()
 for number in range(40):
     store.add([new(f"{name}-{number}")], MODEL)
 """
-    with process(code, path) as one, process(code, path) as other:
+    with process(code, place) as one, process(code, place) as other:
         assert (one.wait(60), other.wait(60)) == (0, 0)
 
     version, items, vectors = loaded(store, MODEL)
     assert (version, len(items), len(vectors)) == (80, 80, 80)
 
 
-def test_a_load_is_one_consistent_view_while_another_process_writes(path: Path, store: GalleryStore) -> None:
+def test_a_load_is_one_consistent_view_while_another_process_writes(
+    place: Place, store: GalleryStore
+) -> None:
     # Label and vectors of both items name the version that wrote them.
     code = """
-store = GalleryStore(path)
+store = GalleryStore(place)
 ready()
 for n in until_told():
     store.add([new("low", str(n), (n, 0)), new("high", str(n), (n, 1))], MODEL)
 """
     seen = set[int]()
-    with process(code, path) as running:
+    with process(code, place) as running:
         deadline = time.monotonic() + 30
         while len(seen) < 20 and time.monotonic() < deadline:
             version, items, vectors = loaded(store, MODEL)
@@ -479,7 +490,7 @@ for n in until_told():
             if version:
                 assert items == [Item("low", str(version)), Item("high", str(version))]
                 assert [vector.tolist() for vector in vectors] == [[version, 0], [version, 1]]
-        enough(path)
+        enough(place)
         assert running.wait(60) == 0
 
     assert len(seen) >= 20, "the reader never met the writer"

@@ -36,6 +36,7 @@ NEEDS = {
     "client": [*BASE, *EXTRAS["client"]],
     "backbones": EXTRAS["backbones"],
     "otel": EXTRAS["otel"],
+    "postgres": EXTRAS["postgres"],
     "research": EXTRAS["research"],
     "docs": EXTRAS["docs"],
     "dev": EXTRAS["dev"],
@@ -115,7 +116,8 @@ def test_only_the_locks_for_other_builds_hold_cuda() -> None:
     def cuda(lock: str) -> set[str]:
         return {name for name in pins(lock) if name.startswith(("nvidia-", "cuda-", "triton"))}
 
-    assert not cuda("cpu") | cuda("backbones") | cuda("otel") | cuda("research") | cuda("dev")
+    for lock in ("cpu", "backbones", "otel", "postgres", "research", "dev"):
+        assert not cuda(lock)
     assert cuda("cpu-pypi") < cuda("gpu")
     assert set(pins("cpu")) == set(pins("cpu-pypi")) - cuda("cpu-pypi")
 

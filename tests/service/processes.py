@@ -38,9 +38,12 @@ SETTINGS = {"GALLERY_SAMPLES": "256", "SAMPLES": str(SAMPLES), "SECRET": SECRET,
 def environment(data: Path, **settings: object) -> dict[str, str]:
     """Of a process on the folder `data`: SAMPLES=512 sets RETRIEVALGUARD_SAMPLES, None leaves one unset."""
     given: dict[str, object] = SETTINGS | {"DATA_DIR": data} | settings
-    url = given.pop("REDIS_URL", None)
-    prefixed = {f"RETRIEVALGUARD_{name}": str(value) for name, value in given.items() if value is not None}
-    return dict(os.environ) | prefixed | ({} if url is None else {"REDIS_URL": str(url)})
+    servers = ("REDIS_URL", "DATABASE_URL")
+    return dict(os.environ) | {
+        name if name in servers else f"RETRIEVALGUARD_{name}": str(value)
+        for name, value in given.items()
+        if value is not None
+    }
 
 
 # How the network is run best is measured at the first start on a folder, which takes ten seconds: what the

@@ -30,7 +30,7 @@ def settings(**given: Any) -> Settings:
 
 
 def variable(field: str) -> str:
-    return "REDIS_URL" if field == "redis_url" else f"RETRIEVALGUARD_{field.upper()}"
+    return field.upper() if field in ("redis_url", "database_url") else f"RETRIEVALGUARD_{field.upper()}"
 
 
 def test_the_secret_is_created_once_and_readable_by_its_owner_only(tmp_path: Path) -> None:

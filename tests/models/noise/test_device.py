@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from models.noise import KeyedNoise
 from models.noise.normal import fill
 from tests.models.elsewhere import SECRET
-from tests.models.noise.test_normal import RARE, RARE_KEY, key_of
+from tests.models.noise.textbook import RARE, RARE_KEY, key_of
 
 pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
 SIGMA = 0.25
@@ -70,6 +70,27 @@ def interpreted() -> dict[str, NDArray[np.float32]]:
 @pytest.mark.parametrize("case", CASES)
 def test_interpreted_it_has_the_bits_of_a_cpu(case: str, interpreted: dict[str, NDArray[np.float32]]) -> None:
     assert np.array_equal(interpreted[case], expected(*CASES[case]))
+
+
+def test_it_compiles_for_a_gpu_and_rounds_every_operation() -> None:
+    from triton import compile as compiled
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from models.noise import device
+
+    kinds = {"out": "*fp32", "pixels": "*fp32", "keys": "*i32", "lookup": "*fp64"}
+    kinds |= dict.fromkeys(("count", "numbers", "rows"), "i32")
+    source = ASTSource(device._add_noise, kinds, {})
+    found = compiled(source, target=GPUTarget("cuda", 80, 32), options=device.OPTIONS)
+    steps = found.asm["ptx"]
+
+    assert "mul.rn.f64" in steps
+    assert "add.rn.f64" in steps
+    assert "fma" not in steps
+    # The control: asked to, it fuses.
+    fused = compiled(source, target=GPUTarget("cuda", 80, 32), options={"num_warps": 4})
+    assert "fma.rn.f64" in fused.asm["ptx"]
 
 
 @pytest.mark.gpu

@@ -10,15 +10,9 @@ from numpy.typing import NDArray
 from models.noise import normal
 from models.noise.make_table import error_bound
 from models.noise.normal import ERROR, LARGEST_NUMBER, ROWS, fill, table
-from tests.models.noise.textbook import approximate, bits_of, exact
+from tests.models.noise.textbook import RARE, RARE_KEY, approximate, bits_of, exact, key_of
 
 SCALE, STEP = 2.0**18, 2.0**-20
-# A key with a number whose tail is below 2^-24, found by trying many.
-RARE_KEY, RARE = 1299, 1375
-
-
-def key_of(number: int) -> bytes:
-    return number.to_bytes(32, "little")
 
 
 def filled(key: bytes, count: int) -> NDArray[np.float32]:

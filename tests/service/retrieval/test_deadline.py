@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,10 +10,12 @@ import numpy as np
 import pytest
 
 from models import CHUNK, Stop
+from service.errors import Overloaded
 from service.retrieval.options import RetrieveOptions
 from service.retrieval.query import checked
 from service.retriever import Retriever
-from tests.service.processes import Server, wait_for
+from service.settings import Settings
+from tests.service.processes import Server, copy_gallery, opened, wait_for
 from tests.service.queries import Json, answer, claims, digit, events, noisy_digit, post, unanswered
 
 LONG: dict[str, Any] = {"max_samples": 100_000, "min_gain": 0}
@@ -163,3 +166,17 @@ def refused(response: httpx.Response, said: str = "") -> None:
     assert response.status_code == 422, response.text
     assert [error["option"] for error in response.json()["errors"]] == ["deadline_ms"]
     assert said in response.json()["errors"][0]["message"]
+
+
+def test_a_filter_that_takes_longer_to_read_is_refused_until_it_has_been_read(
+    demo_settings: Settings, demo_gallery: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("index.fields.LOT", 50)
+    options = {"filter": {"metadata.nothing": {"$exists": False}}}
+    with opened(demo_settings, data_dir=copy_gallery(demo_gallery, tmp_path / "data")) as retriever:
+        with pytest.raises(Overloaded, match="before the deadline") as caught:
+            retriever.retrieve(digit(3), RetrieveOptions(deadline_ms=1, **options))
+        assert caught.value.retry_after == 1
+        wait_for(lambda: not retriever.gallery._views._behind.is_alive())
+        found = retriever.retrieve(digit(3), RetrieveOptions(deadline_ms=500, **options))
+        assert found.gallery.matching == 600

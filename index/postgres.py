@@ -1,0 +1,194 @@
+"""A gallery in PostgreSQL, which replicas share."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from index.database import SharedGallery
+from index.failures import OutcomeUnknown, StoreFailure
+from index.files import private_folder
+from index.following import CHANNEL, Following
+from index.postgres_failures import told, unreachable
+from index.postgres_schema import SCHEMA, upgrade
+from index.postgres_session import PostgresConnection, PostgresSession
+
+# A server that does not answer is given up after so long. A URL may say otherwise.
+_CONNECTING = {
+    "connect_timeout": "5", "tcp_user_timeout": "10000", "keepalives_idle": "10", "keepalives_interval": "5",
+    "keepalives_count": "3", "application_name": "retrievalguard",
+}  # fmt: skip
+_READ = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_WRITE = b"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+# The one row that every writer locks first, so that changes come one after another.
+_LOCK = b"SELECT version FROM gallery FOR UPDATE"
+_TELL = f"NOTIFY {CHANNEL}".encode()
+_NEWEST = "SELECT gallery.version, versions.name FROM gallery LEFT JOIN versions ON versions.version = "
+# Whatever is usual for this user. Who waits for the lock gives up after 30 s, as with a file.
+# Who holds it and stands still loses it.
+_SETTINGS = f"""
+SET search_path TO {SCHEMA};
+SET lock_timeout = '30s';
+SET statement_timeout = 0;
+SET idle_in_transaction_session_timeout = 0;
+SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
+""".encode()
+_WRITER = b"SET idle_in_transaction_session_timeout = '60s'"
+# How long a server may be away that took a change and has not said whether it is stored.
+SETTLED_SECONDS = 20.0
+
+
+class PostgresDatabase:
+    """An `index.database.Database`. What is not there yet is made, in a schema of its own."""
+
+    def __init__(self, shared: SharedGallery) -> None:
+        try:
+            self._parameters: dict[str, Any] = _CONNECTING | conninfo_to_dict(shared.url)
+        except psycopg.ProgrammingError:
+            raise StoreFailure("DATABASE_URL is not like postgresql://user:password@host/database") from None
+        self._place = "PostgreSQL at {host}:{port}/{dbname}".format_map(
+            {"host": "localhost", "port": 5432, "dbname": ""} | self._parameters
+        )
+        self._writing, self._reading = threading.Lock(), threading.Lock()
+        self._writer: PostgresConnection | None = None
+        self._reader: PostgresConnection | None = None
+        self._following: Following | None = None
+        with told(self._place):
+            private_folder(shared.path.parent)
+            self._writer = self._connected(_WRITER)
+            try:
+                upgrade(self._writer)
+            except BaseException:
+                self._writer.close()
+                raise
+
+    @property
+    def place(self) -> str:
+        """Server and database, without user and password."""
+        return self._place
+
+    def close(self) -> None:
+        """End all connections; what was returned from is durable already."""
+        if self._following is not None:
+            self._following.close()
+        with self._writing, self._reading:
+            for db in (self._writer, self._reader):
+                if db is not None:
+                    db.close()
+
+    def follow(self) -> None:
+        """From now on, know the newest version without asking for it."""
+        self._following = Following(self._connected, self._place)
+
+    def version(self) -> int:
+        """The newest version that was heard of. Raises `StoreUnreachable` while none can be."""
+        if self._following is not None:
+            return self._following.version()
+        with self.reading() as db:
+            return int(db.execute("SELECT version FROM gallery").fetchone()[0])
+
+    @contextmanager
+    def transaction(self) -> Iterator[PostgresSession]:
+        """All of it, or nothing. Raises `OutcomeUnknown` if it is not known which."""
+        with self._writing, told(self._place):
+            self._writer = db = self._begun(self._writer, _WRITE, _WRITER)
+            session = PostgresSession(db)
+            try:
+                before = int(session.execute(_LOCK.decode()).fetchone()[0])
+                yield session
+                version, name = session.execute(_NEWEST + "gallery.version").fetchone()
+                db.execute(_TELL)
+            except BaseException:
+                _roll_back(db)
+                raise
+            try:
+                db.execute("COMMIT")
+            except psycopg.Error:
+                db.close()
+                if not self._stored(before, version, name):
+                    raise
+            if self._following is not None:
+                self._following.changed(version)
+
+    @contextmanager
+    def view(self) -> Iterator[PostgresSession]:
+        """One consistent view."""
+        with self._reading, told(self._place):
+            self._reader = db = self._begun(self._reader, _READ)
+            try:
+                yield PostgresSession(db)
+            finally:
+                _roll_back(db)
+
+    reading = view
+
+    @contextmanager
+    def scan(self) -> Iterator[PostgresSession]:
+        """One consistent view, on a connection of its own."""
+        with told(self._place), self._connected() as db:
+            db.execute(_READ)
+            yield PostgresSession(db)
+
+    def _connected(self, settings: bytes = b"") -> PostgresConnection:
+        try:
+            db = psycopg.connect(
+                **self._parameters, autocommit=True, cursor_factory=psycopg.RawCursor[tuple[Any, ...]]
+            )
+        except psycopg.Error as error:
+            raise unreachable(self._place, error) from error
+        try:
+            db.server_cursor_factory = psycopg.RawServerCursor
+            db.execute(_SETTINGS + settings)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _begun(
+        self, db: PostgresConnection | None, begin: bytes, settings: bytes = b""
+    ) -> PostgresConnection:
+        """The connection `db` at the beginning of a transaction, or another one, if it is lost."""
+        if self._following is not None:
+            self._following.version()  # nobody waits for a server that is known to be away
+        if db is not None:
+            try:
+                db.execute(begin)
+                return db
+            except psycopg.OperationalError:
+                db.close()
+        db = self._connected(settings)
+        db.execute(begin)
+        return db
+
+    def _stored(self, before: int, version: int, name: bytes) -> bool:
+        """Whether the change from version `before` to `version` of this `name` is stored.
+
+        The server went away when it was told to store it. Who waits for the lock waits for its answer, too.
+        """
+        deadline = time.monotonic() + SETTLED_SECONDS
+        while version != before and time.monotonic() < deadline:
+            try:
+                with self._connected() as db:
+                    db.execute(_WRITE)
+                    db.execute(_LOCK)
+                    now, found = PostgresSession(db).execute(_NEWEST + "?", (version,)).fetchone()
+                    if found is not None or now < version:
+                        return bool(found == name)
+                    break  # all of it was replaced since
+            except (psycopg.Error, StoreFailure):
+                time.sleep(0.2)
+        raise OutcomeUnknown(
+            f"{self._place} went away in the middle of a change, and it is not known whether that was stored:"
+            " look at the gallery, or send the same again"
+        )
+
+
+def _roll_back(db: PostgresConnection) -> None:
+    try:
+        db.execute("ROLLBACK")
+    except psycopg.Error:  # it is lost: then the server does it
+        db.close()

@@ -1,0 +1,51 @@
+"""Statements for PostgreSQL, written as in the rest of this room."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import count
+from typing import Any
+
+import psycopg
+
+from index.database import Cursor
+
+PostgresConnection = psycopg.Connection[tuple[Any, ...]]
+
+
+class PostgresSession:
+    """An `index.database.Session`. All text is stored as bytes (`index.postgres_schema`)."""
+
+    def __init__(self, connection: PostgresConnection) -> None:
+        self._connection = connection
+
+    def execute(self, statement: str, values: Sequence[Any] = (), /) -> Cursor:
+        """Run one statement; its rows are in memory."""
+        return self._connection.execute(numbered(statement), sent(values), binary=True)
+
+    def executemany(self, statement: str, values: Iterable[Sequence[Any]], /) -> object:
+        """Run one statement for each of `values`."""
+        with self._connection.cursor() as cursor:
+            cursor.executemany(numbered(statement), map(sent, values))
+        return None
+
+    def each(self, query: str, values: Sequence[Any] = (), at_a_time: int = 2048) -> Iterator[Any]:
+        """The rows of a query, which stay at the server until they are asked for."""
+        with self._connection.cursor(f"each_{next(_numbers)}", binary=True) as cursor:
+            cursor.itersize = at_a_time
+            cursor.execute(numbered(query), sent(values))
+            yield from cursor
+
+
+_numbers = count()
+
+
+@lru_cache(maxsize=256)
+def numbered(statement: str) -> bytes:
+    """A statement with $1, $2, ... where it has a `?`."""
+    first, *others = statement.split("?")
+    return "".join((first, *(f"${number}{part}" for number, part in enumerate(others, 1)))).encode()
+
+
+def sent(values: Sequence[Any]) -> list[Any]:
+    """Values as PostgreSQL gets them."""
+    return [value.encode() if isinstance(value, str) else value for value in values]

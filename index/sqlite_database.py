@@ -1,0 +1,109 @@
+"""A gallery in one SQLite file, which is its owner's alone."""
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from index.failures import told
+from index.files import private_database
+from index.schema import upgrade
+
+
+class SqliteConnection(sqlite3.Connection):
+    """A connection that gives texts as bytes, and streams every result."""
+
+    def each(self, query: str, values: Sequence[Any] = (), at_a_time: int = 2048) -> Iterator[Any]:
+        """The rows of a query, one after the other."""
+        return self.execute(query, values)
+
+
+def connected(path: Path) -> SqliteConnection:
+    """A connection to the SQLite file `path`; raises `sqlite3.Error`."""
+    db = sqlite3.connect(
+        path, check_same_thread=False, isolation_level=None, timeout=30, factory=SqliteConnection
+    )
+    db.text_factory = bytes
+    return db
+
+
+class SqliteDatabase:
+    """An `index.database.Database`. A file that is not there is made."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock, self._reading = threading.Lock(), threading.Lock()
+        with told(path):
+            private_database(path)
+            self._db = connected(path)
+            try:
+                upgrade(self._db)
+                self._db.execute("PRAGMA journal_mode=WAL")
+                self._db.execute("PRAGMA synchronous=FULL")
+                self._db.execute("PRAGMA foreign_keys=ON")
+                # One of its own: who reads waits neither for a change to be synced, nor for a long one.
+                self._reader = connected(path)
+            except BaseException:
+                self._db.close()
+                raise
+
+    @property
+    def place(self) -> str:
+        """The path of the file."""
+        return str(self._path)
+
+    def close(self) -> None:
+        """Close the file; what was returned from is durable already."""
+        with self._lock, self._reading:
+            self._reader.close()
+            self._db.close()  # the last one: it leaves no write-ahead log behind
+
+    def follow(self) -> None:
+        """Nothing: to ask a file costs little."""
+
+    def version(self) -> int:
+        """The newest version."""
+        with self.reading() as db:
+            return int(db.execute("SELECT version FROM gallery").fetchone()[0])
+
+    @contextmanager
+    def transaction(self) -> Iterator[SqliteConnection]:
+        """All of it, or nothing."""
+        with self._lock, told(self._path):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:  # on a full disk SQLite has rolled back already
+                    self._db.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def reading(self) -> Iterator[SqliteConnection]:
+        """The file as it is now, outside a transaction."""
+        with self._reading, told(self._path):
+            yield self._reader
+
+    @contextmanager
+    def view(self) -> Iterator[SqliteConnection]:
+        """One consistent view of the file."""
+        with self._reading, told(self._path), _consistent(self._reader):
+            yield self._reader
+
+    @contextmanager
+    def scan(self) -> Iterator[SqliteConnection]:
+        """One consistent view of the file, on a connection of its own."""
+        with told(self._path), closing(connected(self._path)) as db, _consistent(db):
+            yield db
+
+
+@contextmanager
+def _consistent(db: sqlite3.Connection) -> Iterator[None]:
+    db.execute("BEGIN")
+    try:
+        yield
+    finally:
+        db.execute("ROLLBACK")
