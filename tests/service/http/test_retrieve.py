@@ -2,6 +2,7 @@
 
 import base64
 import itertools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -347,11 +348,27 @@ def test_an_abstention_says_why(client: httpx.Client) -> None:
         assert "max_samples" in certificate["reason"]
 
 
-@pytest.mark.parametrize("alpha", [1e-12, 1e-300, 0.999999])
+@pytest.mark.parametrize("alpha", [1e-6, 0.999999])
 def test_an_extreme_alpha_is_answered(client: httpx.Client, alpha: float) -> None:
     certificate = answer(client, digit(0), alpha=alpha)["certificate"]
     assert certificate["alpha"] == alpha
     assert 0 <= certificate["radius"] < 8
+
+
+@pytest.mark.parametrize("alpha", [1e-8, 1e-12, 1e-300])
+@pytest.mark.parametrize("rule", ["embedding", "vote"])
+def test_an_alpha_that_the_noise_leaves_nothing_of_is_refused_with_the_least(
+    client: httpx.Client, alpha: float, rule: str
+) -> None:
+    asked = {"alpha": alpha, "rule": rule, "max_samples": 300}
+    refused = post(client, digit(0), **asked)
+    assert refused.status_code == 422
+    (error,) = refused.json()["errors"]
+    found = re.search(r"must be at least (\S+) with max_samples 300", error["message"])
+    assert error["option"] == "alpha"
+    assert found is not None
+    asked["alpha"] = float(found[1])
+    assert answer(client, digit(0), **asked)["certificate"]["alpha"] == asked["alpha"]
 
 
 @pytest.mark.parametrize("samples", [2, 3, 50, 255, 257])
