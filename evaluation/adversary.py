@@ -25,8 +25,8 @@ def threads_for(shape: tuple[int, int, int]) -> AbstractContextManager[None]:
 class Adversary:
     """Knows the network, σ and the gallery; not the noise. Draws its own from `seed`.
 
-    `seen` makes what is attacked, like the pixels of a file, the model's input. Without it, gradients are
-    computed on a GPU if there is one.
+    `seen` makes what is attacked, like the pixels of a file, the model's input. Without it, it works on a GPU
+    if there is one.
     """
 
     def __init__(
@@ -37,9 +37,9 @@ class Adversary:
         seed: int = 0,
         seen: Callable[[torch.Tensor], torch.Tensor] | None = None,
     ) -> None:
+        self._network, self._sigma, self._seen = model.network, sigma, seen
         if seen is None and torch.cuda.is_available():
-            model = EmbeddingModel(model.manifest, copy.deepcopy(model.network).cuda())
-        self._model, self._sigma, self._seen = model, sigma, seen or (lambda image: image)
+            self._network = copy.deepcopy(model.network).to("cuda")
         self._labels, self._vectors = snapshot.labels, snapshot.vectors
         self._seeds = np.random.default_rng(seed)
 
@@ -62,6 +62,11 @@ class Adversary:
             ours = np.arange(len(self._labels)) == answer
         noise, sides = (int(seed) for seed in self._seeds.integers(2**31, size=2))
         margin = SmoothedMargin(
-            self._model, self._sigma, self._vectors[ours], self._vectors[~ours], noise, self._seen
+            self._network,
+            self._sigma,
+            self._vectors[ours],
+            self._vectors[~ours],
+            noise,
+            self._seen or (lambda image: image),
         )
         return perturbed(margin, image, radius, effort, seed=sides, start=start)

@@ -8,7 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from index.history import Version
 
 
 @dataclass(frozen=True)
@@ -77,10 +80,10 @@ class Database(Protocol):
         ...
 
     def follow(self) -> None:
-        """`version` will be asked for with every query: see that this costs little."""
+        """`newest` will be asked for with every query: see that this costs little."""
         ...
 
-    def version(self) -> int:
+    def newest(self) -> "Version":
         """The newest version, after at most a second if another process made it.
 
         Raises `StoreUnreachable` if the database is another machine's, and away.

@@ -105,7 +105,7 @@ class Gallery:
         if not self.store.shared:
             return False
         try:
-            self.store.version()
+            self.store.newest()
         except StoreUnreachable:
             return True
         return False
@@ -113,7 +113,7 @@ class Gallery:
     def snapshot(self) -> Snapshot:
         """The newest version, also when another process wrote it. Readers keep theirs: it never changes."""
         try:
-            if self._seen.version.number != self.store.version():
+            if self._seen.version != self.store.newest():
                 with self._newest():
                     pass
         except StoreUnreachable as error:  # what is known is whole, and names its version

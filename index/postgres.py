@@ -13,6 +13,7 @@ from index.database import SharedGallery
 from index.failures import OutcomeUnknown, StoreFailure
 from index.files import private_folder
 from index.following import CHANNEL, Following
+from index.history import Version, newest
 from index.postgres_failures import told, unreachable
 from index.postgres_schema import SCHEMA, upgrade
 from index.postgres_session import PostgresConnection, PostgresSession
@@ -27,7 +28,7 @@ _WRITE = b"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 # The one row that every writer locks first, so that changes come one after another.
 _LOCK = b"SELECT version FROM gallery FOR UPDATE"
 _TELL = f"NOTIFY {CHANNEL}".encode()
-_NEWEST = "SELECT gallery.version, versions.name FROM gallery LEFT JOIN versions ON versions.version = "
+_NAME_OF = "SELECT gallery.version, versions.name FROM gallery LEFT JOIN versions ON versions.version = ?"
 # Whatever is usual for this user. Who waits for the lock gives up after 30 s, as with a file.
 # Who holds it and stands still loses it.
 _SETTINGS = f"""
@@ -84,12 +85,12 @@ class PostgresDatabase:
         """From now on, know the newest version without asking for it."""
         self._following = Following(self._connected, self._place)
 
-    def version(self) -> int:
+    def newest(self) -> Version:
         """The newest version that was heard of. Raises `StoreUnreachable` while none can be."""
         if self._following is not None:
-            return self._following.version()
+            return self._following.newest()
         with self.reading() as db:
-            return int(db.execute("SELECT version FROM gallery").fetchone()[0])
+            return newest(db)
 
     @contextmanager
     def transaction(self) -> Iterator[PostgresSession]:
@@ -100,7 +101,7 @@ class PostgresDatabase:
             try:
                 before = int(session.execute(_LOCK.decode()).fetchone()[0])
                 yield session
-                version, name = session.execute(_NEWEST + "gallery.version").fetchone()
+                after = newest(session)
                 db.execute(_TELL)
             except BaseException:
                 _roll_back(db)
@@ -109,10 +110,10 @@ class PostgresDatabase:
                 db.execute("COMMIT")
             except psycopg.Error:
                 db.close()
-                if not self._stored(before, version, name):
+                if not self._stored(before, after):
                     raise
             if self._following is not None:
-                self._following.changed(version)
+                self._following.changed(after)
 
     @contextmanager
     def view(self) -> Iterator[PostgresSession]:
@@ -153,7 +154,7 @@ class PostgresDatabase:
     ) -> PostgresConnection:
         """The connection `db` at the beginning of a transaction, or another one, if it is lost."""
         if self._following is not None:
-            self._following.version()  # nobody waits for a server that is known to be away
+            self._following.newest()  # nobody waits for a server that is known to be away
         if db is not None:
             try:
                 db.execute(begin)
@@ -164,20 +165,20 @@ class PostgresDatabase:
         db.execute(begin)
         return db
 
-    def _stored(self, before: int, version: int, name: bytes) -> bool:
-        """Whether the change from version `before` to `version` of this `name` is stored.
+    def _stored(self, before: int, after: Version) -> bool:
+        """Whether the change from version `before` to `after` is stored.
 
         The server went away when it was told to store it. Who waits for the lock waits for its answer, too.
         """
         deadline = time.monotonic() + SETTLED_SECONDS
-        while version != before and time.monotonic() < deadline:
+        while after.number != before and time.monotonic() < deadline:
             try:
                 with self._connected() as db:
                     db.execute(_WRITE)
                     db.execute(_LOCK)
-                    now, found = PostgresSession(db).execute(_NEWEST + "?", (version,)).fetchone()
-                    if found is not None or now < version:
-                        return bool(found == name)
+                    now, name = PostgresSession(db).execute(_NAME_OF, (after.number,)).fetchone()
+                    if name is not None or now < after.number:
+                        return bool(name == after.name)
                     break  # all of it was replaced since
             except (psycopg.Error, StoreFailure):
                 time.sleep(0.2)

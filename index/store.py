@@ -49,13 +49,17 @@ class GalleryStore:
         self.path = place.path if isinstance(place, SharedGallery) else place
         database = _database(place)
         self.place = database.place
-        self.close, self.follow, self.version = database.close, database.follow, database.version
+        self.close, self.follow, self.newest = database.close, database.follow, database.newest
         self.transaction, self.reading = database.transaction, database.reading
         self.view, self.scan = database.view, database.scan
 
     def again(self) -> "GalleryStore":
         """The same gallery on connections of its own: who changes much keeps nobody here waiting."""
         return GalleryStore(self._opened)
+
+    def version(self) -> int:
+        """The number of changes made so far; 0 for a gallery that was never written."""
+        return self.newest().number
 
     def add(self, items: Sequence[NewItem], model: str) -> int:
         """Store `items` with their vectors by `model`, all or none, and return the new version.

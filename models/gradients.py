@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from models.model import EmbeddingModel
+from models.networks.embedding import EmbeddingNetwork
 
 Pixels = NDArray[np.float32]
 
@@ -30,47 +30,49 @@ class SmoothedMargin:
     max_b s_b - max_a s_a for s_i = <g, r_i> - ||r_i||²/2, g being the mean of h over noisy copies, and r_i
     the vectors `ours` (k, d) and `others` (m, d), k and m >= 1. Vectors may have one number more than
     embeddings, which have a 0 there (blended vectors). The noise is drawn from `seed`, and is never that of
-    a certificate, which nobody may foresee.
+    a certificate, which nobody may foresee. All of it is computed where the `network` is.
 
-    `seen` makes what is moved, like the pixels of a file, the model's input. All of it happens on the device
-    that the network is on.
+    `seen` makes what is moved, like the pixels of a file, the model's input.
     """
 
     def __init__(
         self,
-        model: EmbeddingModel,
+        network: EmbeddingNetwork,
         sigma: float,
         ours: NDArray[np.floating],
         others: NDArray[np.floating],
         seed: int,
         seen: Callable[[torch.Tensor], torch.Tensor] = lambda image: image,
     ) -> None:
-        self._network, self._sigma, self._seen = model.network, sigma, seen
-        self._device = next(model.network.parameters()).device
+        self._network, self._sigma, self._seen = network, sigma, seen
+        self._device = next(network.parameters()).device
         self._ours, self._others = (
             (vectors, (vectors**2).sum(dim=1) / 2)
-            for vectors in (
-                torch.from_numpy(each.astype(np.float32)).to(self._device) for each in (ours, others)
-            )
+            for vectors in (self._there(each.astype(np.float32)) for each in (ours, others))
         )
         self._generator = torch.Generator(self._device).manual_seed(seed)
 
     def value(self, image: Pixels, draws: int) -> float:
         """The margin at `image`, over so many fresh `draws` of noise."""
         with torch.no_grad():
-            return float(self._margin(torch.from_numpy(image).to(self._device), draws))
+            return float(self._margin(self._there(image), draws))
 
     def gradient(self, image: Pixels, draws: int) -> Pixels:
         """That of the margin at `image`, of the same shape, over so many fresh `draws` of noise."""
-        point = torch.from_numpy(image).to(self._device).requires_grad_(True)
+        point = self._there(image).requires_grad_(True)
         (gradient,) = torch.autograd.grad(self._margin(point, draws), point)
         found: Pixels = gradient.cpu().numpy()
         return found
 
+    def _there(self, array: Pixels) -> torch.Tensor:
+        return torch.from_numpy(array).to(self._device)
+
     def _margin(self, point: torch.Tensor, draws: int) -> torch.Tensor:
         image = self._seen(point)
-        drawn = torch.randn((draws, *image.shape), generator=self._generator, device=self._device)
-        mean = self._network(image + self._sigma * drawn).mean(dim=0)
+        noise = self._sigma * torch.randn(
+            (draws, *image.shape), generator=self._generator, device=self._device
+        )
+        mean = self._network(image + noise).mean(dim=0)
         mean = functional.pad(mean, (0, self._ours[0].shape[1] - len(mean)))
         ours, others = ((vectors @ mean - halves).max() for vectors, halves in (self._ours, self._others))
         return others - ours

@@ -77,7 +77,7 @@ class Attacks:
         if not len(others):
             return query.image
         who = input_digest(query.image)
-        margin = SmoothedMargin(smoothed.model, smoothed.sigma, ours, others, seed=0)
+        margin = SmoothedMargin(smoothed.model.network, smoothed.sigma, ours, others, seed=0)
         with (
             reserve(EFFORT.steps * EFFORT.draws, lambda: steps * EFFORT.draws),
             self.answering.backlog.answering(Work("attack", self.seconds, who, watched=False), stop) as spend,

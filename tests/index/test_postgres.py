@@ -314,8 +314,8 @@ class Late:
     def __init__(self, connection: Any, happened: Callable[[], object]) -> None:
         self._connection, self._happened = connection, happened
 
-    def execute(self, statement: str) -> Any:
-        found = self._connection.execute(statement)
+    def execute(self, *what: Any, **options: Any) -> Any:
+        found = self._connection.execute(*what, **options)
         self._happened()
         return found
 
@@ -326,7 +326,19 @@ def test_an_old_answer_does_not_hide_a_change_of_our_own(
     following = gallery.store.transaction.__self__._following  # type: ignore[attr-defined]
     with postgres_server.connect(postgres_server.url) as db:
         following._ask(Late(db, lambda: gallery.add([new("one")])))
-    assert following.version() == 1
+    assert following.newest().number == 1
+
+
+def test_another_history_of_as_many_versions_is_seen(
+    gallery: Gallery, postgres_server: PostgresServer
+) -> None:
+    """A standby that became the primary and lacked the last change, and then was given another one."""
+    gallery.add([new("one"), new("two")])
+    assert ids(gallery) == ["one", "two"]
+    with postgres_server.connect(postgres_server.url) as db, db.transaction():
+        db.execute("DELETE FROM items WHERE id = 'two'")
+        db.execute("UPDATE versions SET name = sha256('another')")
+    within(1.0, lambda: ids(gallery) == ["one"])
 
 
 # --- a server that goes away

@@ -23,7 +23,7 @@ def vectors(model: EmbeddingModel) -> "np.typing.NDArray[np.float64]":
 
 
 def margin(model: EmbeddingModel, vectors: "np.typing.NDArray[np.float64]", seed: int = 7) -> SmoothedMargin:
-    return SmoothedMargin(model, SIGMA, vectors[:5], vectors[5:], seed)
+    return SmoothedMargin(model.network, SIGMA, vectors[:5], vectors[5:], seed)
 
 
 def test_it_is_the_margin_by_which_others_are_nearer(
