@@ -118,7 +118,7 @@ def test_only_the_locks_for_other_builds_hold_cuda() -> None:
 
     for lock in ("cpu", "backbones", "otel", "postgres", "research"):
         assert not cuda(lock)
-    assert cuda("dev") == {"triton"}  # whose interpreter and compiler need no GPU: tests of the noise use them
+    assert cuda("dev") == {"triton"}  # which compiles and interprets without a GPU
     assert cuda("cpu-pypi") < cuda("gpu")
     assert set(pins("cpu")) == set(pins("cpu-pypi")) - cuda("cpu-pypi")
 
