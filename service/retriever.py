@@ -14,7 +14,7 @@ from typing import Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from certify import EmbeddingSpace, Guarantee, Method, Rule, Terms, noise_samples, prepare
+from certify import EmbeddingSpace, Guarantee, Method, Rule, Terms, prepare
 from index import Filter, Gallery, ItemDamaged, ItemGone, NotReadYet, Snapshot, StoreFailure, gpu
 from models import (
     EmbeddingModel,
@@ -331,7 +331,7 @@ class Retriever:
             blur=self.smoothed.blur,
             within_k=within_k,
             comparisons=self.settings.max_comparisons,
-            noise=self.smoothed.noise_distance(noise_samples(samples)),
+            noise=self.smoothed.noise_distance(samples),
         )
         return self._answering.contest(snapshot, terms, rule)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from certify import ANYTIME, Terms, horizon_for, noise_samples
+from certify import ANYTIME, Terms, horizon_for
 from index import Filter, FilterError, read_filter
 from models import SmoothedModel
 from models.noise import on_grid
@@ -69,10 +69,12 @@ def checked(
                 (option, f"method {options.method} holds for one number of samples: ask for cdf")
             )
     wanted = _filter(options, settings)
-    alpha, noise = options.alpha or settings.alpha, smoothed.noise_distance(noise_samples(samples))
+    # Queries that differ in max_samples are readings of one test: each pays for the noise of all of it.
+    alpha, noise = options.alpha or settings.alpha, smoothed.noise_distance(settings.samples_limit)
     if noise * MOST_FOR_NOISE > alpha:
-        least = f"must be at least {noise * MOST_FOR_NOISE * 1.01:.3g} with max_samples {samples}"
-        raise InvalidOption(("alpha", f"{least}: their noise is Gaussian but for {noise:.2g}"))
+        least = f"must be at least {noise * MOST_FOR_NOISE * 1.01:.3g} here"
+        why = f"the noise of {settings.samples_limit} samples is Gaussian but for {noise:.2g}"
+        raise InvalidOption(("alpha", f"{least}: {why}"))
     terms = Terms(
         sigma=smoothed.sigma,
         alpha=alpha,

@@ -47,14 +47,12 @@ def test_of_many_samples_it_says_what_more_may_bring(demo_retriever: Retriever) 
 
 
 def test_the_noise_of_all_readings_of_one_test_is_paid_for(demo_retriever: Retriever) -> None:
-    """Who asks for up to 300 samples, and for up to 1,000, reads one test, and has met the noise of 1,000."""
-    paid = {}
+    """Who asks for up to 300 samples and then for more reads one test, and has met the noise of all of it."""
+    whole = demo_retriever.smoothed.noise_distance(demo_retriever.settings.samples_limit)
     for most in (300, 1000, 1500):
         found = demo_retriever.retrieve(tensor(1), RetrieveOptions(max_samples=most, explain=True))
         assert found.explanation is not None
-        paid[most] = found.explanation.alpha_spent["noise"]
-    assert paid[300] == paid[1000] == demo_retriever.smoothed.noise_distance(1000)
-    assert paid[1500] == demo_retriever.smoothed.noise_distance(1500) > paid[1000]
+        assert found.explanation.alpha_spent["noise"] == whole > 0
 
 
 def test_an_experiment_pays_for_the_samples_that_it_brings(demo_retriever: Retriever) -> None:
