@@ -6,7 +6,9 @@ in a password would cut the rest off, and libpq repeats what it cannot read.
 
 import re
 from collections.abc import Iterator
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import parse_qsl
+
+from service.urls import parts_of, slips
 
 _BEGINNINGS = ("postgresql://", "postgres://")
 _SHAPE = "postgresql://[user[:password]@]host[:port]/database"
@@ -30,11 +32,8 @@ def _faults(url: str) -> Iterator[str]:
     if not url.startswith(_BEGINNINGS):
         yield f"must begin with {_BEGINNINGS[0]}"
         return
-    if re.search(r"[\s\x00-\x1f\x7f]", url):
-        yield f"holds a space or a line break: take it out, or escape it ({_ESCAPE})"
-    if re.search(r"%(?![0-9A-Fa-f]{2})", url):
-        yield f"holds a % that begins no escape: {_ESCAPE}"
-    parts = _split(url)
+    yield from slips(url, _ESCAPE)
+    parts = parts_of(url)
     if parts is None:
         yield f"cannot be read; {_ESCAPE}"
         return
@@ -50,10 +49,3 @@ def _faults(url: str) -> Iterator[str]:
         yield f"names no database: {_SHAPE}; {_ESCAPE}"
     if any(name not in _OPTIONS or not value for name, value in options):  # may be the rest of a password
         yield f"has an option after the ? that is not one of {', '.join(_OPTIONS)}, or is empty; {_ESCAPE}"
-
-
-def _split(url: str) -> SplitResult | None:
-    try:
-        return urlsplit(url)
-    except ValueError:  # whose message holds a part of the URL
-        return None

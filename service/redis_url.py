@@ -7,7 +7,9 @@ that is not what was written.
 
 import re
 from collections.abc import Iterator
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl
+
+from service.urls import parts_of, slips
 
 SCHEMES = ("redis", "rediss", "unix")
 _BEGINNINGS = tuple(f"{scheme}://" for scheme in SCHEMES)
@@ -37,11 +39,8 @@ def _faults(url: str) -> Iterator[str]:
     if not url.startswith(_BEGINNINGS):
         yield f"must begin with one of {', '.join(_BEGINNINGS)}"
         return
-    if re.search(r"[\s\x00-\x1f\x7f]", url):
-        yield f"holds a space or a line break: take it out, or escape it ({_ESCAPE})"
-    if re.search(r"%(?![0-9A-Fa-f]{2})", url):
-        yield f"holds a % that begins no escape: {_ESCAPE}"
-    parts = _split(url)
+    yield from slips(url, _ESCAPE)
+    parts = parts_of(url)
     if parts is None:
         yield f"cannot be read; {_ESCAPE}"
         return
@@ -55,13 +54,6 @@ def _faults(url: str) -> Iterator[str]:
     else:
         yield from _address_faults(parts, address)
     yield from _option_faults(parts)
-
-
-def _split(url: str) -> SplitResult | None:
-    try:
-        return urlsplit(url)
-    except ValueError:  # whose message holds a part of the URL
-        return None
 
 
 def _socket_faults(parts: SplitResult, address: str) -> Iterator[str]:

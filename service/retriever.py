@@ -4,7 +4,6 @@ import logging
 import math
 import os
 import shutil
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -18,7 +17,6 @@ from certify import EmbeddingSpace, Guarantee, Method, Rule, Terms, prepare
 from index import Filter, Gallery, ItemDamaged, ItemGone, NotReadYet, Snapshot, StoreFailure, gpu
 from models import (
     EmbeddingModel,
-    Purpose,
     Recall,
     ShippedVectors,
     SmoothedModel,
@@ -32,6 +30,7 @@ from service.cache.redis_store import RedisStore
 from service.cache.samples import SampleCache
 from service.cache.sealed import CacheStore, Event
 from service.cache.sqlite_store import embedded_store
+from service.decoding import Decoder
 from service.errors import AttacksNotAllowed, FilterMatchesNothing, GalleryEmpty, GalleryFailure, Overloaded
 from service.gallery.check import ItemRules
 from service.gallery.intake import Intake
@@ -43,8 +42,6 @@ from service.gallery.place import gallery_place
 from service.gallery.snapshots import Snapshots
 from service.gallery.unpacking import UnpackLimits
 from service.gallery.vectors import GalleryVectors
-from service.images import Picture, read_image
-from service.losses import Losses, Reason
 from service.metrics import Metrics
 from service.retrieval.answer import RetrieveResponse, about_file
 from service.retrieval.answering import Answering, OnRound, Question, Reserve, unlimited
@@ -106,9 +103,7 @@ class Retriever:
             padded=settings.label_weight > 0,
         )
         self._store = store
-        # Small files may be large images: more at once than there are threads would only fill the memory.
         threads = settings.threads or len(os.sched_getaffinity(0))
-        self._decoders = threading.BoundedSemaphore(threads)
 
         def count(event: Event) -> None:
             metrics.cache_failures.labels(event).inc()
@@ -146,9 +141,9 @@ class Retriever:
             gallery_place(settings), embedding, model.dimension, settings.label_weight,
             settings.max_filter_bytes, self.device,
         )  # fmt: skip
-        purposes: tuple[Purpose, ...] = ("query", "gallery")
-        self.losses = {purpose: self._tally(purpose) for purpose in purposes}
-        self.intake = Intake(self.gallery, self.vectors, self._decode_item)
+        self._decoder = Decoder(model.manifest, settings, metrics, self.backlog, threads)
+        self.losses = self._decoder.losses
+        self.intake = Intake(self.gallery, self.vectors, self._decoder.item)
         rules = ItemRules(settings.max_name_length, settings.max_metadata_bytes)
         self.items = GalleryItems(self.gallery, self.intake, rules, settings.max_changes)
         self.named = NamedGalleries(
@@ -236,47 +231,14 @@ class Retriever:
 
     def decode(self, content: bytes) -> NDArray[np.float32]:
         """The input tensor (C, H, W) of an image file; raises the image problems of `service.errors`."""
-        return self._decode(content, "query").tensor
-
-    def _decode_query(self, content: bytes) -> Picture:
-        with self.backlog.decoding(content):
-            return self._decode(content, "query")
+        return self._decoder.picture(content, "query").tensor
 
     def seen(self, content: bytes) -> tuple[NDArray[np.float32], list[str]]:
         """What the model sees of an image file, and what that loses; counted as no query.
 
         The input tensor (C, H, W), and a sentence for each loss. Raises what `decode` does.
         """
-        picture = self._read(content)
-        return picture.tensor, self.losses["query"].of(picture)
-
-    def _decode_item(self, content: bytes) -> NDArray[np.float32]:
-        return self._decode(content, "gallery").tensor
-
-    def _decode(self, content: bytes, purpose: Purpose) -> Picture:
-        picture = self._read(content)
-        losses = self.losses[purpose]
-        if losses.add(picture) and purpose == "query":  # of items, who adds them tells the sum
-            log.warning("the first query that the model was not trained for: %s", losses.statement)
-        return picture
-
-    def _read(self, content: bytes) -> Picture:
-        with self._decoders:
-            return read_image(
-                content,
-                self.model.input_shape,
-                max_pixels=self.settings.max_image_pixels,
-                min_side=self.settings.min_image_side,
-                preprocessing=self.model.manifest.preprocessing,
-            )
-
-    def _tally(self, purpose: Purpose) -> Losses:
-        def count(reason: Reason) -> None:
-            self.metrics.outside_domain.labels(purpose, reason).inc()
-
-        for reason in get_args(Reason):
-            self.metrics.outside_domain.labels(purpose, reason)  # there from the start, as 0
-        return Losses(self.model.manifest, self.settings.shrink_warning, count)
+        return self._decoder.seen(content)
 
     def check(self) -> dict[str, str]:
         """Run the model and a search, for /readyz; raises what they raise."""
@@ -362,7 +324,7 @@ class Retriever:
             pixels = None
             with traces.span("decode"):
                 if isinstance(image, bytes):
-                    picture = self._decode_query(image)
+                    picture = self._decoder.query(image)
                     image, pixels = picture.tensor, picture.pixels
                 query = checked(image, options, self.settings, self.smoothed)
             wanted = self.named.within(query.options.gallery, query.filter)
@@ -413,7 +375,7 @@ class Retriever:
         stop = stop or options.stop()
         check_attackable(options)
         if isinstance(image, bytes):
-            image = self._decode_query(image).tensor
+            image = self._decoder.query(image).tensor
         query = checked(image, options, self.settings, self.smoothed)
         answer = self.retrieve(image, options, stop=stop, reserve=reserve)
         snapshot = self.snapshot(self.named.within(query.options.gallery, query.filter))
