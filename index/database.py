@@ -8,10 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
-
-if TYPE_CHECKING:
-    from index.history import Version
+from typing import Any, NamedTuple, Protocol
 
 
 @dataclass(frozen=True)
@@ -27,6 +24,16 @@ class SharedGallery:
 
 # Where a gallery is: in an SQLite file, or in PostgreSQL.
 Place = Path | SharedGallery
+
+
+class Version(NamedTuple):
+    """A version of a gallery: its number, and its random name (empty if another program changed it).
+
+    Two histories may have the same number: what is of one version has its name, too.
+    """
+
+    number: int
+    name: bytes
 
 
 class Cursor(Protocol):
@@ -83,7 +90,7 @@ class Database(Protocol):
         """`newest` will be asked for with every query: see that this costs little."""
         ...
 
-    def newest(self) -> "Version":
+    def newest(self) -> Version:
         """The newest version, after at most a second if another process made it.
 
         Raises `StoreUnreachable` if the database is another machine's, and away.

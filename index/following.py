@@ -7,8 +7,9 @@ import threading
 import time
 from collections.abc import Callable
 
+from index.database import Version
 from index.failures import StoreUnreachable
-from index.history import Version, newest
+from index.history import newest
 from index.postgres_failures import told
 from index.postgres_session import PostgresConnection, PostgresSession
 

@@ -9,17 +9,19 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from index.database import SharedGallery
+from index.database import SharedGallery, Version
 from index.failures import OutcomeUnknown, StoreFailure
 from index.files import private_folder
 from index.following import CHANNEL, Following
-from index.history import Version, newest
+from index.history import newest
 from index.postgres_failures import told, unreachable
 from index.postgres_schema import SCHEMA, upgrade
 from index.postgres_session import PostgresConnection, PostgresSession
 
-# A server that does not answer is given up after so long. A URL may say otherwise.
+# A server that does not answer is given up after so long. A standby is none of ours: it may not have yet what
+# was acknowledged. A URL may say otherwise.
 _CONNECTING = {
+    "target_session_attrs": "primary",
     "connect_timeout": "5", "tcp_user_timeout": "10000", "keepalives_idle": "10", "keepalives_interval": "5",
     "keepalives_count": "3", "application_name": "retrievalguard",
 }  # fmt: skip

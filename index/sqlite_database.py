@@ -7,9 +7,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from index.database import Version
 from index.failures import told
 from index.files import private_database
-from index.history import Version, newest
+from index.history import newest
 from index.schema import upgrade
 
 

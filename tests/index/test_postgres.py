@@ -29,7 +29,12 @@ from index import (
     revise,
     stored_item,
 )
+from index.history import advance
 from index.postgres_schema import STEPS
+from index.postgres_session import PostgresSession
+from index.rows import put_item, put_vector
+from index.store import checked_vector
+from tests.index.filtering import filter_of
 from tests.index.items import MODEL, enough, loaded, new, process
 from tests.postgres import ESCAPED, PASSWORD, PostgresServer
 
@@ -339,6 +344,29 @@ def test_another_history_of_as_many_versions_is_seen(
         db.execute("DELETE FROM items WHERE id = 'two'")
         db.execute("UPDATE versions SET name = sha256('another')")
     within(1.0, lambda: ids(gallery) == ["one"])
+
+
+def test_another_history_is_not_taken_for_the_one_that_is_known(gallery: Gallery) -> None:
+    """A server was put back to an older state, and another change got the number of one that was lost."""
+    gallery.add([new("one", metadata={"n": 1})])
+    gallery.add([new("lost", metadata={"n": 7})])
+    wanted = filter_of({"metadata.n": 1})
+    before = gallery.snapshot()
+    assert [item.id for item in gallery.filtered(wanted).items] == ["one"]
+    rival = new("rival", "b", metadata={"n": 1})
+    database = gallery.store.transaction.__self__  # type: ignore[attr-defined]
+    with database._connected() as db, db.transaction():
+        db.execute(b"DELETE FROM items WHERE id = 'lost'")
+        db.execute(b"DELETE FROM versions WHERE version = 2")
+        db.execute(b"UPDATE gallery SET version = 1")
+        db.execute(b"ALTER TABLE items ALTER COLUMN row RESTART WITH 2")
+        session = PostgresSession(db)
+        row, image, _ = put_item(session, rival.item, rival.image, rival.media_type)
+        put_vector(session, row, "rival", image, MODEL, checked_vector(rival))
+        assert (row, advance(session, [row])) == (2, before.version)
+    within(2.0, lambda: ids(gallery) == ["one", "rival"])
+    assert [item.id for item in gallery.filtered(wanted).items] == ["one", "rival"], "a rival is missed"
+    assert [item.id for item in before.items] == ["one", "lost"], "an older snapshot names another item"
 
 
 # --- a server that goes away
