@@ -28,11 +28,14 @@ LEFT_SECONDS = 2.0
 class Following:
     """A thread that hears of every change, and asks twice a second in case that it did not.
 
-    `connect` makes a connection to the database that messages call `place`. Raises `StoreFailure`.
+    `connect` makes a connection to the database that messages call `place`; `cut` is called while the server
+    hangs. Raises `StoreFailure`.
     """
 
-    def __init__(self, connect: Callable[[], PostgresConnection], place: str) -> None:
-        self._connect, self._place = connect, place
+    def __init__(
+        self, connect: Callable[[], PostgresConnection], place: str, cut: Callable[[], None]
+    ) -> None:
+        self._connect, self._place, self._cut = connect, place, cut
         self._lock = threading.Lock()
         self._own_changes = 0
         self._lost: StoreUnreachable | None = None
@@ -46,8 +49,10 @@ class Following:
 
     def newest(self) -> Version:
         """The newest version that is known. Raises `StoreUnreachable` while the server is away."""
-        if self._lost is None and time.monotonic() - self._heard > HANGING_SECONDS:
-            self._failed(StoreUnreachable(f"{self._place} does not answer"))
+        if time.monotonic() - self._heard > HANGING_SECONDS:
+            if self._lost is None:
+                self._failed(StoreUnreachable(f"{self._place} does not answer"))
+            self._cut()
         lost = self._lost
         if lost is not None:
             raise StoreUnreachable(str(lost))

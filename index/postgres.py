@@ -10,7 +10,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from index.database import SharedGallery, Version
-from index.failures import OutcomeUnknown, StoreFailure
+from index.failures import OutcomeUnknown, StoreFailure, StoreUnreachable
 from index.files import private_folder
 from index.following import CHANNEL, Following
 from index.history import newest
@@ -41,6 +41,8 @@ SET idle_in_transaction_session_timeout = 0;
 SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
 """.encode()
 _WRITER = b"SET idle_in_transaction_session_timeout = '60s'"
+# How often whoever waits for others looks whether the server is there at all.
+LOOKED_SECONDS = 0.5
 # How long a server may be away that took a change and has not said whether it is stored.
 SETTLED_SECONDS = 20.0
 
@@ -59,6 +61,7 @@ class PostgresDatabase:
         self._writing, self._reading = threading.Lock(), threading.Lock()
         self._writer: PostgresConnection | None = None
         self._reader: PostgresConnection | None = None
+        self._scanning = set[PostgresConnection]()
         self._following: Following | None = None
         with told(self._place):
             private_folder(shared.path.parent)
@@ -76,6 +79,12 @@ class PostgresDatabase:
 
     def close(self) -> None:
         """End all connections; what was returned from is durable already."""
+        try:
+            self._check_there()
+        except StoreUnreachable:  # then nobody waits for its last answers
+            self._cut()
+            if self._writer is not None:
+                self._writer.cut()
         if self._following is not None:
             self._following.close()
         with self._writing, self._reading:
@@ -85,7 +94,7 @@ class PostgresDatabase:
 
     def follow(self) -> None:
         """From now on, know the newest version without asking for it."""
-        self._following = Following(self._connected, self._place)
+        self._following = Following(self._connected, self._place, self._cut)
 
     def newest(self) -> Version:
         """The newest version that was heard of. Raises `StoreUnreachable` while none can be."""
@@ -97,7 +106,7 @@ class PostgresDatabase:
     @contextmanager
     def transaction(self) -> Iterator[PostgresSession]:
         """All of it, or nothing. Raises `OutcomeUnknown` if it is not known which."""
-        with self._writing, told(self._place):
+        with self._turn(self._writing), told(self._place):
             self._writer = db = self._begun(self._writer, _WRITE, _WRITER)
             session = PostgresSession(db)
             try:
@@ -120,7 +129,7 @@ class PostgresDatabase:
     @contextmanager
     def view(self) -> Iterator[PostgresSession]:
         """One consistent view."""
-        with self._reading, told(self._place):
+        with self._turn(self._reading), told(self._place):
             self._reader = db = self._begun(self._reader, _READ)
             try:
                 yield PostgresSession(db)
@@ -132,13 +141,40 @@ class PostgresDatabase:
     @contextmanager
     def scan(self) -> Iterator[PostgresSession]:
         """One consistent view, on a connection of its own."""
+        self._check_there()
         with told(self._place), self._connected() as db:
-            db.execute(_READ)
-            yield PostgresSession(db)
+            self._scanning.add(db)
+            try:
+                db.execute(_READ)
+                yield PostgresSession(db)
+            finally:
+                self._scanning.discard(db)
+
+    @contextmanager
+    def _turn(self, lock: threading.Lock) -> Iterator[None]:
+        """Hold `lock`; nobody waits for it while the server is known to be away."""
+        self._check_there()
+        while not lock.acquire(timeout=LOOKED_SECONDS):
+            self._check_there()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _check_there(self) -> None:
+        """Raises `StoreUnreachable` if the server is known to be away."""
+        if self._following is not None:
+            self._following.newest()
+
+    def _cut(self) -> None:
+        """End what is being read: the server hangs. What is being changed may have been stored, and waits."""
+        for db in (self._reader, *self._scanning):
+            if db is not None:
+                db.cut()
 
     def _connected(self, settings: bytes = b"") -> PostgresConnection:
         try:
-            db = psycopg.connect(
+            db = PostgresConnection.connect(
                 **self._parameters, autocommit=True, cursor_factory=psycopg.RawCursor[tuple[Any, ...]]
             )
         except psycopg.Error as error:
@@ -155,8 +191,7 @@ class PostgresDatabase:
         self, db: PostgresConnection | None, begin: bytes, settings: bytes = b""
     ) -> PostgresConnection:
         """The connection `db` at the beginning of a transaction, or another one, if it is lost."""
-        if self._following is not None:
-            self._following.newest()  # nobody waits for a server that is known to be away
+        self._check_there()  # it may be away since it was our turn
         if db is not None:
             try:
                 db.execute(begin)

@@ -1,6 +1,9 @@
 """Statements for PostgreSQL, written as in the rest of this room."""
 
+import os
+import socket
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from itertools import count
 from typing import Any
@@ -9,7 +12,31 @@ import psycopg
 
 from index.database import Cursor
 
-PostgresConnection = psycopg.Connection[tuple[Any, ...]]
+
+class PostgresConnection(psycopg.Connection[tuple[Any, ...]]):
+    """A connection that another thread can end under whoever waits for the server."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        # A number of our own for it, which is nobody else's as soon as it is closed.
+        self._cable = socket.socket(fileno=os.dup(self.fileno()))
+
+    def cut(self) -> None:
+        """Whoever waits for an answer gets an `OperationalError` instead."""
+        with suppress(OSError):  # it is closed already
+            self._cable.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """End it."""
+        super().close()
+        self._cable.close()
+
+    def __exit__(self, *error: Any) -> None:
+        """End it; the one of psycopg does not `close` what is lost."""
+        try:
+            super().__exit__(*error)
+        finally:
+            self._cable.close()
 
 
 class PostgresSession:

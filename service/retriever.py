@@ -48,7 +48,7 @@ from service.retrieval.answering import Answering, OnRound, Question, Reserve, u
 from service.retrieval.attack import AttackResponse, Attacks, attacked, check_attackable
 from service.retrieval.contest import Contest
 from service.retrieval.options import RetrieveOptions
-from service.retrieval.query import checked
+from service.retrieval.query import Query, checked
 from service.retrieval.repeats import Repeats
 from service.retrieval.samples import SamplesInUse
 from service.secret import noise_secret
@@ -377,10 +377,19 @@ class Retriever:
         if isinstance(image, bytes):
             image = self._decoder.query(image).tensor
         query = checked(image, options, self.settings, self.smoothed)
-        answer = self.retrieve(image, options, stop=stop, reserve=reserve)
-        snapshot = self.snapshot(self.named.within(query.options.gallery, query.filter))
-        found = self._attacks.moved(query, snapshot, size, answer.certificate.samples, stop, reserve)
-        moved = self.retrieve(found, options, stop=stop, reserve=reserve)
+        found = None
+        # Two answers contradict each other only if they are of the same gallery.
+        snapshot = self._asked(query, stop)
+        for _ in range(ATTEMPTS):
+            answer = self.retrieve(image, options, stop=stop, reserve=reserve)
+            if found is None:
+                found = self._attacks.moved(query, snapshot, size, answer.certificate.samples, stop, reserve)
+            moved = self.retrieve(found, options, stop=stop, reserve=reserve)
+            before, snapshot = snapshot, self._asked(query, stop)
+            if snapshot.digest == before.digest:
+                break
+        else:
+            raise GalleryFailure("the gallery changes too fast for an attack: try again")
         outcome = attacked(image, found, answer, moved)
         if outcome.broken:
             log.error(
@@ -388,3 +397,7 @@ class Retriever:
                 outcome.size, answer.certificate.radius,
             )  # fmt: skip
         return outcome
+
+    def _asked(self, query: Query, stop: Stop) -> Snapshot:
+        """The items that `query` is about, as of now. Raises what `snapshot` does."""
+        return self.snapshot(self.named.within(query.options.gallery, query.filter), stop.remaining)

@@ -68,34 +68,45 @@ class Attacks:
         `RateLimited`, or `Abandoned` when it is cancelled.
         """
         smoothed, steps = self.answering.smoothed, 0
-        with self.answering.samples.of(query.image) as drawn:
-            seen = drawn.first(max(samples, smoothed.chunk), stop)
-        check_wanted(stop)
-        if not len(seen):
-            return query.image
-        ours, others = self.answering.contest(snapshot, query.terms).sides(seen)
-        if not len(others):
-            return query.image
         who = input_digest(query.image)
-        margin = SmoothedMargin(smoothed.model.network, smoothed.sigma, ours, others, seed=0)
-        with (
-            reserve(EFFORT.steps * EFFORT.draws, lambda: steps * EFFORT.draws),
-            self.answering.backlog.answering(Work("attack", self.seconds, who, watched=False), stop) as spend,
-            one_thread(),
-        ):
-            started = time.monotonic()  # seconds of one core
-
-            def enough() -> bool:
-                nonlocal steps
+        with self.answering.samples.of(query.image) as drawn:
+            there = drawn.there  # all that the answer had, unless nobody could keep them
+            wanted = max(samples, smoothed.chunk)
+            missing = max(wanted - there, 0)
+            cost = self.seconds + missing * smoothed.engine.seconds_a_sample
+            with (
+                reserve(
+                    missing + EFFORT.steps * EFFORT.draws,
+                    lambda: max(drawn.there - there, 0) + min(steps, EFFORT.steps) * EFFORT.draws,
+                ),
+                self.answering.backlog.answering(
+                    Work(("attack", missing.bit_length()), cost, who, watched=False), stop
+                ) as spend,
+                one_thread(),
+            ):
+                seen = drawn.first(wanted, stop)
+                drawn.keep()
+                spend(max(len(seen) - there, 0) * smoothed.engine.seconds_a_sample)
                 check_wanted(stop)
-                if stop.reached or time.monotonic() - started > self.seconds:
-                    return True
-                steps += 1
-                return False
+                if not len(seen):
+                    return query.image
+                ours, others = self.answering.contest(snapshot, query.terms).sides(seen)
+                if not len(others):
+                    return query.image
+                started = time.monotonic()  # seconds of one core
 
-            farthest = math.sqrt(query.image.size)  # no two inputs are further apart
-            found = perturbed(margin, query.image, min(size, farthest), EFFORT, enough=enough)
-            spend(time.monotonic() - started)
+                def enough() -> bool:
+                    nonlocal steps
+                    check_wanted(stop)
+                    if stop.reached or time.monotonic() - started > self.seconds:
+                        return True
+                    steps += 1
+                    return False
+
+                margin = SmoothedMargin(smoothed.model.network, smoothed.sigma, ours, others, seed=0)
+                farthest = math.sqrt(query.image.size)  # no two inputs are further apart
+                found = perturbed(margin, query.image, min(size, farthest), EFFORT, enough=enough)
+                spend(time.monotonic() - started)
         return found
 
 

@@ -4,6 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -418,6 +419,36 @@ def test_a_server_that_hangs_holds_no_query_up(
         assert time.monotonic() - begun < 4.0
     within(5.0, lambda: not gallery.cut_off)
     assert gallery.add([new("two")]) == 2
+
+
+def test_whoever_waits_for_a_server_that_hangs_is_told(
+    gallery: Gallery, store: GalleryStore, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("index.following.HANGING_SECONDS", 1.0)
+    monkeypatch.setattr("index.following.LEFT_SECONDS", 0.5)
+    gallery.add([new("one", metadata={"price": 1})])
+    assert ids(gallery) == ["one"]
+    cheap = filter_of({"metadata.price": {"$lt": 5}})
+    store.add([new("elsewhere")], MODEL)
+    within(5.0, lambda: gallery.store.version() == 2)  # known, and not read yet
+    with ThreadPoolExecutor(12) as pool, postgres_server.hanging():
+        waiting = [pool.submit(gallery.store.item, "one") for _ in range(4)]
+        waiting += [pool.submit(gallery.filtered, cheap) for _ in range(4)]
+        queries = [pool.submit(ids, gallery) for _ in range(2)]
+        pool.submit(gallery.add, [new("two")])  # it may be stored: it waits
+        within(5.0, lambda: gallery.cut_off)
+        for each in waiting:
+            with pytest.raises(StoreUnreachable):
+                each.result(timeout=10)
+        assert [query.result(timeout=10) for query in queries] == [["one"], ["one"]]
+        begun = time.monotonic()
+        for refused in (lambda: gallery.store.item("one"), lambda: gallery.filtered(cheap)):
+            with pytest.raises(StoreUnreachable):
+                refused()
+        assert time.monotonic() - begun < 1.0
+    within(5.0, lambda: not gallery.cut_off)
+    assert ids(gallery) == ["one", "elsewhere", "two"]
+    assert len(gallery.filtered(cheap)) == 1
 
 
 END = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'retrievalguard'"

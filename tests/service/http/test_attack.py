@@ -3,6 +3,9 @@
 import base64
 import json
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,7 +21,8 @@ from service.retrieval.attack import attacked as attacked_answer
 from service.retrieval.options import RetrieveOptions
 from service.retrieval.query import checked
 from service.retriever import Retriever
-from tests.service.processes import Server
+from service.settings import Settings
+from tests.service.processes import Server, copy_gallery, opened
 from tests.service.queries import Json, answer, claims, digit, tensor
 
 # Of 2,000 samples these are certified to .14 (label), .25 (label) and .20 (item).
@@ -166,3 +170,44 @@ def test_it_ends_when_its_time_is_up_or_nobody_waits(demo_retriever: Retriever) 
             query, retriever.snapshot(), 1.0, 256, stop, unlimited
         )
     assert time.monotonic() - started < 10
+
+
+def test_all_that_it_draws_is_reserved(demo_retriever: Retriever) -> None:
+    reserved = list[tuple[int, int]]()
+
+    @contextmanager
+    def reserve(most: int, drawn: Callable[[], int]) -> Iterator[None]:
+        yield
+        reserved.append((most, drawn()))
+
+    retriever = demo_retriever
+    # Nobody keeps samples of it: not the cache, which may be away, or have dropped them before the answer.
+    query = checked(tensor(71) * 0.9, RetrieveOptions(), retriever.settings, retriever.smoothed)
+    attacks = Attacks(retriever._answering, seconds=60)
+    for there in (0, 1_024):
+        before = retriever.metrics.samples._value.get()
+        attacks.moved(query, retriever.snapshot(), 1.0, 1_024 + there, Stop(), reserve)
+        missing = retriever.metrics.samples._value.get() - before
+        assert missing == 1_024
+        assert reserved.pop() == (missing + 24 * 16, missing + 24 * 16)
+
+
+def test_a_gallery_that_changes_meanwhile_breaks_no_promise(
+    demo_settings: Settings, demo_gallery: Path, tmp_path: Path
+) -> None:
+    data = copy_gallery(demo_gallery, tmp_path / "data")
+    with opened(demo_settings, data_dir=data, attack_seconds=5) as retriever:
+        label = retriever.retrieve(tensor(MIDDLE)).neighbor.label
+
+        @contextmanager
+        def forgetting(most: int, drawn: Callable[[], int]) -> Iterator[None]:
+            retriever.items.delete_where(label, None)
+            yield
+
+        options = RetrieveOptions(max_samples=SAMPLES)
+        retriever.retrieve(tensor(MIDDLE), options)  # an answer that is there is not worked out again
+        found = retriever.attack(tensor(MIDDLE), 1e-6, options, reserve=forgetting)
+    assert label not in (found.answer.neighbor.label, found.moved.neighbor.label)
+    assert found.answer.gallery == found.moved.gallery
+    assert not found.changed
+    assert not found.broken
