@@ -703,13 +703,13 @@ MUTANTS = [
     Mutant(
         "index/snapshot.py",
         "a distance that float32 rounded counts as exact",
-        "squares.astype(np.float64) - slack",
-        "squares.astype(np.float64)",
+        "squares[known].astype(np.float64) - slack[known]",
+        "squares[known].astype(np.float64)",
     ),
     Mutant(
         "index/snapshot.py",
         "more ties than were proposed are not looked at",
-        "if count and found.distances[-1] > unseen:",
+        "if count and found.distances[-1] >= unseen:",
         "if False:",
     ),
     Mutant(
