@@ -45,7 +45,9 @@ def main() -> None:
             bare.append(SAMPLES / network.rate(8 * SAMPLES))
             for method in METHODS:
                 time.sleep(0.05)
-                contest = retriever.contest(snapshot, alpha=0.001, horizon=SAMPLES, method=method)
+                contest = retriever.contest(
+                    snapshot, alpha=0.001, samples=SAMPLES, horizon=SAMPLES, method=method
+                )
                 started = time.perf_counter()
                 found = contest.outcome(drawn)
                 spent[method].append(time.perf_counter() - started - found.searching)

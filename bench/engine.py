@@ -69,7 +69,9 @@ def questions(retriever: Retriever) -> dict[str, float]:
         asked = retriever.retrieve(image, RetrieveOptions(target_radius=TARGET))
         samples["yes_no"].append(asked.certificate.samples)
         drawn = retriever.smoothed.first(image, REFERENCE)
-        contest = retriever.contest(snapshot, alpha=retriever.settings.alpha, horizon=REFERENCE)
+        contest = retriever.contest(
+            snapshot, alpha=retriever.settings.alpha, samples=REFERENCE, horizon=REFERENCE
+        )
         found = contest.outcome(drawn)
         right = snapshot.items[found.neighbors.rows[0]].label == label
         radii["reference"].append(found.certificate.radius * right)

@@ -49,7 +49,9 @@ def main() -> None:
             samples = retriever.smoothed.first(image, SAMPLES)
             for count, snapshot in snapshots.items():
                 for row, rule in RULES.items():
-                    contest = retriever.contest(snapshot, alpha=ALPHA, horizon=SAMPLES, rule=rule)
+                    contest = retriever.contest(
+                        snapshot, alpha=ALPHA, samples=SAMPLES, horizon=SAMPLES, rule=rule
+                    )
                     found = contest.outcome(samples)
                     right = snapshot.items[int(found.neighbors.rows[0])].label == label
                     radii[count, row].append(found.certificate.label_radius if right else -1.0)

@@ -37,7 +37,7 @@ def main() -> None:
             samples = retriever.smoothed.first(image, SAMPLES)
             for guarantee, k in asked:
                 contest = retriever.contest(
-                    snapshot, alpha=ALPHA, horizon=None, guarantee=guarantee, within_k=k
+                    snapshot, alpha=ALPHA, samples=SAMPLES, horizon=None, guarantee=guarantee, within_k=k
                 )
                 found = contest.outcome(samples).certificate
                 radii.setdefault("item" if k == 1 else f"within {k}", []).append(found.radius)

@@ -10,7 +10,7 @@ from certify.kernels import prepare
 from certify.ledger import AlphaLedger
 from certify.rivals import Rivals
 from certify.rounding import round_down
-from certify.rounds import DECISIVE, DOUBLING, QUARTER, horizon_for, rounds, settled
+from certify.rounds import DECISIVE, DOUBLING, QUARTER, horizon_for, noise_samples, rounds, settled
 from certify.selection import selection_size
 from certify.space import EmbeddingSpace
 from certify.terms import (
@@ -51,6 +51,7 @@ __all__ = [
     "certify",
     "certify_votes",
     "horizon_for",
+    "noise_samples",
     "prepare",
     "round_down",
     "rounds",

@@ -35,6 +35,15 @@ def horizon_for(most: int, target: float | None) -> int | None:
     return None if target is None else TARGET_HORIZON
 
 
+def noise_samples(most: int) -> int:
+    """How many samples' noise an answer to `most` pays for: all that are readings of one test, up to FEW.
+
+    If each paid for its own, who reads all would have had the noise of the largest for the price of the
+    smallest. Above FEW each does: that is how much more they may cost together.
+    """
+    return max(most, FEW)
+
+
 def rounds(most: int, growth: float = QUARTER) -> Iterator[int]:
     """Numbers of samples, rising to `most`: the first round is as large as all later ones can go on from."""
     n = 2 * SELECTION

@@ -157,7 +157,11 @@ class _Attack:
         """What comes of attacking `guarantee`; nothing if nothing is certified, or nothing to be won."""
         plan = self._plan
         contest = self._retriever.contest(
-            self._snapshot, alpha=plan.alpha, horizon=plan.samples, guarantee=guarantee
+            self._snapshot,
+            alpha=plan.alpha,
+            samples=plan.samples,
+            horizon=plan.samples,
+            guarantee=guarantee,
         )
         radius = contest.outcome(self._samples).certificate.radius
         if not 0 < radius < np.inf:
@@ -225,7 +229,13 @@ class _Attack:
         """All that tells this success from chance, and lets one repeat it."""
         retriever, snapshot, plan = self._retriever, self._snapshot, self._plan
         samples = retriever.smoothed.first(moved, plan.samples)
-        contest = retriever.contest(snapshot, alpha=plan.alpha, horizon=plan.samples, guarantee=one.guarantee)
+        contest = retriever.contest(
+            snapshot,
+            alpha=plan.alpha,
+            samples=plan.samples,
+            horizon=plan.samples,
+            guarantee=one.guarantee,
+        )
         there = contest.outcome(samples)
         return asdict(one) | {
             "moved_by": self._size(moved),

@@ -105,6 +105,7 @@ def ask(
         contest = retriever.contest(
             snapshot,
             alpha=alpha,
+            samples=samples,
             horizon=samples if target is None else horizon_for(samples, target),
             rule=rule,
             method=bound,

@@ -39,7 +39,7 @@ def main(output: Path) -> None:
             drawn = retriever.smoothed.first(image, SAMPLES)
             for n in SIZES:
                 for rule in RULES:
-                    contest = retriever.contest(snapshot, alpha=0.001, horizon=n, rule=rule)
+                    contest = retriever.contest(snapshot, alpha=0.001, samples=n, horizon=n, rule=rule)
                     found = contest.outcome(drawn[:n])
                     radii[f"{rule} {n}"].append(found.certificate.label_radius)
             points = snapshot.lift(drawn)

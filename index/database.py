@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,16 @@ class SharedGallery:
 
 # Where a gallery is: in an SQLite file, or in PostgreSQL.
 Place = Path | SharedGallery
+
+
+class Version(NamedTuple):
+    """A version of a gallery: its number, and its random name (empty if another program changed it).
+
+    Two histories may have the same number: what is of one version has its name, too.
+    """
+
+    number: int
+    name: bytes
 
 
 class Cursor(Protocol):
@@ -77,10 +87,10 @@ class Database(Protocol):
         ...
 
     def follow(self) -> None:
-        """`version` will be asked for with every query: see that this costs little."""
+        """`newest` will be asked for with every query: see that this costs little."""
         ...
 
-    def version(self) -> int:
+    def newest(self) -> Version:
         """The newest version, after at most a second if another process made it.
 
         Raises `StoreUnreachable` if the database is another machine's, and away.

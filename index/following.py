@@ -7,9 +7,11 @@ import threading
 import time
 from collections.abc import Callable
 
+from index.database import Version
 from index.failures import StoreUnreachable
+from index.history import newest
 from index.postgres_failures import told
-from index.postgres_session import PostgresConnection
+from index.postgres_session import PostgresConnection, PostgresSession
 
 log = logging.getLogger("retrievalguard")
 
@@ -35,7 +37,7 @@ class Following:
     ) -> None:
         self._connect, self._place, self._cut = connect, place, cut
         self._lock = threading.Lock()
-        self._version, self._own_changes = 0, 0
+        self._version, self._own_changes = Version(0, b""), 0
         self._lost: StoreUnreachable | None = None
         self._closed = False
         with told(place), connect() as db:
@@ -45,7 +47,7 @@ class Following:
         self._thread = threading.Thread(target=self._run, name="gallery-following", daemon=True)
         self._thread.start()
 
-    def version(self) -> int:
+    def newest(self) -> Version:
         """The newest version that is known. Raises `StoreUnreachable` while the server is away."""
         if time.monotonic() - self._heard > HANGING_SECONDS:
             if self._lost is None:
@@ -56,7 +58,7 @@ class Following:
             raise StoreUnreachable(str(lost))
         return self._version
 
-    def changed(self, version: int) -> None:
+    def changed(self, version: Version) -> None:
         """A change of our own made this `version`: who asks next is to see it."""
         with self._lock:
             self._version = version
@@ -88,11 +90,10 @@ class Following:
     def _ask(self, db: PostgresConnection) -> None:
         with self._lock:
             before = self._own_changes
-        row = db.execute("SELECT version FROM gallery").fetchone()
-        assert row is not None  # noqa: S101 (the layout has it)
+        found = newest(PostgresSession(db))
         with self._lock:
             if self._own_changes == before:  # else what was read may be older
-                self._version = int(row[0])
+                self._version = found
 
     def _wait(self, db: PostgresConnection) -> None:
         """Until something is heard, or it is time to ask."""
@@ -110,7 +111,8 @@ class Following:
 
     def _failed(self, error: Exception) -> None:
         if self._lost is None and not self._closed:
-            log.warning("%s; until it answers, queries are answered from version %d", error, self._version)
+            known = self._version.number
+            log.warning("%s; until it answers, queries are answered from version %d", error, known)
         self._lost = StoreUnreachable(str(error))
 
     def _worked(self) -> None:

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from index.changes import Condition, Outcome, if_new, put_items
 from index.compaction import compacted, due
-from index.database import Place, Session
+from index.database import Place, Session, Version
 from index.device import Device
 from index.entries import Stored, damaged, read_stored, tell, unembedded
 from index.failures import GalleryError, StoreUnreachable
 from index.filters import Filter
 from index.growth import LOT, Entry, State, View, lots
 from index.held import HeldTexts
-from index.history import REMEMBERED, Version, newest, touched
+from index.history import REMEMBERED, newest, touched
 from index.items import Item, NewItem, read
 from index.labels import Labels
 from index.pack import Packed, load, save
@@ -105,7 +105,7 @@ class Gallery:
         if not self.store.shared:
             return False
         try:
-            self.store.version()
+            self.store.newest()
         except StoreUnreachable:
             return True
         return False
@@ -113,7 +113,7 @@ class Gallery:
     def snapshot(self) -> Snapshot:
         """The newest version, also when another process wrote it. Readers keep theirs: it never changes."""
         try:
-            if self._seen.version.number != self.store.version():
+            if self._seen.version != self.store.newest():
                 with self._newest():
                     pass
         except StoreUnreachable as error:  # what is known is whole, and names its version
@@ -161,7 +161,8 @@ class Gallery:
 
     def _see(self, version: Version, view: View, state: State, left_out: dict[int, Stored]) -> None:
         """All of it at once, and last: whatever fails before leaves what was known, which is whole."""
-        snapshot = Snapshot.of(version.number, view, state, self._texts)
+        read = self.store.texts if self._held is None else self._held.items
+        snapshot = Snapshot.of(version.number, view, state, lambda serials: read(serials.tolist()))
         self._seen = Seen(version, view, snapshot, dict(sorted(left_out.items())))
 
     def _load(self, db: Session) -> None:
@@ -170,6 +171,8 @@ class Gallery:
             View(self._dimension, self._label_weight, Labels(), self._device),
             dict[int, Stored](),
         )
+        # Not into those of the snapshots until now: in another history a row stands for another item.
+        held = None if self._held is None else HeldTexts()
         # Databases compare these byte by byte: in the order of the labels.
         of_label = [
             [row for row, _ in rows]
@@ -180,19 +183,21 @@ class Gallery:
 
         def entries() -> Iterator[list[Entry]]:
             for lot in lots(list(map(len, of_label)), LOT):
-                yield self._read(db, [row for rows in of_label[lot] for row in rows], left_out)
+                yield self._read(db, [row for rows in of_label[lot] for row in rows], left_out, held)
 
-        self._see(newest(db), view, view.first(entries(), sum(map(len, of_label))), left_out)
+        state = view.first(entries(), sum(map(len, of_label)))
+        self._held = held
+        self._see(newest(db), view, state, left_out)
         self._kept, self._changed = -REMEMBERED, 0
-        if self._held is not None:
-            self._held.keep(row for rows in of_label for row in rows)
         tell(self.store.place, self._seen.left_out.values())
 
     def _follow(self, db: Session, rows: Sequence[int]) -> None:
         """Bring the snapshot up to a version that differs in some rows."""
         seen, gone = self._seen, set(rows)
         left_out = {row: stored for row, stored in seen.left_out.items() if row not in gone}
-        state = seen.view.next(seen.snapshot.state, rows, lambda some: self._read(db, some, left_out))
+        state = seen.view.next(
+            seen.snapshot.state, rows, lambda some: self._read(db, some, left_out, self._held)
+        )
         self._see(newest(db), seen.view, state, left_out)
         self._changed += len(rows)
         if self._held is not None:
@@ -235,21 +240,19 @@ class Gallery:
             log.warning("%s cannot be written (%s): the next start takes longer", self._pack, error)
         return True
 
-    def _read(self, db: Session, rows: Sequence[int], left_out: dict[int, Stored]) -> list[Entry]:
-        """The items in `rows` that can be searched; all others are `left_out`."""
+    def _read(
+        self, db: Session, rows: Sequence[int], left_out: dict[int, Stored], held: HeldTexts | None
+    ) -> list[Entry]:
+        """The items in `rows` that can be searched; all others are `left_out`. Their texts are `held`."""
         found = list[Entry]()
         for stored in read_stored(db, self._model, self._dimension, rows):
-            if self._held is not None and stored.texts is not None:
-                self._held.put(stored.row, stored.texts)
+            if held is not None and stored.texts is not None:
+                held.put(stored.row, stored.texts)
             if stored.texts is None or stored.vector is None:
                 left_out[stored.row] = stored
             else:
                 found.append(entry_of(stored.row, read(stored.texts), stored.vector))
         return found
-
-    def _texts(self, serials: NDArray[np.int64]) -> list[Item]:
-        rows: list[int] = serials.tolist()
-        return self.store.texts(rows) if self._held is None else self._held.items(rows)
 
     def plain(self) -> tuple[list[Item], list[NDArray[np.float32]]]:
         """Items and their vectors before blending, from one version: for galleries that leave some out."""

@@ -18,10 +18,6 @@ class HeldTexts:
         """Hold the texts of one row."""
         self._texts[row] = texts
 
-    def keep(self, rows: Iterable[int]) -> None:
-        """Of what is held, hold these rows alone."""
-        self._texts = {row: self._texts[row] for row in rows if row in self._texts}
-
     def drop(self, rows: Iterable[int]) -> None:
         """Hold these rows no more."""
         for row in rows:

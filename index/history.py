@@ -2,21 +2,13 @@
 
 import secrets
 from collections.abc import Iterable
-from typing import NamedTuple
 
-from index.database import Session
+from index.database import Session, Version
 
 # Versions that are remembered: of a gallery that takes 100 changes a second, some minutes.
 REMEMBERED = 2**14
 # Bytes of the name of a version.
 NAME = 16
-
-
-class Version(NamedTuple):
-    """A version of a gallery file: its number, and its random name (empty if another program changed it)."""
-
-    number: int
-    name: bytes
 
 
 def newest(db: Session) -> Version:
@@ -50,12 +42,18 @@ def begin_anew(db: Session, number: int) -> None:
     db.execute("INSERT INTO versions VALUES (?, ?)", (number, secrets.token_bytes(NAME)))
 
 
+def follows(db: Session, known: Version) -> bool:
+    """Whether what `db` sees came of version `known`, as far as that is remembered.
+
+    Not so where a server was put back to an older state, and another change got the number, and its rows.
+    """
+    found = db.execute("SELECT name FROM versions WHERE version = ?", (known.number,)).fetchone()
+    return bool(known.name) and found is not None and found[0] == known.name
+
+
 def touched(db: Session, known: Version) -> list[int] | None:
     """The rows that were touched since version `known`, in order; None if that is not remembered."""
-    if not known.name or not newest(db).name:
-        return None
-    found = db.execute("SELECT name FROM versions WHERE version = ?", (known.number,)).fetchone()
-    if found is None or found[0] != known.name:
+    if not newest(db).name or not follows(db, known):
         return None
     since = db.execute("SELECT COUNT(*) FROM versions WHERE version > ?", (known.number,)).fetchone()[0]
     if since != newest(db).number - known.number:  # an older program made one, and wrote nothing of it

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from index.arrangement import Arrangement
 from index.columns import Columns
 from index.contents import Contents
+from index.database import Version
 from index.entries import Stored
 from index.growth import State, View
-from index.history import Version
 from index.items import Texts
 from index.labels import Labels
 from index.segment import LiveSegment, Segment

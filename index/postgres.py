@@ -9,16 +9,19 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from index.database import SharedGallery
+from index.database import SharedGallery, Version
 from index.failures import OutcomeUnknown, StoreFailure, StoreUnreachable
 from index.files import private_folder
 from index.following import CHANNEL, Following
+from index.history import newest
 from index.postgres_failures import told, unreachable
 from index.postgres_schema import SCHEMA, upgrade
 from index.postgres_session import PostgresConnection, PostgresSession
 
-# A server that does not answer is given up after so long. A URL may say otherwise.
+# A server that does not answer is given up after so long. A standby is none of ours: it may not have yet what
+# was acknowledged. A URL may say otherwise.
 _CONNECTING = {
+    "target_session_attrs": "primary",
     "connect_timeout": "5", "tcp_user_timeout": "10000", "keepalives_idle": "10", "keepalives_interval": "5",
     "keepalives_count": "3", "application_name": "retrievalguard",
 }  # fmt: skip
@@ -89,12 +92,12 @@ class PostgresDatabase:
         """From now on, know the newest version without asking for it."""
         self._following = Following(self._connected, self._place, self._cut)
 
-    def version(self) -> int:
+    def newest(self) -> Version:
         """The newest version that was heard of. Raises `StoreUnreachable` while none can be."""
         if self._following is not None:
-            return self._following.version()
+            return self._following.newest()
         with self.reading() as db:
-            return int(db.execute("SELECT version FROM gallery").fetchone()[0])
+            return newest(db)
 
     @contextmanager
     def transaction(self) -> Iterator[PostgresSession]:
@@ -117,7 +120,7 @@ class PostgresDatabase:
                 if not self._stored(before, version, name):
                     raise
             if self._following is not None:
-                self._following.changed(version)
+                self._following.changed(Version(version, name or b""))
 
     @contextmanager
     def view(self) -> Iterator[PostgresSession]:
@@ -157,7 +160,7 @@ class PostgresDatabase:
     def _check_there(self) -> None:
         """Raises `StoreUnreachable` if the server is known to be away."""
         if self._following is not None:
-            self._following.version()
+            self._following.newest()
 
     def _cut(self) -> None:
         """End all that waits for the server, which hangs. Whether a change was stored is looked up."""

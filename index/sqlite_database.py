@@ -7,8 +7,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from index.database import Version
 from index.failures import told
 from index.files import private_database
+from index.history import newest
 from index.schema import upgrade
 
 
@@ -63,10 +65,10 @@ class SqliteDatabase:
     def follow(self) -> None:
         """Nothing: to ask a file costs little."""
 
-    def version(self) -> int:
+    def newest(self) -> Version:
         """The newest version."""
         with self.reading() as db:
-            return int(db.execute("SELECT version FROM gallery").fetchone()[0])
+            return newest(db)
 
     @contextmanager
     def transaction(self) -> Iterator[SqliteConnection]:

@@ -49,9 +49,13 @@ class GalleryStore:
         self.path = place.path if isinstance(place, SharedGallery) else place
         database = _database(place)
         self.place = database.place
-        self.close, self.follow, self.version = database.close, database.follow, database.version
+        self.close, self.follow, self.newest = database.close, database.follow, database.newest
         self.transaction, self.reading = database.transaction, database.reading
         self.view, self.scan = database.view, database.scan
+
+    def version(self) -> int:
+        """The number of the newest version."""
+        return self.newest().number
 
     def again(self) -> "GalleryStore":
         """The same gallery on connections of its own: who changes much keeps nobody here waiting."""

@@ -4,7 +4,7 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, closing, suppress
 from typing import Generic, TypeVar
 from weakref import WeakKeyDictionary
@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.columns import Columns
-from index.database import Session
+from index.database import Session, Version
 from index.failures import GalleryError, NotReadYet, StoreFailure
 from index.fields import LOT, Field, chosen, field_of, last_row
 from index.filters import All, Condition, Filter, Not, Part
+from index.history import follows
+from index.history import newest as version_of
 from index.snapshot import Snapshot
 from index.store import GalleryStore
 
@@ -70,7 +72,8 @@ class Views:
         self._making, self._lock = threading.Lock(), threading.Lock()
         self._behind: threading.Thread | None = None
         self._closing = False
-        self._fields = Recent[Field](most_bytes)
+        # With the version that each was read of: rows stand for their items in its history.
+        self._fields = Recent[tuple[Field, Version]](most_bytes)
         self._views = WeakKeyDictionary[Snapshot, Recent[Snapshot]]()
 
     def close(self) -> None:
@@ -104,19 +107,23 @@ class Views:
             self._making.release()
 
     def _made(self, wanted: Filter, newest: Newest, until: float) -> Snapshot:
-        fields = {_name(one): self._field(one) for one in wanted.conditions if one.field != "label"}
+        asked = {_name(one): one for one in wanted.conditions if one.field != "label"}
+        known = {name: kept for name in asked if (kept := self._fields.get(name)) is not None}
         try:
             with self._store.scan() as db:  # most of it here, where nobody has to wait for it
-                self._read(db, list(fields.values()), until)
+                known = _of_history(db, asked, known)
+                self._read(db, [field for field, _ in known.values()], until)
             # An item that is in this file has been there since it got its number: so it was read.
             with newest() as (db, snapshot):
                 view = self._known(snapshot, wanted)
                 if view is not None:
                     return view
-                self._read(db, list(fields.values()), math.inf)
+                known = _of_history(db, asked, known)
+                self._read(db, [field for field, _ in known.values()], math.inf)
         finally:
-            for name, field in fields.items():
-                self._fields.put(name, field, field.bytes)
+            for name, kept in known.items():
+                self._fields.put(name, kept, kept[0].bytes)
+        fields = {name: field for name, (field, _) in known.items()}
         _check(fields, snapshot)
         view = snapshot.only(_test(wanted.root, fields, snapshot))
         with self._lock:
@@ -155,8 +162,17 @@ class Views:
             views = self._views.get(snapshot)
             return None if views is None else views.get(wanted.text)
 
-    def _field(self, condition: Condition) -> Field:
-        return self._fields.get(_name(condition)) or field_of(condition)
+
+def _of_history(
+    db: Session, asked: Mapping[str, Condition], known: Mapping[str, tuple[Field, Version]]
+) -> dict[str, tuple[Field, Version]]:
+    """What answers each of `asked`, to be read on in `db`: what is `known`, if `db` came of its version."""
+    now, found = version_of(db), dict[str, tuple[Field, Version]]()
+    for name, condition in asked.items():
+        kept = known.get(name)
+        field = kept[0] if kept is not None and follows(db, kept[1]) else field_of(condition)
+        found[name] = field, now
+    return found
 
 
 def _check(fields: dict[str, Field], snapshot: Snapshot) -> None:

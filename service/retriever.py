@@ -14,7 +14,7 @@ from typing import Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from certify import EmbeddingSpace, Guarantee, Method, Rule, Terms, prepare
+from certify import EmbeddingSpace, Guarantee, Method, Rule, Terms, noise_samples, prepare
 from index import Filter, Gallery, ItemDamaged, ItemGone, NotReadYet, Snapshot, StoreFailure, gpu
 from models import (
     EmbeddingModel,
@@ -308,6 +308,7 @@ class Retriever:
         snapshot: Snapshot,
         *,
         alpha: float,
+        samples: int,
         horizon: int | None,
         rule: Rule = "embedding",
         method: Method = "cdf",
@@ -317,7 +318,8 @@ class Retriever:
     ) -> Contest:
         """The contest behind an answer, for experiments that bring samples of their own.
 
-        `rule` as in the options of a query; all else as in `certify.Terms`.
+        `samples`: the most that it is shown, whose noise is paid for. `rule` as in the options of a query;
+        all else as in `certify.Terms`.
         """
         terms = Terms(
             self.sigma,
@@ -329,7 +331,7 @@ class Retriever:
             blur=self.smoothed.blur,
             within_k=within_k,
             comparisons=self.settings.max_comparisons,
-            noise=self.smoothed.noise_distance(horizon or self.settings.samples_limit),
+            noise=self.smoothed.noise_distance(noise_samples(samples)),
         )
         return self._answering.contest(snapshot, terms, rule)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from certify import ANYTIME, Terms, horizon_for
+from certify import ANYTIME, Terms, horizon_for, noise_samples
 from index import Filter, FilterError, read_filter
 from models import SmoothedModel
 from models.noise import on_grid
@@ -69,7 +69,7 @@ def checked(
                 (option, f"method {options.method} holds for one number of samples: ask for cdf")
             )
     wanted = _filter(options, settings)
-    alpha, noise = options.alpha or settings.alpha, smoothed.noise_distance(samples)
+    alpha, noise = options.alpha or settings.alpha, smoothed.noise_distance(noise_samples(samples))
     if noise * MOST_FOR_NOISE > alpha:
         least = f"must be at least {noise * MOST_FOR_NOISE * 1.01:.3g} with max_samples {samples}"
         raise InvalidOption(("alpha", f"{least}: their noise is Gaussian but for {noise:.2g}"))

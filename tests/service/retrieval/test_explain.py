@@ -46,6 +46,25 @@ def test_of_many_samples_it_says_what_more_may_bring(demo_retriever: Retriever) 
     assert found.explanation.expected_radius >= found.certificate.radius > 0
 
 
+def test_the_noise_of_all_readings_of_one_test_is_paid_for(demo_retriever: Retriever) -> None:
+    """Who asks for up to 300 samples, and for up to 1,000, reads one test, and has met the noise of 1,000."""
+    paid = {}
+    for most in (300, 1000, 1500):
+        found = demo_retriever.retrieve(tensor(1), RetrieveOptions(max_samples=most, explain=True))
+        assert found.explanation is not None
+        paid[most] = found.explanation.alpha_spent["noise"]
+    assert paid[300] == paid[1000] == demo_retriever.smoothed.noise_distance(1000)
+    assert paid[1500] == demo_retriever.smoothed.noise_distance(1500) > paid[1000]
+
+
+def test_an_experiment_pays_for_the_samples_that_it_brings(demo_retriever: Retriever) -> None:
+    """Bets for a target are planned for far fewer than it may look at."""
+    contest = demo_retriever.contest(
+        demo_retriever.snapshot(), alpha=0.001, samples=10_000, horizon=1000, target=0.3
+    )
+    assert contest.terms.noise == demo_retriever.smoothed.noise_distance(10_000)
+
+
 def test_without_it_all_else_is_the_same(demo_server: Server) -> None:
     plain, explained = (answer(demo_server.client, digit(7), **asked) for asked in ({}, {"explain": "true"}))
     assert plain["explanation"] is None

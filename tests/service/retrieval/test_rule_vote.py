@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 from scipy.special import ndtri
 
-from certify import METHODS, Claim, Guarantee, Terms, certify_votes, horizon_for
+from certify import METHODS, Claim, Guarantee, Terms, certify_votes, horizon_for, noise_samples
 from index import Snapshot
 from models import CHUNK
 from service.retrieval.contest import Contest, vectors_of
@@ -115,7 +115,7 @@ def test_the_certificate_is_that_of_the_votes(demo_retriever: Retriever, guarant
             guarantee,
             horizon=horizon_for(SAMPLES, None),
             blur=smoothed.blur,
-            noise=smoothed.noise_distance(SAMPLES),
+            noise=smoothed.noise_distance(noise_samples(SAMPLES)),
         )
         expected = certify_votes(votes, {"item": answer, "label": int(snapshot.labels[answer])}, terms)
         found = vote(demo_retriever, row, guarantee=guarantee)["certificate"]
