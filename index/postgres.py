@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -79,12 +79,8 @@ class PostgresDatabase:
 
     def close(self) -> None:
         """End all connections; what was returned from is durable already."""
-        try:
-            self._check_there()
-        except StoreUnreachable:  # then nobody waits for its last answers
-            self._cut()
-            if self._writer is not None:
-                self._writer.cut()
+        with suppress(StoreUnreachable), self._turn(self._writing), self._turn(self._reading):
+            pass  # what is under way ends first, or is cut
         if self._following is not None:
             self._following.close()
         with self._writing, self._reading:
@@ -167,8 +163,8 @@ class PostgresDatabase:
             self._following.newest()
 
     def _cut(self) -> None:
-        """End what is being read: the server hangs. What is being changed may have been stored, and waits."""
-        for db in (self._reader, *self._scanning):
+        """End all that waits for the server, which hangs. Whether a change was stored is looked up."""
+        for db in (self._writer, self._reader, *self._scanning):
             if db is not None:
                 db.cut()
 

@@ -290,6 +290,13 @@ MUTANTS = [
         "share * (self.total - self.noise)",
         "share * self.total",
     ),
+    Mutant("certify/rounds.py", "readings pay for their own noise", "return max(most, FEW)", "return most"),
+    Mutant(
+        "index/history.py",
+        "another history with the same number",
+        "found is not None and found[0] == known.name",
+        "found is not None",
+    ),
     Mutant("models/noise/distance.py", "one border of a point", "least = 2 * tail_off", "least = tail_off"),
     Mutant(
         "models/noise/distance.py", "numbers without error", "cell + error * _density", "cell + 0 * _density"

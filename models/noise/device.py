@@ -4,13 +4,26 @@ A number is sums and products of float64, each rounded on its own, and conversio
 alone, and comes with the builds of torch for GPUs; it takes no annotations of ours.
 """
 
+import numpy as np
 import torch
 import triton
 import triton.language as tl
 
 from models.noise.chacha import LANES
 from models.noise.grid import grid_step
-from models.noise.normal import PLAIN, REFINED_BITS, REFINING, SMALLEST, TILE, WHOLE, table
+from models.noise.normal import (
+    KNOWN_COUNT,
+    KNOWN_KEY,
+    KNOWN_SIGMA,
+    PLAIN,
+    REFINED_BITS,
+    REFINING,
+    SMALLEST,
+    TILE,
+    WHOLE,
+    check_known,
+    table,
+)
 
 _LANES = tl.constexpr(LANES)
 _TILE = tl.constexpr(TILE)
@@ -30,6 +43,14 @@ def noise_table(device: torch.device, sigma: float) -> torch.Tensor:
     step = grid_step(sigma)
     rows = torch.from_numpy(table().T.copy())
     return torch.cat([torch.tensor([sigma / step, step], dtype=torch.float64), rows.reshape(-1)]).to(device)
+
+
+def check(device: torch.device) -> None:
+    """Raise `RuntimeError` if what was compiled for `device` makes other noise than a CPU."""
+    found = torch.zeros((1, 1, KNOWN_COUNT), device=device)
+    keys = torch.from_numpy(np.array([KNOWN_KEY], np.int32)).to(device)
+    add_noise(found, torch.zeros((1, KNOWN_COUNT), device=device), keys, noise_table(device, KNOWN_SIGMA))
+    check_known(found.cpu().numpy().reshape(-1), "use another version of Triton or of the GPU's driver")
 
 
 def add_noise(out: torch.Tensor, pixels: torch.Tensor, keys: torch.Tensor, lookup: torch.Tensor) -> None:

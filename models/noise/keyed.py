@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.noise.digests import length_prefixed
 from models.noise.grid import grid_step
-from models.noise.normal import fill
+from models.noise.normal import check, fill
 
 # A gallery vector is a fixed number to the certificate of every query. If an item met the same noise as a
 # query with the same pixels, it would depend on that query's samples; so the two never share a stream.
@@ -26,7 +26,7 @@ class KeyedNoise:
         self._secret = secret
         self._model_digest = model_digest
         self.sigma = sigma
-        self.fill(np.empty(1, np.float32), "query", b"", 0)  # compiled now, and not while a query waits
+        check()  # compiled now, and not while a query waits
 
     def key(self, purpose: Purpose, input_digest: bytes, chunk: int) -> bytes:
         """The 32 bytes that key chunk number `chunk` of the input with this digest."""

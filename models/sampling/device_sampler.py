@@ -17,8 +17,8 @@ from models.passes.cuda import DevicePass
 from models.sampling.queue import Stream
 
 KEY_WORDS = 8
-# By one thread at a time.
-_compiling = threading.Lock()
+# Kernels of the noise, by one thread at a time.
+compiling = threading.Lock()
 # out (chunks, samples, numbers), pixels (chunks, numbers), keys (chunks, 8) int32: out becomes pixels plus
 # noise on the grid. On the device, on the current stream.
 AddNoise = Callable[[Tensor, Tensor, Tensor], None]
@@ -40,7 +40,7 @@ class DeviceSampler:
         pinned = forward.device.type == "cuda"
         self._pixels_here = torch.zeros((chunks, numbers), pin_memory=pinned)
         self._keys_here = torch.zeros((chunks, KEY_WORDS), dtype=torch.int32, pin_memory=pinned)
-        with _compiling, forward.on_stream():
+        with compiling, forward.on_stream():
             self._pixels = self._pixels_here.to(forward.device)
             self._keys = self._keys_here.to(forward.device)
             add_noise(self._noisy, self._pixels, self._keys)  # compiled now, and not while a query waits

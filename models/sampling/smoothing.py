@@ -14,7 +14,7 @@ from models.passes.calibration import Calibration
 from models.passes.cuda import DevicePass
 from models.passes.gpu import gpus
 from models.passes.variants import ForwardPass
-from models.sampling.device_sampler import DeviceSampler
+from models.sampling.device_sampler import DeviceSampler, compiling
 from models.sampling.engine import Engine
 from models.sampling.samplers import CoreSampler, Sampler, on_own_core
 
@@ -101,8 +101,10 @@ class SmoothedModel:
     def _sampler_here(self) -> Sampler:
         forward = self.calibration.build(self.model)
         if isinstance(forward, DevicePass):
-            from models.noise.device import add_noise, noise_table  # which need Triton
+            from models.noise.device import add_noise, check, noise_table  # which need Triton
 
+            with compiling:
+                check(forward.device)
             lookup = noise_table(forward.device, self.sigma)
             return DeviceSampler(forward, self._noise.key, partial(add_noise, lookup=lookup), self.chunk)
         shape = (self.calibration.batch * self.chunk, *self.model.input_shape)

@@ -4,7 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -429,25 +429,30 @@ def test_whoever_waits_for_a_server_that_hangs_is_told(
     gallery.add([new("one", metadata={"price": 1})])
     assert ids(gallery) == ["one"]
     cheap = filter_of({"metadata.price": {"$lt": 5}})
+    leaving = Gallery(gallery.store._opened, MODEL, 2)
     store.add([new("elsewhere")], MODEL)
-    within(5.0, lambda: gallery.store.version() == 2)  # known, and not read yet
-    with ThreadPoolExecutor(12) as pool, postgres_server.hanging():
-        waiting = [pool.submit(gallery.store.item, "one") for _ in range(4)]
+    within(5.0, lambda: gallery.store.newest().number == 2)  # known, and not read yet
+    with ThreadPoolExecutor(14) as pool, postgres_server.hanging():
+        waiting: list[Future[Any]] = [pool.submit(gallery.store.item, "one") for _ in range(4)]
         waiting += [pool.submit(gallery.filtered, cheap) for _ in range(4)]
         queries = [pool.submit(ids, gallery) for _ in range(2)]
-        pool.submit(gallery.add, [new("two")])  # it may be stored: it waits
+        waiting.append(pool.submit(gallery.add, [new("two")]))
+        waiting.append(pool.submit(leaving.store.item, "one"))
+        left = pool.submit(leaving.close)
         within(5.0, lambda: gallery.cut_off)
         for each in waiting:
             with pytest.raises(StoreUnreachable):
                 each.result(timeout=10)
         assert [query.result(timeout=10) for query in queries] == [["one"], ["one"]]
+        left.result(timeout=10)
         begun = time.monotonic()
         for refused in (lambda: gallery.store.item("one"), lambda: gallery.filtered(cheap)):
             with pytest.raises(StoreUnreachable):
                 refused()
         assert time.monotonic() - begun < 1.0
     within(5.0, lambda: not gallery.cut_off)
-    assert ids(gallery) == ["one", "elsewhere", "two"]
+    assert ids(gallery) == ["one", "elsewhere"]
+    assert gallery.add([new("two")]) == 3
     assert len(gallery.filtered(cheap)) == 1
 
 

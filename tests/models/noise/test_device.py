@@ -97,10 +97,16 @@ def test_it_compiles_for_a_gpu_and_rounds_every_operation() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no NVIDIA GPU")
 @pytest.mark.parametrize("case", [*CASES, "a chunk of large images"])
 def test_on_a_gpu_it_has_the_bits_of_a_cpu(case: str) -> None:
+    from models.noise.device import check
+
     large = ([KEYED.key("query", b"input", chunk) for chunk in range(16)], 8, 3 * 224 * 224)
     given = CASES.get(case, large)
+    check(torch.device("cuda"))
     assert np.array_equal(made(*given, device="cuda"), expected(*given))
 
 
 if __name__ == "__main__":
+    from models.noise.device import check
+
+    check(torch.device("cpu"))
     print(json.dumps({name: made(*case, device="cpu").tolist() for name, case in CASES.items()}))

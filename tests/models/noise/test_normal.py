@@ -1,5 +1,9 @@
 """Numbers are the inverse of the normal distribution at their bits, to within what the proof says."""
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import mpmath
@@ -39,6 +43,41 @@ def test_the_proof_sees_a_last_bit() -> None:
         wrong = table()[row].copy()
         wrong[7] = 0
         assert error_bound(row, wrong)[0] > ERROR
+
+
+def test_the_noise_that_is_known_is_that_of_the_textbook() -> None:
+    key = b"".join(word.to_bytes(4, "little") for word in normal.KNOWN_KEY)
+    assert (key, normal.KNOWN_SIGMA / normal.KNOWN_STEP) == (key_of(RARE_KEY), SCALE)
+    known = filled(key, normal.KNOWN_COUNT)
+    normal.check_known(known, "")
+    for number in {*range(0, normal.KNOWN_COUNT, 37), RARE}:
+        assert known[number] == np.float32(np.rint(approximate(key, number) * SCALE) * STEP)
+    known[RARE] = np.nextafter(known[RARE], np.float32(0))
+    with pytest.raises(RuntimeError, match="no certificate would hold: do this"):
+        normal.check_known(known, "do this")
+
+
+def test_code_that_was_compiled_of_another_version_is_refused(tmp_path: Path) -> None:
+    """ChaCha20 was mended, and its caller, in a file that did not change, has the older code in its cache."""
+    noise = tmp_path / "models" / "noise"
+    shutil.copytree(
+        Path(normal.__file__).parent, noise, ignore=shutil.ignore_patterns("__pycache__", "make_table.py")
+    )
+    (tmp_path / "models" / "__init__.py").touch()
+    chacha = noise / "chacha.py"
+    today = chacha.read_text()
+    begin = "import numpy as np; from models.noise import normal; "
+
+    def started(what: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-c", begin + what], cwd=tmp_path, env=os.environ | {"NUMBA_CACHE_DIR": ""},
+            capture_output=True, text=True, timeout=120, check=False,
+        ).stderr  # fmt: skip
+
+    chacha.write_text(today.replace("range(20)", "range(8)"))
+    assert not started("normal.fill(np.empty(9, np.float32), np.zeros(8, np.uint32), 1.0, 1.0)")
+    chacha.write_text(today)
+    assert "delete" in started("normal.check()")
 
 
 @pytest.mark.parametrize("count", [1, 127, 128, 129, 1023, 1024, 1025, 2100])
