@@ -290,7 +290,6 @@ MUTANTS = [
         "share * (self.total - self.noise)",
         "share * self.total",
     ),
-    Mutant("certify/rounds.py", "readings pay for their own noise", "return max(most, FEW)", "return most"),
     Mutant(
         "index/history.py",
         "another history with the same number",

@@ -7,16 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certify import (
-    Certificate,
-    Guarantee,
-    Terms,
-    horizon_for,
-    noise_samples,
-    rounds,
-    selection_size,
-    settled,
-)
+from certify import Certificate, Guarantee, Terms, horizon_for, rounds, selection_size, settled
 from certify.rounds import HOPELESS
 from tests.certify.worlds import seeded
 
@@ -54,13 +45,6 @@ def test_whatever_may_be_drawn_bets_are_planned_in_one_of_two_ways(
     some: int, others: int, target: float | None
 ) -> None:
     assert (horizon_for(some, target) == horizon_for(others, target)) == ((some <= 1000) == (others <= 1000))
-
-
-@seeded
-@given(st.integers(2, 10**6), st.integers(2, 10**6))
-def test_readings_of_one_test_up_to_1000_samples_pay_for_the_same_noise(some: int, others: int) -> None:
-    assert noise_samples(some) >= some
-    assert (noise_samples(some) == noise_samples(others)) == (max(some, 1000) == max(others, 1000))
 
 
 def certificate(
