@@ -113,6 +113,7 @@ def test_the_model_is_described_with_its_defaults(client: httpx.Client, demo_ret
         "recall": json.loads((PRETRAINED / "digits-cnn" / "recall.json").read_text()),
         "preprocessing": None,
         "gallery_vectors": {"samples": 256, "shipped": 0, "shipped_samples": 0},
+        "attack_seconds": 5.0,
         "defaults": {
             "alpha": 0.001, "samples": SAMPLES, "min_gain": 0.05,
             "guarantee": "label", "rule": "embedding", "method": "cdf",
