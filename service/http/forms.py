@@ -10,6 +10,7 @@ import numpy as np
 
 from service.images import MEDIA_TYPES, decode_image, png
 from service.retrieval.options import RetrieveOptions
+from service.retrieval.query import least_alpha
 from service.retriever import Retriever
 
 Json = dict[str, Any]
@@ -50,6 +51,8 @@ def gallery_operation() -> Json:
 def components(retriever: Retriever) -> dict[str, Json]:
     """The components that `operation` refers to, with the shape and examples that fit the model served."""
     options = _options()
+    # What a documentation page fills in is to be answered.
+    options["alpha"]["minimum"] = least_alpha(retriever.settings, retriever.smoothed)
     schemas = {_component(name): schema for name, schema in options.items()}
     in_json: Json = {name: {"anyOf": [_option(name), {"type": "null"}]} for name in options}
     as_text = {name: _option(name) for name in options}

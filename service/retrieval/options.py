@@ -49,9 +49,7 @@ class RetrieveOptions(BaseModel):
         Method, Field(description="Which bound computes the radius. Rule vote has the method cdf only.")
     ] = "cdf"
     alpha: Annotated[
-        # The example is what a documentation page fills in: the least number would be refused.
-        Annotated[float, Field(ge=1e-300, lt=1, json_schema_extra={"example": 0.001})] | None,
-        Field(description="Probability that the certificate may be wrong."),
+        float | None, Field(ge=1e-300, lt=1, description="Probability that the certificate may be wrong.")
     ] = None
     target_radius: Annotated[
         float | None,

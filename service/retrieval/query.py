@@ -72,7 +72,7 @@ def checked(
     # Queries that differ in max_samples are readings of one test: each pays for the noise of all of it.
     alpha, noise = options.alpha or settings.alpha, smoothed.noise_distance(settings.samples_limit)
     if noise * MOST_FOR_NOISE > alpha:
-        least = f"must be at least {noise * MOST_FOR_NOISE * 1.01:.3g} here"
+        least = f"must be at least {least_alpha(settings, smoothed):g} here"
         why = f"the noise of {settings.samples_limit} samples is Gaussian but for {noise:.2g}"
         raise InvalidOption(("alpha", f"{least}: {why}"))
     terms = Terms(
@@ -90,6 +90,11 @@ def checked(
     min_gain = settings.min_gain if options.min_gain is None else options.min_gain
     # One point of the grid, one query: its noise, its samples and its answers.
     return Query(on_grid(pixels, smoothed.sigma), options, terms, samples, min_gain, wanted)
+
+
+def least_alpha(settings: Settings, smoothed: SmoothedModel) -> float:
+    """The smallest alpha that is answered, to three digits, or a little more."""
+    return float(f"{smoothed.noise_distance(settings.samples_limit) * MOST_FOR_NOISE * 1.01:.3g}")
 
 
 def _filter(options: RetrieveOptions, settings: Settings) -> Filter | None:
