@@ -14,7 +14,7 @@ from index.database import Session
 from index.failures import ItemChanged, ItemDamaged, ItemMissing
 from index.history import advance, newest
 from index.items import Item, NewItem, read, write
-from index.rows import legible, put_item, put_vector, revise_item, stored_image, stored_texts
+from index.rows import TEXTS, legible, put_item, put_vector, revise_item, stored_image, stored_texts
 from index.store import GalleryStore, checked_vector, sent_text
 
 Outcome = Literal["added", "replaced", "unchanged", "refused"]
@@ -146,9 +146,7 @@ def list_items(
     where, values = _matching(label, prefix)
     with store.reading() as db:
         rows = db.execute(
-            "SELECT items.row, id, label, metadata, checksums.image, checksums.item"  # noqa: S608
-            " FROM items LEFT JOIN checksums USING (row)"
-            f" WHERE {where} AND items.row > ? ORDER BY items.row LIMIT ?",
+            f"{TEXTS} WHERE {where} AND items.row > ? ORDER BY items.row LIMIT ?",
             (*values, after, most + 1),
         ).fetchall()
     found = [_sound(fields) for _, *fields in rows[:most]]

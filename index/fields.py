@@ -17,7 +17,7 @@ from pydantic_core import from_json
 
 from index.database import Session
 from index.filters import METADATA, Condition, Operator, Scalar
-from index.rows import stored_texts
+from index.rows import TEXTS, stored_texts
 
 Serials = NDArray[np.int64]
 # A value as the key of a dictionary, where 1 and true would be the same: (true,).
@@ -60,11 +60,9 @@ class Field(Protocol):
         ...
 
 
-_FIELDS = "SELECT items.row, id, label, metadata, checksums.image, checksums.item"
-_WHOLE = f"{_FIELDS} FROM items LEFT JOIN checksums USING (row)"
-_LATER = f"{_WHOLE} WHERE items.row > ? ORDER BY items.row"
-_FROM_ID = f"{_WHOLE} WHERE id >= ? ORDER BY id"
-_OF_ID = f"{_WHOLE} WHERE id = ?"
+_LATER = f"{TEXTS} WHERE items.row > ? ORDER BY items.row"
+_FROM_ID = f"{TEXTS} WHERE id >= ? ORDER BY id"
+_OF_ID = f"{TEXTS} WHERE id = ?"
 
 
 class Column:

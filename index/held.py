@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from index.database import Session
 from index.failures import ItemGone
 from index.items import Item, Texts, read
-from index.rows import stored_texts
+from index.rows import TEXTS, stored_texts
 
 
 class HeldTexts:
@@ -25,7 +25,7 @@ class HeldTexts:
 
     def read(self, db: Session) -> None:
         """Hold all that is sound."""
-        for row, *fields in db.each(_TEXTS):
+        for row, *fields in db.each(TEXTS):
             texts = stored_texts(*fields)
             if texts is not None:
                 self.put(row, texts)
@@ -36,9 +36,3 @@ class HeldTexts:
             return [read(self._texts[row]) for row in rows]
         except KeyError:
             raise ItemGone from None
-
-
-_TEXTS = (
-    "SELECT items.row, id, label, metadata, checksums.image, checksums.item"
-    " FROM items JOIN checksums USING (row)"
-)

@@ -106,6 +106,13 @@ def put_whole(db: Session, whole: WholeItem) -> None:
         put_vector(db, row, whole.item.id, image, model, vector)
 
 
+# Row, and what `stored_texts` is given of it.
+TEXTS = (
+    "SELECT items.row, id, label, metadata, checksums.image, checksums.item"
+    " FROM items LEFT JOIN checksums USING (row)"
+)
+
+
 def stored_texts(id_: object, label: object, metadata: object, image: object, item: object) -> Texts | None:
     """The texts of a row with its checksums `image` and `item`; None if they are not what was stored."""
     # Read a million times in a row: so it is not written as a loop.
