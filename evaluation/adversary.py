@@ -67,6 +67,6 @@ class Adversary:
             self._vectors[ours],
             self._vectors[~ours],
             noise,
-            self._seen or (lambda image: image),
+            self._seen,
         )
         return perturbed(margin, image, radius, effort, seed=sides, start=start)

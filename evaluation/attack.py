@@ -17,6 +17,7 @@ from evaluation.material import Laid, Material, Progress, folder_or_temporary, l
 from index import Snapshot
 from service.errors import Problem
 from service.retrieval.adversary import Effort
+from service.retrieval.contest import Outcome
 from service.retriever import Retriever
 from service.settings import Settings
 
@@ -156,14 +157,7 @@ class _Attack:
     def on(self, guarantee: Claim, id_: str) -> tuple[Attacked | None, Counterexample | None]:
         """What comes of attacking `guarantee`; nothing if nothing is certified, or nothing to be won."""
         plan = self._plan
-        contest = self._retriever.contest(
-            self._snapshot,
-            alpha=plan.alpha,
-            samples=plan.samples,
-            horizon=plan.samples,
-            guarantee=guarantee,
-        )
-        radius = contest.outcome(self._samples).certificate.radius
+        radius = self._outcome(guarantee, self._samples).certificate.radius
         if not 0 < radius < np.inf:
             return None, None
         aim = plan.scale * radius if plan.radius is None else plan.radius
@@ -178,6 +172,18 @@ class _Attack:
         if not one.broken or worst is None:
             return one, None
         return one, Counterexample(self._facts(one, worst), self._image, worst)
+
+    def _outcome(self, guarantee: Claim, samples: NDArray[np.float32]) -> Outcome:
+        """What the service would say of `samples`."""
+        plan = self._plan
+        contest = self._retriever.contest(
+            self._snapshot,
+            alpha=plan.alpha,
+            samples=plan.samples,
+            horizon=plan.samples,
+            guarantee=guarantee,
+        )
+        return contest.outcome(samples)
 
     def _smallest(
         self, guarantee: Claim, radius: float, moved: NDArray[np.float32], changed: bool
@@ -228,15 +234,7 @@ class _Attack:
     def _facts(self, one: Attacked, moved: NDArray[np.float32]) -> dict[str, Any]:
         """All that tells this success from chance, and lets one repeat it."""
         retriever, snapshot, plan = self._retriever, self._snapshot, self._plan
-        samples = retriever.smoothed.first(moved, plan.samples)
-        contest = retriever.contest(
-            snapshot,
-            alpha=plan.alpha,
-            samples=plan.samples,
-            horizon=plan.samples,
-            guarantee=one.guarantee,
-        )
-        there = contest.outcome(samples)
+        there = self._outcome(one.guarantee, retriever.smoothed.first(moved, plan.samples))
         return asdict(one) | {
             "moved_by": self._size(moved),
             "answer": asdict(snapshot.items[self._answer]),

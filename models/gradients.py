@@ -42,9 +42,9 @@ class SmoothedMargin:
         ours: NDArray[np.floating],
         others: NDArray[np.floating],
         seed: int,
-        seen: Callable[[torch.Tensor], torch.Tensor] = lambda image: image,
+        seen: Callable[[torch.Tensor], torch.Tensor] | None = None,
     ) -> None:
-        self._network, self._sigma, self._seen = network, sigma, seen
+        self._network, self._sigma, self._seen = network, sigma, seen or (lambda image: image)
         self._device = next(network.parameters()).device
         self._ours, self._others = (
             (vectors, (vectors**2).sum(dim=1) / 2)
