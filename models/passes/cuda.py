@@ -24,8 +24,8 @@ from models.networks.embedding import EmbeddingNetwork
 from models.noise import chunk_size
 from models.passes.folding import fold_batch_norm
 from models.passes.gpu import gpu_kernels, gpus
-from models.passes.openvino import VariantUnavailable
 from models.passes.pictures import pictures
+from models.passes.unavailable import VariantUnavailable
 
 Precision = Literal["float32", "float16", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
