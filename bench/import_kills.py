@@ -1,8 +1,8 @@
 """SIGKILL in the middle of an import: is what it told to be stored there, and does the next one go on?
 
 A part of `make bench BENCH=kills`. An import adds a folder of pictures, a few in a transaction, and is killed
-at a random moment; then all that it told of has to be there, whole, with the images of the folder and vectors,
-no transaction half, and the version never goes back. The next import adds the rest; when all is there, all is
+at a random moment; then all that it told of has to be there, with the images of the folder and vectors, no
+transaction half, and the version never goes back. The next import adds the rest; when all is there, all is
 deleted, and it begins again.
 """
 
