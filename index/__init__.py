@@ -27,6 +27,7 @@ from index.clusters import Clusters
 from index.database import Place, SharedGallery
 from index.device import Device, gpu
 from index.failures import (
+    FilterTooLarge,
     GalleryError,
     ItemChanged,
     ItemDamaged,
@@ -59,6 +60,7 @@ __all__ = [
     "Exported",
     "Filter",
     "FilterError",
+    "FilterTooLarge",
     "Gallery",
     "GalleryError",
     "GalleryStore",

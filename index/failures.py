@@ -52,6 +52,16 @@ class NotReadYet(GalleryError):
         self.seconds = seconds
 
 
+class FilterTooLarge(GalleryError):
+    """What a filter asks for takes more memory than filters may."""
+
+    def __init__(self, most_bytes: int) -> None:
+        super().__init__(
+            f"what it asks for takes more than the {most_bytes} bytes that filters may take here: ask for"
+            " another field, or have RETRIEVALGUARD_MAX_FILTER_BYTES raised"
+        )
+
+
 class StoreFailure(GalleryError):
     """The gallery file cannot be read or written; nothing of the change was stored."""
 

@@ -123,7 +123,8 @@ class Gallery:
     def filtered(self, wanted: Filter, seconds: float | None = None) -> Snapshot:
         """The items of the newest version that `wanted` matches: a view, with a digest of its own.
 
-        Raises `NotReadYet` if that takes more than so many `seconds`, as a first filter on a field may.
+        Raises `NotReadYet` if that takes more than so many `seconds`, as a first filter on a field may, and
+        `FilterTooLarge` if it takes more memory than filters may.
         """
         return self._views.of(self.snapshot(), wanted, self._newest, seconds)
 

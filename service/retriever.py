@@ -14,7 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certify import EmbeddingSpace, Guarantee, Method, Rule, Terms, prepare
-from index import Filter, Gallery, ItemDamaged, ItemGone, NotReadYet, Snapshot, StoreFailure, gpu
+from index import (
+    Filter,
+    FilterTooLarge,
+    Gallery,
+    ItemDamaged,
+    ItemGone,
+    NotReadYet,
+    Snapshot,
+    StoreFailure,
+    gpu,
+)
 from models import (
     EmbeddingModel,
     Recall,
@@ -31,7 +41,14 @@ from service.cache.samples import SampleCache
 from service.cache.sealed import CacheStore, Event
 from service.cache.sqlite_store import embedded_store
 from service.decoding import Decoder
-from service.errors import AttacksNotAllowed, FilterMatchesNothing, GalleryEmpty, GalleryFailure, Overloaded
+from service.errors import (
+    AttacksNotAllowed,
+    FilterMatchesNothing,
+    GalleryEmpty,
+    GalleryFailure,
+    InvalidOption,
+    Overloaded,
+)
 from service.gallery.check import ItemRules
 from service.gallery.intake import Intake
 from service.gallery.items import GalleryItems
@@ -210,17 +227,19 @@ class Retriever:
     def snapshot(self, wanted: Filter | None = None, seconds: float | None = None) -> Snapshot:
         """The newest gallery version, or what a filter leaves of it.
 
-        Raises `GalleryFailure`, and `Overloaded` if it takes more than `seconds` to read what the filter
-        asks for.
+        Raises `GalleryFailure`; `Overloaded` if it takes more than `seconds` to read what the filter asks
+        for; `InvalidOption` if that takes more memory than filters may.
         """
         try:
             snapshot = self.gallery.snapshot() if wanted is None else self.gallery.filtered(wanted, seconds)
         except NotReadYet as error:
             raise Overloaded(
-                "what the filter asks for would not have been read before the deadline: try again later, or"
-                " with a larger deadline_ms",
+                "what the filter asks for would not have been read in time: try again later, or with a larger"
+                " deadline_ms",
                 retry_after=math.ceil(error.seconds),
             ) from error
+        except FilterTooLarge as error:
+            raise InvalidOption(("filter", str(error))) from error
         except StoreFailure as error:
             log.error("a query failed: %s", error)
             raise GalleryFailure from error
