@@ -35,6 +35,7 @@ from index.failures import (
     ItemMissing,
     NotReadYet,
     OutcomeUnknown,
+    StoreBusy,
     StoreFailure,
     StoreUnreachable,
 )
@@ -42,7 +43,7 @@ from index.files import private_database, private_folder
 from index.filters import Filter, FilterError, both, read_filter
 from index.gallery import Gallery
 from index.items import Item, NewItem
-from index.names import DEFAULT_GALLERY, delete_name, named, names, put_name
+from index.names import DEFAULT_GALLERY, delete_name, is_name, named, names, put_name
 from index.restoring import prepared, replace_all
 from index.segment import Segment
 from index.snapshot import Neighbors, Snapshot
@@ -78,6 +79,7 @@ __all__ = [
     "Segment",
     "SharedGallery",
     "Snapshot",
+    "StoreBusy",
     "StoreFailure",
     "StoreUnreachable",
     "StoredItem",
@@ -93,6 +95,7 @@ __all__ = [
     "if_new",
     "image_checksum",
     "import_gallery",
+    "is_name",
     "list_items",
     "named",
     "names",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from index.database import Version
-from index.failures import told
+from index.failures import BUSY, BUSY_SECONDS, StoreBusy, told
 from index.files import private_database
 from index.history import newest
 from index.schema import upgrade
@@ -25,7 +25,11 @@ class SqliteConnection(sqlite3.Connection):
 def connected(path: Path) -> SqliteConnection:
     """A connection to the SQLite file `path`; raises `sqlite3.Error`."""
     db = sqlite3.connect(
-        path, check_same_thread=False, isolation_level=None, timeout=30, factory=SqliteConnection
+        path,
+        check_same_thread=False,
+        isolation_level=None,
+        timeout=BUSY_SECONDS,
+        factory=SqliteConnection,
     )
     db.text_factory = bytes
     return db
@@ -73,15 +77,21 @@ class SqliteDatabase:
     @contextmanager
     def transaction(self) -> Iterator[SqliteConnection]:
         """All of it, or nothing."""
-        with self._lock, told(self._path):
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:  # on a full disk SQLite has rolled back already
-                    self._db.execute("ROLLBACK")
-                raise
+        # Those before it may wait for another process themselves, one after the other.
+        if not self._lock.acquire(timeout=BUSY_SECONDS):
+            raise StoreBusy(f"{self._path} {BUSY}")
+        try:
+            with told(self._path):
+                self._db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._db
+                    self._db.execute("COMMIT")
+                except BaseException:
+                    if self._db.in_transaction:  # on a full disk SQLite has rolled back already
+                        self._db.execute("ROLLBACK")
+                    raise
+        finally:
+            self._lock.release()
 
     @contextmanager
     def reading(self) -> Iterator[SqliteConnection]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from index import GalleryError
+from index import GalleryError, StoreBusy
 from service.errors import ItemInvalid, Problem
 from service.gallery.check import ItemRules
 from service.gallery.findings import Bounds, Findings, ImportFailure, Source, Stopped
@@ -114,6 +114,11 @@ class Jobs:
                 return False
             try:
                 self._run(job, folder)
+            except StoreBusy as error:  # a restore holds the gallery: this begins again until it is done
+                log.warning("job %s waits: %s", job.id, error)
+                now = folder.read() or job
+                folder.write(now.model_copy(update={"starts": max(0, now.starts - 1)}))
+                return False
             except Exception as error:
                 if not self._closing:  # else the network is gone, or the gallery is closed
                     self._fail(job, folder, error)

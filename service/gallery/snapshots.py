@@ -27,6 +27,7 @@ from service.errors import (
     SnapshotNotFound,
     SnapshotOfAnotherModel,
 )
+from service.gallery.failing import failure
 from service.gallery.intake import Intake
 
 log = logging.getLogger("retrievalguard")
@@ -89,6 +90,8 @@ class Snapshots:
                 raise SnapshotExists(f"there are {self._most} snapshots already: delete one first")
             self._place.mkdir(mode=0o700, parents=True, exist_ok=True)
             done = export_gallery(self._gallery.store, path)
+            for gallery in done.damaged_names:
+                log.error("gallery %r is left out of snapshot %r: its filter is damaged", gallery, wanted)
             return self._file(path), done
 
     def delete(self, name: str) -> None:
@@ -104,7 +107,7 @@ class Snapshots:
         has not embedded; else `SnapshotOfAnotherModel` is raised. Raises `SnapshotNotFound`, or `Overloaded`.
         """
         archive = self.get(name).path
-        with self._alone(), _told(), prepared(self._gallery.store, archive) as path:
+        with self._alone(), _told(), prepared(self._gallery.store, archive) as (path, with_names):
             gallery, intake = self._beside(path)
             try:
                 missing = len(gallery.missing())
@@ -116,7 +119,7 @@ class Snapshots:
                 intake.embed_missing(lambda ids: ids)
             finally:
                 gallery.close()
-            return replace_all(self._gallery.store, path)
+            return replace_all(self._gallery.store, path, with_names=with_names)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -153,9 +156,8 @@ def _told() -> Iterator[None]:
     except ArchiveDamaged as error:
         log.error("a snapshot was not read: %s", error)
         raise GalleryFailure("the snapshot is damaged: use another; the server's log tells more") from error
-    except (StoreFailure, OSError) as error:
-        log.error("a snapshot was not made or restored: %s", error)
-        raise GalleryFailure from error
-    except GalleryError as error:
+    except StoreFailure as error:
+        raise failure(error, "a snapshot was not made or restored") from error
+    except (GalleryError, OSError) as error:
         log.error("a snapshot was not made or restored: %s", error)
         raise GalleryFailure from error

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,15 +26,17 @@ from index import (
     import_gallery,
     list_items,
     names,
+    prepared,
     put_items,
     put_name,
+    replace_all,
     revise,
     stored_item,
 )
 from index.history import advance
 from index.postgres_schema import STEPS
 from index.postgres_session import PostgresSession
-from index.rows import put_item, put_vector
+from index.rows import put_item, put_vector, put_whole
 from index.store import checked_vector
 from tests.index.filtering import filter_of
 from tests.index.items import MODEL, enough, loaded, new, process
@@ -232,11 +235,13 @@ def test_a_gallery_goes_from_a_file_to_a_server_and_back(store: GalleryStore, tm
     items = [new(f"é\0{n}", f"{n % 3}", (n, 1), {"n": n}, image=bytes([n]) * 50) for n in range(40)]
     file.add(items, MODEL)
     file.set_vectors({items[0].item.id: np.array([1, 2, 3], np.float32)}, "another model")
+    put_name(file, "cats", '{"label":"1"}', 10)
     export_gallery(file, tmp_path / "first")
     assert import_gallery(store, tmp_path / "first") == 40
     export_gallery(store, tmp_path / "second")
     assert import_gallery(back, tmp_path / "second") == 40
     for one in (store, back):
+        assert names(one) == names(file)
         assert [loaded(one, name)[1] for name in (MODEL, "another model")] == [
             loaded(file, name)[1] for name in (MODEL, "another model")
         ]
@@ -246,6 +251,46 @@ def test_a_gallery_goes_from_a_file_to_a_server_and_back(store: GalleryStore, tm
         import_gallery(store, tmp_path / "first")
     for opened in (file, back):
         opened.close()
+
+
+def test_a_snapshot_takes_the_place_of_a_gallery_and_its_names(store: GalleryStore, tmp_path: Path) -> None:
+    store.add([new("one"), new("two")], MODEL)
+    put_name(store, "cats", '{"label":"a"}', 10)
+    export_gallery(store, tmp_path / "archive")
+    put_name(store, "cats", "{}", 10)
+    put_name(store, "other", "{}", 10)
+    store.delete(["one"])
+    with prepared(store, tmp_path / "archive") as (path, with_names):
+        assert replace_all(store, path, with_names=with_names) == (3, 2)
+    assert store.ids() == ["one", "two"]
+    assert {name: json.loads(text) for name, text in names(store).items()} == {"cats": {"label": "a"}}
+
+
+def test_a_restore_ends_where_the_server_hangs_in_its_middle(
+    store: GalleryStore, postgres_server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("index.following.HANGING_SECONDS", 1.0)
+    monkeypatch.setattr("index.following.LEFT_SECONDS", 0.5)
+    store.add([new("one"), new("two")], MODEL)
+    export_gallery(store, tmp_path / "archive")
+    store.delete(["one"])
+    middle, hangs = threading.Event(), threading.Event()
+
+    def pausing(db: Any, whole: Any) -> None:
+        put_whole(db, whole)
+        middle.set()
+        hangs.wait(60)
+
+    with prepared(store, tmp_path / "archive") as (path, with_names), ThreadPoolExecutor(1) as pool:
+        monkeypatch.setattr("index.restoring.put_whole", pausing)
+        restoring = pool.submit(replace_all, store, path, with_names=with_names)
+        assert middle.wait(60)
+        with postgres_server.hanging():
+            hangs.set()
+            with pytest.raises(StoreUnreachable):
+                restoring.result(timeout=20)
+    assert store.ids() == ["two"]
+    assert store.add([new("three")], MODEL) == 3
 
 
 # --- replicas
@@ -555,7 +600,7 @@ def test_a_writer_that_stands_still_keeps_others_waiting_for_so_long_alone(
         other.execute("BEGIN")
         other.execute("SELECT version FROM gallery FOR UPDATE")
         store.transaction.__self__._writer.execute("SET lock_timeout = '100ms'")  # type: ignore[attr-defined]
-        with pytest.raises(StoreFailure, match="locked by another process"):
+        with pytest.raises(StoreFailure, match="nothing of this change was stored; try again when"):
             store.add([new("one")], MODEL)
         other.execute("ROLLBACK")
     assert store.add([new("one")], MODEL) == 1
