@@ -109,9 +109,12 @@ class AnswerTiming:
 
 @dataclass(frozen=True)
 class AnswerExplanation:
-    """What limits the radius: the nearest item that has to stay behind. None of it is a claim."""
+    """What limits the radius: the nearest item that has to stay behind, and those after it, of guarantee
+    `label` one a label. None of it is a claim.
+    """
 
     rival: AnswerItem | None
+    rivals: list[AnswerItem]
     expected_radius: float | None
     alpha_spent: dict[str, float]
 

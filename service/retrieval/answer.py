@@ -16,6 +16,9 @@ from service.retrieval.options import RetrieveOptions
 # Whether none, some or all of the samples of an answer were drawn before.
 CacheResult = Literal["miss", "resumed", "hit"]
 
+# An attack from outside ends at the nearest of them in two of three answers, at one of so many in nearly all.
+EXPLAINED_RIVALS = 3
+
 
 class Neighbor(BaseModel):
     """A gallery item, and its distance from the mean embedding of the query.
@@ -114,12 +117,14 @@ class Timing(BaseModel):
 class ExplanationBody(BaseModel):
     """What limits the radius. Nothing in it is a claim.
 
-    `rival`: the nearest of the items that the guarantee keeps behind, null if there is none.
+    `rival`: the nearest of the items that the guarantee keeps behind, null if there is none; `rivals`: it and
+    those after it, for guarantee `label` the nearest of each label.
     `expected_radius`: what about four times the samples may bring; null where the samples were planned for a
     target, or for one number. `alpha_spent`: by which part of the certificate.
     """
 
     rival: Neighbor | None
+    rivals: list[Neighbor]
     expected_radius: float | None
     alpha_spent: dict[str, float]
 
@@ -159,14 +164,14 @@ def radius_unit(input_shape: tuple[int, int, int]) -> str:
 
 def respond(
     outcome: Outcome,
-    rival: Neighbors | None,
+    rivals: Neighbors | None,
     options: RetrieveOptions,
     snapshot: Snapshot,
     smoothed: SmoothedModel,
     cache: CacheResult,
     seconds: dict[str, float],
 ) -> RetrieveResponse:
-    """The response to a query; `seconds` are the fields of `Timing`, `rival` is for an explanation."""
+    """The response to a query; `seconds` are the fields of `Timing`, `rivals` are for an explanation."""
     ranked = _ranked(outcome.neighbors, outcome.votes, snapshot)
     return RetrieveResponse(
         neighbor=ranked[0],
@@ -181,9 +186,9 @@ def respond(
         ),
         cache=cache,
         timing_ms=timing(seconds),
-        explanation=_explanation(outcome.certificate, rival, snapshot, _diameter(smoothed.model.input_shape))
-        if options.explain
-        else None,
+        explanation=None
+        if rivals is None
+        else _explanation(outcome.certificate, rivals, snapshot, _diameter(smoothed.model.input_shape)),
     )
 
 
@@ -226,12 +231,14 @@ def _ranked(found: Neighbors, votes: tuple[int, ...] | None, snapshot: Snapshot)
 
 
 def _explanation(
-    certificate: Certificate, rival: Neighbors | None, snapshot: Snapshot, diameter: float
+    certificate: Certificate, rivals: Neighbors, snapshot: Snapshot, diameter: float
 ) -> ExplanationBody:
     planned = certificate.terms.horizon is not None or not certificate.terms.anytime
     expected = min(max(certificate.expected, certificate.radius), diameter)
+    ranked = _ranked(rivals, None, snapshot)
     return ExplanationBody(
-        rival=None if rival is None else _ranked(rival, None, snapshot)[0],
+        rival=ranked[0] if ranked else None,
+        rivals=ranked,
         expected_radius=None if planned else round_down(expected),
         alpha_spent=certificate.ledger,
     )

@@ -33,6 +33,8 @@ Rows = NDArray[np.int64]
 # Same-label items that may stand against a rival. The nearest are not the best: an item on the far side of
 # its label, away from a rival, stays ahead of that rival longest.
 WINNERS = 256
+# Among so many items that must stay behind, nearest first, those are looked for that explain an answer.
+NEAREST_RIVALS = 1_000
 # Items around the selection that are kept in mind: the answer of every look is one of the nearest of them.
 AROUND = 128
 
@@ -104,18 +106,20 @@ class Contest:
             return replace(voted, certificate=nothing)
         return Outcome(self.snapshot.nearest(points.mean(axis=0), self._top_k), None, nothing, 0.0)
 
-    def rival(self, samples: NDArray[np.float32]) -> Neighbors | None:
-        """Who would be the first to break the guarantee by coming nearest: the one that must stay behind.
+    def rivals(self, samples: NDArray[np.float32], most: int) -> Neighbors:
+        """Who would be the first to break the guarantee by coming nearest: `most` of those that must not.
 
-        Of all items that must, it is the nearest to the mean of `samples` (n, d), or the k-th nearest for
-        guarantee `within`. None: the gallery has too few.
+        They are the nearest to the mean of `samples` (n, d), or for guarantee `within` the k-th nearest and
+        those after it; for guarantee `label` the nearest of each label. Fewer, if the gallery has no more, or
+        if those of another label are not among the nearest `NEAREST_RIVALS`.
         """
         mean = self.snapshot.lift(samples).mean(axis=0)
         places, distances = self._behind(mean, int(self.snapshot.nearest(mean, 1).rows[0]))
-        kth = slice(self.terms.within_k - 1, self.terms.within_k)
-        if not len(places[kth]):
-            return None
-        return Neighbors(self.snapshot.rows_at(places[kth]), distances[kth], np.inf)
+        rows = self.snapshot.rows_at(places[:NEAREST_RIVALS])
+        first = np.arange(self.terms.within_k - 1, len(rows))
+        if self.terms.claim == "label":
+            first = np.sort(np.unique(self.snapshot.labels[rows], return_index=True)[1])
+        return Neighbors(rows[first[:most]], distances[first[:most]], np.inf)
 
     def sides(self, samples: NDArray[np.float32]) -> tuple[Array, Array]:
         """The vectors of who may answer (k, d), and who must stay behind (m, d): those near `samples` (n, d).
