@@ -16,7 +16,7 @@ from index.database import Session
 from index.failures import GalleryError, told
 from index.history import begin_anew
 from index.names import put_names, sound_names
-from index.rows import DamagedItem, WholeItem, put_whole, whole_items
+from index.rows import DamagedItem, WholeItem, new_row, put_whole, whole_items
 from index.schema import STEPS, WITH_NAMES, parts, parts_of, upgrade
 from index.sqlite_database import SqliteConnection, connected
 from index.store import GalleryStore
@@ -177,9 +177,7 @@ def _fill(store: GalleryStore, items: Iterator[WholeItem], source: Session) -> i
                 f"the gallery in {store.place} has {held} items: import into an empty one"
                 " (another RETRIEVALGUARD_DATA_DIR), so that nothing is mixed or lost"
             )
-        count = 0
-        for count, whole in enumerate(items, start=1):  # noqa: B007 (it is returned)
-            put_whole(db, whole)
+        count = db.fill(map(new_row, items))
         there, added = sound_names(db)[0], sound_names(source)[0]
         for name in there.keys() & added.keys():
             if there[name] != added[name]:

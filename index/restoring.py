@@ -7,10 +7,11 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from index.archive import read_archive
+from index.database import Session
 from index.failures import GalleryError, StoreFailure, told
 from index.history import begin_anew, newest
 from index.names import put_names, sound_names
-from index.rows import DamagedItem, put_whole, whole_items
+from index.rows import DamagedItem, WholeItem, new_row, whole_items
 from index.sqlite_database import connected
 from index.store import GalleryStore
 
@@ -55,13 +56,7 @@ def replace_all(store: GalleryStore, other: Path, *, with_names: bool) -> tuple[
             writer.transaction() as db,
         ):
             db.execute("DELETE FROM items")
-            count = 0
-            for count, whole in enumerate(whole_items(source), start=1):  # noqa: B007 (it is returned)
-                if isinstance(whole, DamagedItem):
-                    raise GalleryError(
-                        f"item {whole.id!r} was damaged meanwhile: the gallery was not changed"
-                    )
-                put_whole(db, whole)
+            count = db.fill(map(new_row, _undamaged(source)))
             if with_names:
                 db.execute("DELETE FROM named")
                 put_names(db, sound_names(source)[0])
@@ -70,6 +65,14 @@ def replace_all(store: GalleryStore, other: Path, *, with_names: bool) -> tuple[
             return newest(db).number, count
     finally:
         writer.close()
+
+
+def _undamaged(db: Session) -> Iterator[WholeItem]:
+    """All items; `GalleryError` at the first that is not what was checked before."""
+    for whole in whole_items(db):
+        if isinstance(whole, DamagedItem):
+            raise GalleryError(f"item {whole.id!r} was damaged meanwhile: the gallery was not changed")
+        yield whole
 
 
 @contextmanager

@@ -2,20 +2,31 @@
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from index.database import Version
+from index.database import NewRow, Version
 from index.failures import BUSY, BUSY_SECONDS, StoreBusy, told
 from index.files import private_database
 from index.history import newest
 from index.schema import upgrade
 
+_ITEM = "INSERT INTO items (id, label, metadata, image, media_type) VALUES (?, ?, ?, ?, ?)"
+
 
 class SqliteConnection(sqlite3.Connection):
     """A connection that gives texts as bytes, and streams every result."""
+
+    def fill(self, rows: Iterable[NewRow]) -> int:
+        """Store items that are not there, one after the other."""
+        count = 0
+        for count, new in enumerate(rows, start=1):  # noqa: B007 (it is returned)
+            row = self.execute(_ITEM, new[:5]).lastrowid
+            self.execute("INSERT INTO checksums VALUES (?, ?, ?)", (row, *new[5:7]))
+            self.executemany("INSERT INTO vectors VALUES (?, ?, ?, ?)", ((row, *one) for one in new.vectors))
+        return count
 
     def each(self, query: str, values: Sequence[Any] = (), at_a_time: int = 2048) -> Iterator[Any]:
         """The rows of a query, one after the other."""

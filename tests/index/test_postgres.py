@@ -36,7 +36,7 @@ from index import (
 from index.history import advance
 from index.postgres_schema import STEPS
 from index.postgres_session import PostgresSession
-from index.rows import put_item, put_vector, put_whole
+from index.rows import WholeItem, new_row, put_item, put_vector, put_whole, whole_items
 from index.store import checked_vector
 from tests.index.filtering import filter_of
 from tests.index.items import MODEL, enough, loaded, new, process
@@ -266,6 +266,47 @@ def test_a_snapshot_takes_the_place_of_a_gallery_and_its_names(store: GallerySto
     assert {name: json.loads(text) for name, text in names(store).items()} == {"cats": {"label": "a"}}
 
 
+def test_what_is_filled_in_is_what_is_put_one_by_one(store: GalleryStore, tmp_path: Path) -> None:
+    """In one transaction, and nothing of it if one item cannot be stored; with no, one and two vectors."""
+    file = GalleryStore(tmp_path / "file.sqlite3")
+    items = [new(f"é\0{n}", f"{n % 3}", (n, 1), {"n": n}, image=bytes([n]) * 50) for n in range(40)]
+    file.add(items, MODEL)
+    file.set_vectors({items[0].item.id: np.array([1, 2, 3], np.float32)}, "another model")
+    with file.transaction() as db:
+        db.execute("DELETE FROM vectors WHERE row = 2")
+    with file.scan() as source:
+        wholes = [whole for whole in whole_items(source) if isinstance(whole, WholeItem)]
+    rows = list[list[tuple[Any, ...]]]()
+    tables = (
+        "SELECT id, label, metadata, image, media_type FROM items ORDER BY row",
+        "SELECT id, c.image, c.item FROM items JOIN checksums c USING (row) ORDER BY row",
+        "SELECT id, model, vector, checksum FROM items JOIN vectors USING (row) ORDER BY row, model",
+    )
+    for filled in (False, True):
+        with store.transaction() as db:
+            db.execute("DELETE FROM items")
+            if filled:
+                assert db.fill(map(new_row, wholes)) == len(wholes) == 40
+            else:
+                for whole in wholes:
+                    put_whole(db, whole)
+            advance(db, [])
+        with store.reading() as db:
+            rows.append([row for table in tables for row in db.execute(table).fetchall()])
+    assert rows[0] == rows[1]
+    with pytest.raises(StoreFailure, match="cannot be used"), store.transaction() as db:
+        db.fill(map(new_row, [*wholes[:3], wholes[0]]))
+    with pytest.raises(RuntimeError), store.transaction() as db:
+        db.fill(new_row(whole) if whole is not wholes[5] else _failing() for whole in wholes)
+    assert len(store.ids()) == 40
+    assert store.add([new("after")], MODEL) == 3
+    file.close()
+
+
+def _failing() -> Any:
+    raise RuntimeError
+
+
 def test_a_restore_ends_where_the_server_hangs_in_its_middle(
     store: GalleryStore, postgres_server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,13 +317,14 @@ def test_a_restore_ends_where_the_server_hangs_in_its_middle(
     store.delete(["one"])
     middle, hangs = threading.Event(), threading.Event()
 
-    def pausing(db: Any, whole: Any) -> None:
-        put_whole(db, whole)
-        middle.set()
-        hangs.wait(60)
+    def pausing(db: Any) -> Iterator[Any]:
+        for whole in whole_items(db):
+            yield whole
+            middle.set()
+            hangs.wait(60)
 
     with prepared(store, tmp_path / "archive") as (path, with_names), ThreadPoolExecutor(1) as pool:
-        monkeypatch.setattr("index.restoring.put_whole", pausing)
+        monkeypatch.setattr("index.restoring.whole_items", pausing)
         restoring = pool.submit(replace_all, store, path, with_names=with_names)
         assert middle.wait(60)
         with postgres_server.hanging():
