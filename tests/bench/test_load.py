@@ -62,8 +62,8 @@ def test_a_short_load_test_finds_nothing_wrong() -> None:
 def test_the_locustfile_finds_nothing_wrong_with_a_server(demo_server: Server, tmp_path: Path) -> None:
     done = ran(
         sys.executable, "-m", "locust", "-f", LOCUSTFILE,
-        "--headless", "--users", "2", "--spawn-rate", "2", "--run-time", "3s", "--stop-timeout", "30", "--host", demo_server.url,
-        "--json",
+        "--headless", "--users", "2", "--spawn-rate", "2", "--run-time", "3s", "--stop-timeout", "30",
+        "--host", demo_server.url, "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = {one["name"]: one for one in json.loads(done.stdout)}
