@@ -1,16 +1,24 @@
 """The load test against a real server and a real Redis, in short; and the script for other deployments."""
 
+import io
 import json
 import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
 
 from tests.service.processes import Server
 
 ROOT = Path(__file__).parents[2]
+LOCUSTFILE = ROOT / "docs" / "examples" / "locustfile.py"
 # A coarse gallery, and few samples: seconds of work on any machine.
 QUICK = {"GALLERY_SAMPLES": "16", "SAMPLES": "512"}
 
@@ -62,11 +70,50 @@ def test_a_short_load_test_finds_nothing_wrong() -> None:
 
 def test_the_locustfile_finds_nothing_wrong_with_a_server(demo_server: Server, tmp_path: Path) -> None:
     done = ran(
-        sys.executable, "-m", "locust", "-f", ROOT / "docs" / "examples" / "locustfile.py",
-        "--headless", "--users", "2", "--run-time", "3s", "--stop-timeout", "30", "--host", demo_server.url,
-        "--json",
+        sys.executable, "-m", "locust", "-f", LOCUSTFILE,
+        "--headless", "--users", "2", "--spawn-rate", "2", "--run-time", "3s", "--stop-timeout", "30",
+        "--host", demo_server.url, "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = {one["name"]: one for one in json.loads(done.stdout)}
     assert set(found) == {"Cold", "Repeat"}
     assert all(one["num_requests"] > 0 and one["num_failures"] == 0 for one in found.values())
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the locustfile defines, without Locust, which patches a whole process when it is imported."""
+    locust = ModuleType("locust")
+    for name, what in (
+        ("FastHttpUser", object),
+        ("constant", lambda seconds: None),
+        ("task", lambda method: method),
+    ):
+        setattr(locust, name, what)
+    monkeypatch.setitem(sys.modules, "locust", locust)
+    return runpy.run_path(str(LOCUSTFILE))
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+def test_what_the_locustfile_changes_is_another_image_that_looks_the_same(
+    script: dict[str, Any], mode: str
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 4), np.uint8)
+    image, file = Image.fromarray(pixels).convert(mode), io.BytesIO()
+    image.save(file, "PNG")
+    changed = Image.open(io.BytesIO(script["changed"](file.getvalue())))
+    before, after = np.asarray(image).reshape(20, 30, -1), np.asarray(changed).reshape(20, 30, -1)
+    assert changed.mode == mode
+    assert np.array_equal(before[:-1], after[:-1])
+    assert 1 <= (before != after).any(axis=2).sum() <= 4
+
+
+def test_the_locustfile_says_what_it_cannot_send(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: Any
+) -> None:
+    monkeypatch.setenv("IMAGES", str(tmp_path))
+    with pytest.raises(SystemExit, match=r"there is no \.png"):
+        request.getfixturevalue("script")
+    Image.new("P", (9, 9)).save(tmp_path / "few-colours.png")
+    with pytest.raises(SystemExit, match="has a palette"):
+        runpy.run_path(str(LOCUSTFILE))
