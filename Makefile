@@ -21,7 +21,7 @@ $(VENV)/.installed: pyproject.toml $(LOCKS) | $(BIN)/python
 	touch $@
 
 $(VENV)/.installed-dev: pyproject.toml $(LOCKS) | $(BIN)/python
-	$(BIN)/python requirements/install.py --quiet $(EXTRA) backbones otel postgres research docs dev
+	$(BIN)/python requirements/install.py --quiet $(EXTRA) backbones otel postgres cluster research docs dev
 	$(PIP_PROJECT)
 	touch $@ $(VENV)/.installed
 
