@@ -72,7 +72,7 @@ sbom: $(AUDIT)/pip-audit  ## what the service is built of, to build/sbom.json (C
 audit: $(AUDIT)/pip-audit  ## known weaknesses of it; needs the advisories of PyPI, which a mirror may lack
 	$(AUDIT)/pip-audit --disable-pip --no-deps --requirement $(AUDITED)
 
-bench: $(VENV)/.installed-dev  ## BENCH=engine (the default), query, certification or gallery
+bench: $(VENV)/.installed-dev  ## BENCH=engine (the default), query, certification, gallery or cluster
 	$(BIN)/python -m bench.$(BENCH)
 
 load: $(VENV)/.installed-dev  ## Locust against a server it starts; the last line is JSON
