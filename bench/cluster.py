@@ -53,7 +53,7 @@ class Asking:
     def rate(self, seed: int) -> float:
         """Samples a second of a long query."""
         answer = self(seed, max_samples=LONG, min_gain=0).raise_for_status().json()
-        return LONG / (answer["timing_ms"]["sample"] / 1000)
+        return LONG / (float(answer["timing_ms"]["sample"]) / 1000)
 
 
 def told(response: httpx.Response) -> Answer:
@@ -75,8 +75,8 @@ def differing(one: Asking, other: Asking) -> int:
 def added_ms(one: Asking, other: Asking, seeds: list[int], **options: object) -> float:
     """By how many ms `other` takes longer, in turns, at the median."""
     pairs = [(one.seconds(seed, **options), other.seconds(seed, **options)) for seed in seeds]
-    first, second = (1000 * statistics.median(column) for column in zip(*pairs, strict=True))
-    return round(second - first, 2)
+    first, second = (statistics.median(column) for column in zip(*pairs, strict=True))
+    return round(1000 * float(second - first), 2)
 
 
 def killed(cluster: RayCluster, one: Asking, kills: int) -> dict[str, object]:
@@ -132,8 +132,8 @@ def measured(folder: Path, kills: int) -> dict[str, object]:
     seeds = iter(range(1_000, 10**6))
     replicas = ("--api", "2", "--samplers", "2")
     load = [os.getloadavg()[0]]
-    serve, environment_two = [EXECUTABLE, "serve", "--demo"], dict(environment)
-    with launched(serve, environment, folder / "serve.log") as (_, url):
+    environment_two = dict(environment)
+    with launched([EXECUTABLE, "serve", "--demo"], environment, folder / "serve.log") as (_, url):
         one = Asking(url)
         # A cache of its own: what one has drawn, the other has to draw as well.
         environment_two["RETRIEVALGUARD_DATA_DIR"] = str(copied(folder, folder / "cluster"))
@@ -148,7 +148,7 @@ def measured(folder: Path, kills: int) -> dict[str, object]:
             deaths = killed(cluster, one, kills)
             updating = cluster.update("--api", "2", "--samplers", "1")
             if updating.wait(600):
-                raise RuntimeError((folder / "cluster.log").read_text())
+                raise RuntimeError((folder / "cluster.update").read_text())
             alone = [Asking(cluster.url).rate(next(seeds)) for _ in range(TRIALS)]
     load.append(os.getloadavg()[0])
     here, there = (statistics.median(column) for column in zip(*rates, strict=True))

@@ -59,12 +59,12 @@ def _serve(settings: "Settings", plan: Plan, address: str | None) -> None:
     from retrievalguard.cluster import ray_here, rollout
     from service.secret import noise_secret
 
-    ended = threading.Event()
-    if address is None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda number, frame: ended.set())
     noise_secret(settings.secret, settings.data_dir)  # made now, so that it is there for all
     with ray_here.own(plan) if address is None else ray_here.joined(address) as place:
+        ended = threading.Event()
+        if address is None:  # only now: Ray has handlers of its own until then
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda number, frame: ended.set())
         check_gallery(settings, plan, ray_here.machines())
         ray_here.open_door(settings)
         rollout.roll_out(settings, plan)
