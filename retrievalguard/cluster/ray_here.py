@@ -19,7 +19,7 @@ from ray import serve
 from ray.serve.config import HTTPOptions, ProxyLocation
 from ray.serve.schema import LoggingConfig
 
-from retrievalguard.cluster.plan import Plan
+from retrievalguard.cluster.plan import ClusterPlan
 from retrievalguard.preflight import CheckError
 from service.settings import Settings
 
@@ -36,7 +36,7 @@ PR_SET_PDEATHSIG = 1
 
 
 @contextmanager
-def own(plan: Plan) -> Iterator[str]:
+def own(plan: ClusterPlan) -> Iterator[str]:
     """Ray on this machine, which no other can reach, with its address, to its end. Raises `CheckError`."""
     process, port = _started(plan)
     try:
@@ -48,7 +48,7 @@ def own(plan: Plan) -> Iterator[str]:
         _end(process)
 
 
-def _started(plan: Plan) -> tuple["subprocess.Popen[bytes]", int]:
+def _started(plan: ClusterPlan) -> tuple["subprocess.Popen[bytes]", int]:
     """Ray's process, connected to, and its port."""
     for start in range(STARTS, 0, -1):
         process, port = _start(plan)
@@ -64,7 +64,7 @@ def _started(plan: Plan) -> tuple["subprocess.Popen[bytes]", int]:
     return process, port
 
 
-def _start(plan: Plan) -> tuple["subprocess.Popen[bytes]", int]:
+def _start(plan: ClusterPlan) -> tuple["subprocess.Popen[bytes]", int]:
     port, grpc, http, environments, metrics = _free_ports(5)
     command = [
         *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"),
