@@ -122,10 +122,9 @@ def new_row(whole: WholeItem) -> NewRow:
         (model, vector, vector_checksum(texts.id, image, model.encode(), vector))
         for model, vector in whole.vectors.items()
     )
-    return NewRow(
-        texts.id.decode(), texts.label.decode(), texts.metadata.decode(), whole.image, whole.media_type, image,
-        item_checksum(texts, image), tuple(vectors),
-    )  # fmt: skip
+    id_, label, metadata = (text.decode() for text in texts)
+    item = item_checksum(texts, image)
+    return NewRow(id_, label, metadata, whole.image, whole.media_type, image, item, tuple(vectors))
 
 
 # Row, and what `stored_texts` is given of it.

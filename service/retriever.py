@@ -58,6 +58,7 @@ from service.gallery.job_records import State
 from service.gallery.jobs import JobLimits, Jobs
 from service.gallery.named import FilterLimits, NamedGalleries
 from service.gallery.place import gallery_place
+from service.gallery.replica import replica_name
 from service.gallery.snapshots import Snapshots
 from service.gallery.unpacking import UnpackLimits
 from service.gallery.vectors import GalleryVectors
@@ -180,8 +181,9 @@ class Retriever:
             settings.max_galleries,
         )
         self.snapshots = Snapshots(
-            settings.data_dir / "snapshots", self.gallery, self.intake.beside, settings.max_snapshots
-        )
+            settings.data_dir / "snapshots", self.gallery, self.intake.beside, settings.max_snapshots,
+            replica_name(settings),
+        )  # fmt: skip
         unpacked = UnpackLimits(
             settings.max_unpacked_files, settings.max_body_bytes, settings.max_unpacked_bytes
         )
@@ -191,6 +193,7 @@ class Retriever:
             self.intake,
             rules,
             JobLimits(settings.max_jobs, settings.kept_jobs, unpacked),
+            replica_name(settings),
         )
         self.intake.embed_missing(progress)
 

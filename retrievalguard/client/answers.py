@@ -279,6 +279,7 @@ class GalleryJob:
     refusals: list[RefusedFile]
     warnings: list[str]
     error: str | None
+    replica: str | None
 
 
 @dataclass(frozen=True)

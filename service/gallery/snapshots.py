@@ -29,6 +29,7 @@ from service.errors import (
 )
 from service.gallery.failing import failure
 from service.gallery.intake import Intake
+from service.gallery.replica import elsewhere
 
 log = logging.getLogger("retrievalguard")
 
@@ -38,24 +39,31 @@ _END = ".sqlite3"
 
 @dataclass(frozen=True)
 class SnapshotFile:
-    """A snapshot: when it was made, and how large its file is in bytes."""
+    """A snapshot: when it was made, how large its file is in bytes, and which replica has it, of several."""
 
     name: str
     path: Path
     created: datetime
     size: int
+    replica: str | None
 
 
 class Snapshots:
     """The snapshots of one gallery in the folder `place`, at most `most`.
 
-    `beside`: the gallery in another file, with what embeds for it by the same model. Every method raises
-    `GalleryFailure` where files cannot be read or written.
+    `beside`: the gallery in another file, with what embeds for it by the same model. `replica`: whose they
+    are, if there are several. Every method raises `GalleryFailure` where files cannot be read or written.
     """
 
     def __init__(
-        self, place: Path, gallery: Gallery, beside: Callable[[Path], tuple[Gallery, Intake]], most: int
+        self,
+        place: Path,
+        gallery: Gallery,
+        beside: Callable[[Path], tuple[Gallery, Intake]],
+        most: int,
+        replica: str | None = None,
     ) -> None:
+        self._replica = replica
         self._place, self._gallery, self._beside, self._most = place, gallery, beside, most
         self._busy = threading.Lock()
 
@@ -69,7 +77,7 @@ class Snapshots:
         with _told():
             path = self._path(name)
             if not _is_ours(path):
-                raise SnapshotNotFound(f"there is no snapshot {name[:100]!r}: see GET /gallery/snapshots")
+                raise self._missing(name)
             return self._file(path)
 
     def create(self, name: str | None = None) -> tuple[SnapshotFile, Exported]:
@@ -134,13 +142,18 @@ class Snapshots:
     def _path(self, name: str) -> Path:
         """Where a snapshot of this name is; raises `SnapshotNotFound` for what cannot be a name."""
         if not _NAME.fullmatch(name):
-            raise SnapshotNotFound(f"there is no snapshot {name[:100]!r}: see GET /gallery/snapshots")
+            raise self._missing(name)
         return self._place / f"{name}{_END}"
+
+    def _missing(self, name: str) -> SnapshotNotFound:
+        return SnapshotNotFound(
+            f"there is no snapshot {name[:100]!r}: see GET /gallery/snapshots{elsewhere(self._replica)}"
+        )
 
     def _file(self, path: Path) -> SnapshotFile:
         status = path.stat()
         created = datetime.fromtimestamp(status.st_mtime, UTC)
-        return SnapshotFile(path.name.removesuffix(_END), path, created, status.st_size)
+        return SnapshotFile(path.name.removesuffix(_END), path, created, status.st_size, self._replica)
 
 
 def _is_ours(path: Path) -> bool:
