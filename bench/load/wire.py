@@ -8,6 +8,7 @@ what they then found missing.
 import asyncio
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -45,41 +46,51 @@ class Connections:
         self._kept: deque[_Streams] = deque()
 
     async def request(self, method: str, path: str, content: bytes, headers: Mapping[str, str]) -> Response:
-        """Send a request and read its response; raises `WireError`, after so many seconds at the latest."""
+        """Send a request and read its response; raises `WireError`, after so many seconds at the latest.
+
+        A server may end a kept connection in the moment in which it is used again: then another is taken.
+        """
         lines = [f"{method} {path} HTTP/1.1", f"host: {self._host}:{self._port}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         head = "\r\n".join([*lines, f"content-length: {len(content)}", "", ""]).encode("latin-1")
-        streams: _Streams | None = None
         try:
             async with asyncio.timeout(self._seconds):
-                reader, writer = streams = await self._connection()
-                writer.write(head + content)
-                response = await _response(reader)
+                while (streams := self._kept_one()) is not None:
+                    with suppress(ConnectionError, asyncio.IncompleteReadError):
+                        return await self._exchange(streams, head + content)
+                streams = await asyncio.open_connection(self._host, self._port)
+                return await self._exchange(streams, head + content)
         # No answer in time is an OSError as well.
         except (OSError, EOFError, ValueError, asyncio.LimitOverrunError) as error:
             raise WireError(f"{type(error).__name__}: {error}") from error
-        else:
-            if len(self._kept) < KEPT and response.headers.get("connection") != "close":
-                self._kept.append(streams)
-                streams = None
+
+    async def _exchange(self, streams: _Streams, request: bytes) -> Response:
+        reader, writer = streams
+        whole = False
+        try:
+            writer.write(request)
+            response = await _response(reader)
+            whole = response.headers.get("connection") != "close"
             return response
         finally:
-            if streams is not None:
-                streams[1].close()
+            if whole and len(self._kept) < KEPT:
+                self._kept.append(streams)
+            else:
+                writer.close()
 
     def close(self) -> None:
         """Close those that are kept."""
         while self._kept:
             self._kept.pop()[1].close()
 
-    async def _connection(self) -> _Streams:
-        """One that is open still, or a new one."""
+    def _kept_one(self) -> _Streams | None:
+        """One that is open still, if there is any."""
         while self._kept:
             reader, writer = self._kept.pop()
             if not reader.at_eof() and not writer.is_closing():
                 return reader, writer
             writer.close()
-        return await asyncio.open_connection(self._host, self._port)
+        return None
 
 
 async def _response(reader: asyncio.StreamReader) -> Response:
