@@ -21,7 +21,7 @@ $(VENV)/.installed: pyproject.toml $(LOCKS) | $(BIN)/python
 	touch $@
 
 $(VENV)/.installed-dev: pyproject.toml $(LOCKS) | $(BIN)/python
-	$(BIN)/python requirements/install.py --quiet $(EXTRA) backbones otel postgres research docs dev
+	$(BIN)/python requirements/install.py --quiet $(EXTRA) backbones otel postgres cluster research docs dev
 	$(PIP_PROJECT)
 	touch $@ $(VENV)/.installed
 
@@ -72,7 +72,7 @@ sbom: $(AUDIT)/pip-audit  ## what the service is built of, to build/sbom.json (C
 audit: $(AUDIT)/pip-audit  ## known weaknesses of it; needs the advisories of PyPI, which a mirror may lack
 	$(AUDIT)/pip-audit --disable-pip --no-deps --requirement $(AUDITED)
 
-bench: $(VENV)/.installed-dev  ## BENCH=engine (the default), query, certification, gallery or simulation
+bench: $(VENV)/.installed-dev  ## BENCH=engine (the default), query, certification, gallery, cluster or simulation
 	$(BIN)/python -m bench.$(BENCH)
 
 load: $(VENV)/.installed-dev  ## Locust against a server it starts; the last line is JSON

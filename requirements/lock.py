@@ -13,6 +13,7 @@ A lock holds every package that an extra needs, at one version and with the hash
     backbones.txt what the extra adds to one of the three
     otel.txt      what the extra adds to one of the three
     postgres.txt  what the extra adds to one of the three
+    cluster.txt   what the extra adds to one of the three
     research.txt  what the extra adds to one of the three
     docs.txt      what the extra adds to one of the three
     dev.txt       what the extra adds to one of the three
@@ -69,6 +70,7 @@ def main(*, upgrade: bool) -> None:
             "backbones": resolve(extras["backbones"], folder, "", *besides),
             "otel": resolve(extras["otel"], folder, "", *besides),
             "postgres": resolve(extras["postgres"], folder, "", *besides),
+            "cluster": resolve(extras["cluster"], folder, "", *besides),
             "research": resolve(extras["research"], folder, "", *besides),
             "docs": resolve(extras["docs"], folder, "", *besides),
             "dev": resolve(extras["dev"], folder, "", *besides),
@@ -81,6 +83,7 @@ def main(*, upgrade: bool) -> None:
         "backbones": "Encoders of transformers: added to cpu.txt, cpu-pypi.txt or gpu.txt",
         "otel": "Traces: added to cpu.txt, cpu-pypi.txt or gpu.txt",
         "postgres": "A gallery in PostgreSQL: added to cpu.txt, cpu-pypi.txt or gpu.txt",
+        "cluster": "Several machines with Ray: added to cpu.txt, cpu-pypi.txt or gpu.txt",
         "research": "Training and plots: added to cpu.txt, cpu-pypi.txt or gpu.txt",
         "docs": "The documents as a site: added to cpu.txt, cpu-pypi.txt or gpu.txt",
         "dev": "Tests and checks: added to cpu.txt, cpu-pypi.txt or gpu.txt",

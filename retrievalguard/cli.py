@@ -1,15 +1,14 @@
-"""The command line: `retrievalguard serve | retrieve | gallery | model | keys | train | evaluate | attack`.
+"""The command line: `retrievalguard serve | cluster | retrieve | gallery | model | keys | train | ...`.
 
 What a command needs is imported when it runs: `--help` loads neither torch nor FAISS.
 """
 
 import json
 import logging
-import logging.config
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -25,10 +24,16 @@ from retrievalguard import (
     streams,
     training,
 )
-from retrievalguard.opening import adding, checked_settings, console, open_retriever, opened, read_filter
-
-if TYPE_CHECKING:
-    from service.settings import Settings
+from retrievalguard.cluster import command
+from retrievalguard.opening import (
+    adding,
+    checked_settings,
+    console,
+    log_to_stderr,
+    open_retriever,
+    opened,
+    read_filter,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,6 +45,7 @@ app.add_typer(gallery.app, name="gallery")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(model.app, name="model")
 app.add_typer(keys.app, name="keys")
+app.add_typer(command.app)
 app.add_typer(training.app)
 app.add_typer(research.app)
 log = logging.getLogger("retrievalguard")
@@ -76,7 +82,7 @@ def serve(
     settings = checked_settings()
     if demo and "attack_seconds" not in settings.model_fields_set and not settings.keys.exists():
         settings = settings.model_copy(update={"attack_seconds": DEMO_ATTACK_SECONDS})
-    _log_to_stderr(settings)
+    log_to_stderr(settings)
     if settings.keys_file is not None:
         preflight.check_keys_file(settings.keys_file)
     if settings.traces_url is not None:
@@ -102,22 +108,6 @@ def serve(
     if retriever.vectors.statement:
         log.info("%s", retriever.vectors.statement)
     run(create_app(retriever), settings, sockets)
-
-
-def _log_to_stderr(settings: "Settings") -> None:
-    """One format for every line, and a word on what was ignored."""
-    from service import logs
-    from service.settings import service_links
-
-    logging.config.dictConfig(logs.configuration(logs.format_for(settings.log_format, sys.stderr)))
-    logging.captureWarnings(True)
-    links = service_links(os.environ)
-    if links:
-        log.info(
-            "ignored, as an orchestrator sets them and they are no settings: %s; the port is %d",
-            ", ".join(links),
-            settings.port,
-        )
 
 
 @app.command()

@@ -2,6 +2,9 @@
 
 import json
 import logging
+import logging.config
+import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,6 +66,22 @@ def checked_settings() -> "Settings":
     if settings.database_url is not None:
         preflight.check_postgres()
     return settings
+
+
+def log_to_stderr(settings: "Settings") -> None:
+    """One format for every line, and a word on what was ignored."""
+    from service import logs
+    from service.settings import service_links
+
+    logging.config.dictConfig(logs.configuration(logs.format_for(settings.log_format, sys.stderr)))
+    logging.captureWarnings(True)
+    links = service_links(os.environ)
+    if links:
+        log.info(
+            "ignored, as an orchestrator sets them and they are no settings: %s; the port is %d",
+            ", ".join(links),
+            settings.port,
+        )
 
 
 def open_retriever(settings: "Settings | None" = None) -> "Retriever":

@@ -36,6 +36,7 @@ Problem                     the root: status, stable type, title, and a detail t
 └── Unavailable                  not now; Retry-After says when to come back
     ├── RateLimited         429  a key has used what it may use in a minute
     ├── Overloaded          503  too many requests, bytes, queries or samples are under way already
+    ├── SamplersAway        503  no sampler of the cluster answers, or too many were lost
     ├── GalleryFailure      503  the gallery file cannot be read, or an item in it is damaged
     ├── ShuttingDown        503  the service ends
     └── NotReady            503  the model or the gallery does not work
@@ -276,6 +277,12 @@ class Overloaded(Unavailable):
     """Too many requests, bytes of bodies, queries or samples are under way already."""
 
     status, slug, title = 503, "overloaded", "Overloaded"
+
+
+class SamplersAway(Unavailable):
+    """No sampler of the cluster answers, or too many were lost while they drew for the query."""
+
+    status, slug, title = 503, "samplers-away", "Samplers are away"
 
 
 class GalleryFailure(Unavailable):

@@ -51,6 +51,16 @@ class Metrics:
         self.samples = Counter(
             "retrievalguard_samples_drawn", "Forward passes for queries.", registry=self.registry
         )
+        self.samplers_refused = Counter(
+            "retrievalguard_samplers_refused", "Samples of samplers that were not taken (a cluster's).",
+            ["reason"], registry=self.registry,
+        )  # fmt: skip
+        for reason in ("digest", "secret", "seal"):
+            self.samplers_refused.labels(reason)
+        self.samplers_lost = Counter(
+            "retrievalguard_samplers_lost", "Calls of samplers that no answer came to (a cluster's).",
+            registry=self.registry,
+        )  # fmt: skip
         self.abandoned = Counter(
             "retrievalguard_queries_abandoned", "Queries whose client left first.", registry=self.registry
         )

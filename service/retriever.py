@@ -24,8 +24,10 @@ from models import (
     calibrated,
     model_folder,
 )
+from models.sampling.samplers import SamplersElsewhere
 from service import traces
 from service.cache.answers import AnswerCache
+from service.cache.leases import Leases
 from service.cache.redis_store import RedisStore
 from service.cache.samples import SampleCache
 from service.cache.sealed import CacheStore, Event
@@ -82,6 +84,7 @@ class Retriever:
         progress: Callable[[Iterable[str]], Iterable[str]],
         shipped: ShippedVectors | None = None,
         recall: Recall | None = None,
+        elsewhere: SamplersElsewhere | None = None,
     ) -> None:
         self.settings = settings
         self.model = model
@@ -93,8 +96,11 @@ class Retriever:
             model,
             self.sigma,
             secret,
-            calibrated(model, self.sigma, settings.variant, settings.data_dir / "calibration.json"),
+            elsewhere.calibration
+            if elsewhere is not None
+            else calibrated(model, self.sigma, settings.variant, settings.data_dir / "calibration.json"),
             workers=settings.threads,
+            elsewhere=elsewhere,
         )
         self.space = EmbeddingSpace.normalized(
             model.dimension,
@@ -125,7 +131,12 @@ class Retriever:
         self._answering = Answering(
             smoothed=self.smoothed,
             space=self.space,
-            samples=SamplesInUse(cache, self.smoothed, metrics),
+            samples=SamplesInUse(
+                cache,
+                self.smoothed,
+                metrics,
+                Leases(store, secret) if isinstance(store, RedisStore) else None,
+            ),
             turns=Turns(threads),
             backlog=self.backlog,
             metrics=metrics,
@@ -172,10 +183,13 @@ class Retriever:
         settings: Settings | None = None,
         *,
         progress: Callable[[Iterable[str]], Iterable[str]] = lambda ids: ids,
+        metrics: Metrics | None = None,
+        elsewhere: SamplersElsewhere | None = None,
     ) -> Self:
         """Load the model and the gallery that `settings` (default: the environment) name.
 
-        Items that this model has not embedded yet are embedded first; `progress` wraps their ids. Raises
+        Items that this model has not embedded yet are embedded first; `progress` wraps their ids. Samplers
+        `elsewhere` draw all samples, if there are such. Raises
         `models.ModelError` if the model folder cannot be used, `models.VariantError` if the network cannot be
         run as the settings want it.
         """
@@ -198,7 +212,9 @@ class Retriever:
         folder = model_folder(settings.model)
         recall = Recall.read(folder, model.manifest, settings.sigma or model.manifest.sigma)
         shipped = ShippedVectors.read(folder)
-        return cls(settings, model, store, Metrics(), secret, progress, shipped, recall)
+        return cls(
+            settings, model, store, metrics or Metrics(), secret, progress, shipped, recall, elsewhere
+        )  # fmt: skip
 
     def close(self) -> None:
         """Close gallery and cache, and stop jobs and sampling."""

@@ -151,6 +151,7 @@ class Settings(BaseSettings):
     short_share: Annotated[float, Field(ge=0.05, le=0.85)] = 0.45
     short_query_seconds: Annotated[float, Field(ge=0.001, le=86_400)] = 1
     shutdown_grace_seconds: Annotated[int, _whole(1, 86_400)] = 10
+    sampler_timeout_seconds: Annotated[int, _whole(1, 3_600)] = 60
 
     database_url: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("DATABASE_URL", "database_url")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from models.noise import Purpose, chunk_size, input_digest, on_grid
 from models.sampling.queue import Draw, SampleQueue, Stream
-from models.sampling.samplers import Sampler
+from models.sampling.samplers import Sampler, SamplerLost
 from models.stop import Stop
 
 NEVER = Stop()
@@ -24,7 +24,10 @@ NEVER = Stop()
 class Engine:
     """One queue, and `workers` threads that each run one batch at a time.
 
-    build             the sampler of the worker of that number, for `batch` chunks; called on its thread
+    Chunks that a sampler is lost with go back to the queue, and are drawn by another.
+
+    build             the sampler of the worker of that number, for `batches` of `batch` chunks; called on its
+                      thread
     seconds_a_sample  about what a sample takes one worker, before any was drawn
     """
 
@@ -38,9 +41,11 @@ class Engine:
         batch: int,
         workers: int,
         seconds_a_sample: float,
+        batches: int = 1,
     ) -> None:
         self._build, self._sigma = build, sigma
-        self._shape, self._dimension, self._batch = input_shape, dimension, batch
+        self._shape, self._dimension = input_shape, dimension
+        self._batch, self._most = batch, batch * batches
         self._chunk = chunk_size(input_shape)
         self._seconds_a_sample = seconds_a_sample
         self._queue = SampleQueue()
@@ -64,6 +69,11 @@ class Engine:
     def workers(self) -> int:
         """How many batches are worked on at a time."""
         return len(self._workers)
+
+    @property
+    def chunks_at_work(self) -> int:
+        """How many chunks are worked on at a time, when there are as many."""
+        return len(self._workers) * self._most
 
     @property
     def waiting(self) -> int:
@@ -90,7 +100,8 @@ class Engine:
     def draw(self, stream: Stream, first: int, last: int, stop: Stop = NEVER) -> NDArray[np.float32]:
         """Samples (n, d) of chunks `first` to `last` - 1; fewer, but whole chunks, when `stop` says so.
 
-        Raises what the network raises. Chunks that are not drawn by then leave the queue at once.
+        Raises what the network raises, or what draws fail with when sampler after sampler is lost. Chunks
+        that are not drawn by then leave the queue at once.
         """
         draw = Draw(stream, first, last, np.empty((last - first, self._chunk, self._dimension), np.float32))
         if last > first:
@@ -112,12 +123,15 @@ class Engine:
             ready.set_exception(error)
             return
         ready.set_result(None)
-        while chunks := self._queue.take(self._batch):
+        while chunks := self._queue.take(self._most):
             started = time.perf_counter()
             try:
                 found = sampler([(draw.stream, chunk) for draw, chunk in chunks])
                 for (draw, chunk), samples in zip(chunks, found, strict=True):
                     draw.deliver(chunk, samples)
+            except SamplerLost as lost:
+                self._queue.give_back(chunks, lost.error)
+                continue
             # The queries in this batch fail, the engine goes on. Whatever it is: a worker that ended would
             # leave them waiting for good, and take its share of the machine with it.
             except BaseException as error:
@@ -126,5 +140,6 @@ class Engine:
                 for draw, _ in chunks:
                     draw.fail(told)
                 continue
-            took = (time.perf_counter() - started) / (self._batch * self._chunk)
+            paid = -(-len(chunks) // self._batch) * self._batch  # a batch takes as long when it is not full
+            took = (time.perf_counter() - started) / (paid * self._chunk)
             self._seconds_a_sample += 0.05 * (took - self._seconds_a_sample)

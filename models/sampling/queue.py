@@ -21,6 +21,9 @@ from models.noise import Purpose
 # turns alike, all would be done at the end.
 FOREGROUND = 512
 OLDEST_EVERY = 8
+# A chunk that so many samplers were lost with may be what ends them: its draw fails. The last of them has it
+# alone, so that no other has to fail with it.
+MOST_LOSSES = 4
 # After the purpose and the part of the queue: how much was had, or is left; and who came first.
 Rank = tuple[bool, bool, int, tuple[int, int]]
 CLOSED = "no samples are drawn any more: the service is shutting down"
@@ -45,7 +48,11 @@ class Stream:
 
 @dataclass(eq=False)
 class Draw:
-    """Chunks `first` to `last` - 1 of a stream. `samples` (chunks, chunk, d) is filled, in any order."""
+    """Chunks `first` to `last` - 1 of a stream. `samples` (chunks, chunk, d) is filled, in any order.
+
+    returned  chunks that were handed out and have come back, undrawn
+    losses    how often each of those has
+    """
 
     stream: Stream
     first: int
@@ -55,6 +62,8 @@ class Draw:
     handed_out: int = 0
     error: BaseException | None = None
     finished: threading.Event = field(default_factory=threading.Event)
+    returned: list[int] = field(default_factory=list)
+    losses: dict[int, int] = field(default_factory=dict)
     arrived: NDArray[np.bool_] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -65,13 +74,26 @@ class Draw:
         """Whose is lowest is next; no two draws in a queue have the same."""
         stream = self.stream
         background = stream.served * self.samples.shape[1] >= FOREGROUND
-        left = max(stream.most, self.last) - self.first - self.handed_out
+        left = max(stream.most - self.last, 0) + self.left
         return stream.purpose == "gallery", background, left if background else stream.served, self.age
 
     @property
     def age(self) -> tuple[int, int]:
         """Whose is lowest came first."""
         return self.stream.arrival, self.number
+
+    @property
+    def left(self) -> int:
+        """How many chunks are to be handed out."""
+        return self.last - self.first - self.handed_out + len(self.returned)
+
+    def next(self) -> int:
+        """The next chunk to be handed out: one that came back first."""
+        if self.returned:
+            return self.returned.pop(0)
+        self.handed_out += 1
+        self.stream.served += 1
+        return self.first + self.handed_out - 1
 
     @property
     def whole(self) -> int:
@@ -106,7 +128,7 @@ class SampleQueue:
     def waiting(self) -> int:
         """Samples that have been asked for and not been handed out yet."""
         with self._changed:
-            return sum(r.samples.shape[1] * (r.last - r.first - r.handed_out) for _, r in self._heap)
+            return sum(draw.samples.shape[1] * draw.left for _, draw in self._heap)
 
     def put(self, draw: Draw) -> None:
         """Join the queue. Raises `RuntimeError` after `close`."""
@@ -120,16 +142,50 @@ class SampleQueue:
             self._changed.notify_all()
 
     def drop(self, draw: Draw) -> None:
-        """Leave the queue at once. What was handed out already still arrives."""
+        """Leave the queue at once, and for good. What was handed out already still arrives."""
         with self._changed:
+            draw.finished.set()
             self._heap = [entry for entry in self._heap if entry[1] is not draw]
             heapq.heapify(self._heap)
+
+    def give_back(self, chunks: list[tuple[Draw, int]], error: Exception) -> None:
+        """Chunks of `take` that nobody will deliver are to be handed out again.
+
+        A draw fails with `error` if one of them comes back for the time `MOST_LOSSES`, and after `close`.
+        """
+        failed = []
+        with self._changed:
+            for draw, chunk in chunks:
+                draw.losses[chunk] = draw.losses.get(chunk, 0) + 1
+                if self._closed or draw.losses[chunk] >= MOST_LOSSES:
+                    failed.append(draw)
+                elif not draw.finished.is_set():  # else nobody waits for it any more
+                    self._return(draw, chunk)
+            self._changed.notify_all()
+        for draw in failed:
+            draw.fail(error)
 
     def take(self, most: int) -> list[tuple[Draw, int]]:
         """Up to `most` chunks, each with its draw, as soon as there is one; none when the queue closes."""
         with self._changed:
             self._changed.wait_for(lambda: self._heap or self._closed)
-            return [] if self._closed else [self._next() for _ in range(most) if self._heap]
+            taken: list[tuple[Draw, int]] = []
+            while self._heap and not self._closed and len(taken) < most:
+                draw, chunk = self._next()
+                if draw.losses.get(chunk, 0) < MOST_LOSSES - 1:
+                    taken.append((draw, chunk))
+                elif taken:
+                    self._return(draw, chunk)
+                    break
+                else:
+                    return [(draw, chunk)]
+            return taken
+
+    def _return(self, draw: Draw, chunk: int) -> None:
+        self._heap = [entry for entry in self._heap if entry[1] is not draw]
+        draw.returned.append(chunk)
+        self._heap.append((draw.rank, draw))
+        heapq.heapify(self._heap)
 
     def _next(self) -> tuple[Draw, int]:
         self._handed_out += 1
@@ -141,10 +197,8 @@ class SampleQueue:
             heapq.heapify(self._heap)
         else:
             draw = heapq.heappop(self._heap)[1]
-        chunk = draw.first + draw.handed_out
-        draw.handed_out += 1
-        draw.stream.served += 1
-        if chunk + 1 < draw.last:
+        chunk = draw.next()
+        if draw.left:
             heapq.heappush(self._heap, (draw.rank, draw))
         return draw, chunk
 

@@ -1,4 +1,5 @@
-"""Samplers: what a worker of the engine makes samples with. The one here runs on a core; another on a GPU.
+"""Samplers: what a worker of the engine makes samples with. The one here runs on a core; others run on a GPU,
+or in another process.
 
 A sample is decided by its stream, the number of its chunk and its place in that: not by the sampler's other
 chunks, and not by what it made before.
@@ -7,6 +8,7 @@ chunks, and not by what it made before.
 import os
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.noise import KeyedNoise
+from models.passes.calibration import Calibration
 from models.passes.variants import ForwardPass
 from models.sampling.queue import Stream
 
@@ -24,6 +27,32 @@ class Sampler(Protocol):
     def __call__(self, chunks: Sequence[tuple[Stream, int]]) -> Sequence[NDArray[np.float32]]:
         """The samples (chunk, d) of each of the `chunks`, which fit into a batch; until the next call."""
         ...
+
+
+class SamplerLost(Exception):
+    """A sampler is gone, with chunks that another may draw.
+
+    error  what their draws fail with if too many samplers were lost with the same chunk
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+@dataclass(frozen=True)
+class SamplersElsewhere:
+    """Samplers that are not in this process, all of the h that `calibration` says.
+
+    build    what a worker of that number, on its thread, asks them through; that raises `SamplerLost`
+    workers  how many calls are under way at a time
+    batches  how many of the calibration's batches a call may hold
+    """
+
+    calibration: Calibration
+    build: Callable[[int], Sampler]
+    workers: int
+    batches: int
 
 
 class CoreSampler:

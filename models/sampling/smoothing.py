@@ -11,17 +11,14 @@ from numpy.typing import NDArray
 from models.model import EmbeddingModel
 from models.noise import KeyedNoise, Purpose, chunk_size, grid_step, noise_distance
 from models.passes.calibration import Calibration
-from models.passes.cuda import DevicePass
 from models.passes.gpu import gpus
 from models.passes.variants import ForwardPass
-from models.sampling.device_sampler import DeviceSampler, compiling
 from models.sampling.engine import Engine
-from models.sampling.samplers import CoreSampler, Sampler, on_own_core
+from models.sampling.here import WORKERS_A_GPU, sampler_here
+from models.sampling.samplers import Sampler, SamplersElsewhere, on_own_core
 
 # Samples a second of a worker, where nothing was measured.
 GUESSED_RATE = 10_000.0
-# While the GPU computes the batch of one, the other gets the next ready.
-WORKERS_A_GPU = 2
 
 
 class SmoothedModel:
@@ -30,7 +27,7 @@ class SmoothedModel:
     h is the network as `calibration` says it is run. Sample i of an input belongs to number i // `chunk`, and
     is the same number whatever was drawn before, beside or after it, on however many `workers` (default: one
     a core): they work on different batches, which scales better than sharing one. On GPUs there are always
-    `WORKERS_A_GPU` for each.
+    `WORKERS_A_GPU` for each. Samplers `elsewhere`, which are of the same calibration, draw in their place.
     """
 
     def __init__(
@@ -41,15 +38,18 @@ class SmoothedModel:
         calibration: Calibration,
         *,
         workers: int | None = None,
+        elsewhere: SamplersElsewhere | None = None,
     ) -> None:
         self.model = model
         self.sigma = sigma
         self.calibration = calibration
         self._noise = KeyedNoise(secret, self.digest, sigma)
-        self._gpus = gpus() if calibration.on_gpu else ()
+        self._gpus = gpus() if calibration.on_gpu and elsewhere is None else ()
         self._workers = WORKERS_A_GPU * len(self._gpus) or workers or len(os.sched_getaffinity(0))
+        if elsewhere is not None:
+            self._workers = elsewhere.workers
         self.engine = Engine(
-            self._sampler,
+            self._sampler if elsewhere is None else elsewhere.build,
             sigma=sigma,
             input_shape=model.input_shape,
             dimension=model.dimension,
@@ -58,6 +58,7 @@ class SmoothedModel:
             # Those of a GPU share what was measured.
             seconds_a_sample=(WORKERS_A_GPU if self._gpus else 1)
             / (calibration.samples_per_second or GUESSED_RATE),
+            batches=1 if elsewhere is None else elsewhere.batches,
         )
 
     @property
@@ -93,22 +94,11 @@ class SmoothedModel:
 
     def _sampler(self, number: int) -> Sampler:
         """That of worker `number`, on its thread."""
+        build = partial(sampler_here, self.model, self.calibration, self._noise)
         if not self._gpus:
-            return on_own_core(number, self._workers, self._sampler_here)
+            return on_own_core(number, self._workers, build)
         with torch.cuda.device(self._gpus[number % len(self._gpus)]):
-            return self._sampler_here()
-
-    def _sampler_here(self) -> Sampler:
-        forward = self.calibration.build(self.model)
-        if isinstance(forward, DevicePass):
-            from models.noise.device import add_noise, check, noise_table  # which need Triton
-
-            with compiling:
-                check(forward.device)
-            lookup = noise_table(forward.device, self.sigma)
-            return DeviceSampler(forward, self._noise.key, partial(add_noise, lookup=lookup), self.chunk)
-        shape = (self.calibration.batch * self.chunk, *self.model.input_shape)
-        return CoreSampler(forward, self._noise, shape, self.chunk)
+            return build()
 
     def sample(
         self, image: NDArray[np.floating], first: int, last: int, purpose: Purpose = "query"

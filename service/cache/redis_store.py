@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import suppress
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import redis
@@ -20,6 +21,16 @@ BEHIND_SECONDS = 1.0
 WORKERS = 16
 # The largest value that is kept in Redis, and the most that is read of one.
 VALUE_LIMIT = 64 * 2**20
+
+# In one step each: whoever takes a key that nobody holds, or that is theirs already, holds it for so many ms
+# more; and who holds it lets it go.
+_HOLD = """
+local holder = redis.call('get', KEYS[1])
+if holder and holder ~= ARGV[1] then return 0 end
+redis.call('set', KEYS[1], ARGV[1], 'px', ARGV[2])
+return 1
+"""
+_LET_GO = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
 
 # The most that the log tells of an error.
 REASON_LIMIT = 200
@@ -101,6 +112,23 @@ class RedisStore:
         except (CacheUnavailable, TimeoutError):
             return None
         return count if isinstance(count, int) else None
+
+    def hold(self, name: str, holder: str, seconds: float) -> bool | None:
+        """Whether `holder` has what is named so for the next `seconds`, and nobody else; None if it fails."""
+
+        def command() -> object:
+            return self._client.eval(_HOLD, 1, name, holder, str(round(1000 * seconds)))
+
+        try:
+            answer = self._result(self._submit(command, self._writing))
+        except (CacheUnavailable, TimeoutError):
+            return None
+        return answer == 1 if isinstance(answer, int) else None
+
+    def let_go(self, name: str, holder: str) -> None:
+        """What `holder` has is anybody's again; if that fails, when its time is over."""
+        with suppress(CacheUnavailable, TimeoutError):
+            self._result(self._submit(lambda: self._client.eval(_LET_GO, 1, name, holder), self._writing))
 
     def close(self) -> None:
         """Close the connections, also those in use."""

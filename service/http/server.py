@@ -40,6 +40,7 @@ def run(app: FastAPI, settings: Settings, sockets: Sequence[socket.socket]) -> N
         app,
         http=bounded(most, settings.idle_timeout_seconds),  # type: ignore[arg-type]
         ws="none",
+        loop="asyncio",  # also where uvloop is installed, as with the extra `cluster`
         backlog=backlog,
         log_config=None,
         access_log=False,  # `observe` has lines with the request's id

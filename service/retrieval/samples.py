@@ -1,10 +1,12 @@
 """The Monte Carlo samples of queries, wherever they come from, and drawn once for all who ask for the same.
 
 Queries with the same pixels share one `QuerySamples` while any of them is under way: one draws, the others
-wait for it, and if it leaves before it is done, the next goes on where it stopped.
+wait for it, and if it leaves before it is done, the next goes on where it stopped. Replicas that share a
+Redis do the same with a lease (`service.cache.leases`).
 """
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,20 +16,32 @@ from numpy.typing import NDArray
 
 from models import SmoothedModel, Stop
 from models.sampling.queue import Stream
+from service.cache.leases import Lease, Leases
 from service.cache.samples import SampleCache
 from service.errors import ModelFailure
 from service.metrics import Metrics
 
 # Chunks drawn at a time, unless it takes more to give every worker a batch.
 SLICE = 32
+# How often one that waits for another replica looks whether it is done, in seconds.
+LOOK_SECONDS = 0.02
 
 
 class QuerySamples:
     """Those that the cache holds first, then new ones, which the cache is given by `keep`."""
 
-    def __init__(self, cache: SampleCache, smoothed: SmoothedModel, metrics: Metrics, stream: Stream) -> None:
+    def __init__(
+        self,
+        cache: SampleCache,
+        smoothed: SmoothedModel,
+        metrics: Metrics,
+        stream: Stream,
+        leases: Leases | None = None,
+    ) -> None:
         self._cache, self._metrics, self._smoothed, self._stream = cache, metrics, smoothed, stream
-        self._slice = max(SLICE, smoothed.engine.workers * smoothed.calibration.batch)
+        self._leases = leases
+        self._lease: Lease | None = None
+        self._slice = max(SLICE, smoothed.engine.chunks_at_work)
         self._changed = threading.Condition()
         self._loading = threading.Lock()
         self._loaded = self._busy = False
@@ -65,7 +79,9 @@ class QuerySamples:
                 try:
                     start = self._there // self._smoothed.chunk
                     end = min(self._smoothed.chunks(count), start + self._slice)
-                    drawn = self._draw(self._stream, start, end, stop)
+                    drawn = self._elsewhere(stop)
+                    if not len(drawn) and not stop.reached:
+                        drawn = self._draw(self._stream, start, end, stop)
                 finally:
                     with self._changed:
                         self._busy = False
@@ -89,6 +105,11 @@ class QuerySamples:
             self._kept, known = self._there, self._buffer[: self._there]
         self._cache.set(self._stream.digest, known)
 
+    def leave(self) -> None:
+        """Nobody here needs them any more: another replica may draw them."""
+        if self._lease is not None:
+            self._lease.leave()
+
     def _load(self) -> None:
         """Ask the cache, once; not under the lock of what is woken when a client leaves."""
         with self._loading:
@@ -96,6 +117,30 @@ class QuerySamples:
                 self._buffer = self._cache.get(self._stream.digest)
                 self._there = self._kept = len(self._buffer)
                 self._loaded = True
+
+    def _elsewhere(self, stop: Stop) -> NDArray[np.float32]:
+        """What another replica has drawn beyond what is there, if it is at work on the same: waits for it.
+
+        Nothing if these are ours to draw. Whoever has a deadline waits for nobody.
+        """
+        if self._leases is None:
+            return self._buffer[:0]
+        if self._lease is None:  # equal queries ask for equally many
+            smoothed, stream = self._smoothed, self._stream
+            self._lease = self._leases.on(
+                smoothed.digest.encode(),
+                f"{smoothed.sigma!r} {stream.most}".encode(),
+                stream.digest,
+            )
+        waited = False
+        while not self._lease.taken() and stop.remaining is None and not stop.reached:
+            waited = True
+            time.sleep(LOOK_SECONDS)
+        if not waited:
+            return self._buffer[:0]
+        found = self._cache.get(self._stream.digest)
+        self._kept = max(self._kept, len(found))
+        return found[self._there :]
 
     def _append(self, drawn: NDArray[np.float32], count: int) -> None:
         """Behind those that are there; what was returned before stays as it is."""
@@ -123,8 +168,10 @@ class QuerySamples:
 class SamplesInUse:
     """One `QuerySamples` for each input that is being asked for."""
 
-    def __init__(self, cache: SampleCache, smoothed: SmoothedModel, metrics: Metrics) -> None:
-        self._cache, self._smoothed, self._metrics = cache, smoothed, metrics
+    def __init__(
+        self, cache: SampleCache, smoothed: SmoothedModel, metrics: Metrics, leases: Leases | None = None
+    ) -> None:
+        self._cache, self._smoothed, self._metrics, self._leases = cache, smoothed, metrics, leases
         self._lock = threading.Lock()
         self._entries: dict[bytes, tuple[QuerySamples, int]] = {}
 
@@ -145,6 +192,8 @@ class SamplesInUse:
                     del self._entries[digest]
                 else:
                     self._entries[digest] = (samples, users - 1)
+            if users == 1:
+                samples.leave()
 
     def _new(self, stream: Stream) -> QuerySamples:
-        return QuerySamples(self._cache, self._smoothed, self._metrics, stream)
+        return QuerySamples(self._cache, self._smoothed, self._metrics, stream, self._leases)

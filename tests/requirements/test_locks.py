@@ -28,7 +28,7 @@ def own(requirements: list[str]) -> list[str]:
     return requirements[1:]
 
 
-# What each lock must hold. The last five are installed beside a lock of the service.
+# What each lock must hold. The last six are installed beside a lock of the service.
 NEEDS = {
     "cpu": [*SERVICE, *own(EXTRAS["cpu"])],
     "cpu-pypi": [*SERVICE, *own(EXTRAS["cpu"])],
@@ -37,6 +37,7 @@ NEEDS = {
     "backbones": EXTRAS["backbones"],
     "otel": EXTRAS["otel"],
     "postgres": EXTRAS["postgres"],
+    "cluster": EXTRAS["cluster"],
     "research": EXTRAS["research"],
     "docs": EXTRAS["docs"],
     "dev": EXTRAS["dev"],
@@ -116,7 +117,7 @@ def test_only_the_locks_for_other_builds_hold_cuda() -> None:
     def cuda(lock: str) -> set[str]:
         return {name for name in pins(lock) if name.startswith(("nvidia-", "cuda-", "triton"))}
 
-    for lock in ("cpu", "backbones", "otel", "postgres", "research"):
+    for lock in ("cpu", "backbones", "otel", "postgres", "cluster", "research"):
         assert not cuda(lock)
     assert cuda("dev") == {"triton"}  # which compiles and interprets without a GPU
     assert cuda("cpu-pypi") < cuda("gpu")

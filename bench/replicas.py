@@ -1,0 +1,61 @@
+"""A real cluster, for benchmarks and tests: started by the command that a user types, and its processes."""
+
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.server import EXECUTABLE, launched
+
+# The processes of a cluster are known by this in their environment.
+_MARK = "CLUSTER_OF_PROCESS"
+
+
+@dataclass(frozen=True)
+class RayCluster:
+    """A running `retrievalguard cluster`: where it answers, and where its Ray is."""
+
+    url: str
+    address: str
+    environment: Mapping[str, str]
+    log: Path
+
+    def update(self, *options: str, **changed: str) -> "subprocess.Popen[bytes]":
+        """The command again, under way, with the address, other `options`, and a changed environment."""
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [EXECUTABLE, "cluster", *options, "--address", self.address],
+                env={**self.environment, **changed},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def pids(self, kind: str) -> set[int]:
+        """The processes of its replicas of a `kind`: Api or Sampler."""
+        found = set()
+        mark = f"{_MARK}={self.environment[_MARK]}\0".encode()
+        for place in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # it ended meanwhile
+                name = (place / "cmdline").read_bytes().decode(errors="replace")
+                if re.match(rf"ray::.*\b{kind}\b", name) and mark in (place / "environ").read_bytes():
+                    found.add(int(place.name))
+        return found
+
+    def kill(self, kind: str, number: int = 0) -> int:
+        """SIGKILL for the replica of that number; its process."""
+        found = sorted(self.pids(kind))
+        os.kill(found[number % len(found)], signal.SIGKILL)
+        return found[number % len(found)]
+
+
+@contextmanager
+def ray_cluster(environment: Mapping[str, str], log: Path, *options: str) -> Iterator[RayCluster]:
+    """`retrievalguard cluster` with these options, ready; ended at the end."""
+    marked = {**environment, _MARK: str(log)}
+    with launched([EXECUTABLE, "cluster", *options], marked, log) as (_, url):
+        address = re.findall(r"--address ([\w.:]+)\)", log.read_text())[-1]
+        yield RayCluster(url, address, marked | {"RETRIEVALGUARD_PORT": url.rpartition(":")[2]}, log)

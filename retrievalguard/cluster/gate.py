@@ -1,0 +1,59 @@
+"""What a client is told when an API replica ends before it has answered: 503, and when to ask again.
+
+Serve's own proxy answers such a request with a bare 500, and one that finds no replica with a 503 that does
+not say when to come back. In the proxies of a cluster this stands in front of that.
+"""
+
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import NotReady
+from service.http.problems import MEDIA_TYPE, problem_response
+
+RETRY_SECONDS = 1
+
+
+class Gate:
+    """Turns what the proxy answers by itself, for want of a replica, into a problem document."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on; answer it if the replica does not."""
+        if scope["type"] != "http" or scope["path"].startswith("/-/"):  # the proxy's own health check
+            await self._app(scope, receive, send)
+            return
+        begun = failed = False
+
+        async def respond(message: Message) -> None:
+            nonlocal begun, failed
+            if message["type"] == "http.response.start":
+                failed = _is_the_proxys(message)
+                begun = not failed
+            if not failed:
+                await send(message)
+
+        try:
+            await self._app(scope, receive, respond)
+        except Exception:
+            if begun:
+                raise
+        if not begun:
+            problem = NotReady(
+                "the replica that this was sent to ended before it answered, or there is none: ask again",
+                RETRY_SECONDS,
+            )
+            await problem_response(problem)(scope, receive, send)
+
+
+def _is_the_proxys(start: Message) -> bool:
+    """Whether an answer is an error that is not ours: all of ours are problem documents."""
+    kind = {name.lower(): value for name, value in start["headers"]}.get(b"content-type", b"")
+    failed = start["status"] == 404 or start["status"] >= 500  # 404: no application yet
+    return failed and not kind.startswith(MEDIA_TYPE.encode())
+
+
+def middlewares() -> list[Middleware]:
+    """What Serve's proxies are to put in front of themselves."""
+    return [Middleware(Gate)]

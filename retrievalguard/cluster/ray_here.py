@@ -1,0 +1,114 @@
+"""Ray: started on this machine for as long as the command runs, or joined where it runs already.
+
+There is no dashboard: that would be one more door. `surroundings` sets before what Ray reads when imported.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import ray
+from ray import serve
+from ray.serve.config import HTTPOptions, ProxyLocation
+from ray.serve.schema import LoggingConfig
+
+from retrievalguard.cluster.plan import Plan
+from retrievalguard.preflight import CheckError
+from service.settings import Settings
+
+# How long Ray may take to start, in seconds: it is a dozen processes, and the machine may be busy.
+START_SECONDS, STOP_SECONDS = 180.0, 30.0
+# What is on its way between replicas, in bytes: calls and replies of less than a megabyte.
+OBJECT_STORE_BYTES = 2**28
+LOOPBACK = "127.0.0.1"
+
+
+@contextmanager
+def own(plan: Plan) -> Iterator[str]:
+    """Ray on this machine, which no other can reach, with its address, to its end. Raises `CheckError`."""
+    port, grpc, http, environments, metrics = _free_ports(5)
+    command = [
+        *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"),
+        *("--include-dashboard=false", f"--node-ip-address={LOOPBACK}", f"--port={port}"),
+        f"--num-cpus={max(len(os.sched_getaffinity(0)), plan.least_cores)}",
+        f"--object-store-memory={OBJECT_STORE_BYTES}",
+        # Named, for it waits only seconds until processes that choose their own have told which.
+        *(f"--dashboard-agent-grpc-port={grpc}", f"--dashboard-agent-listen-port={http}"),
+        *(f"--runtime-env-agent-port={environments}", f"--metrics-export-port={metrics}"),
+    ]
+    # In a session of its own: Ctrl-C is for us, who have replicas answer what they were asked.
+    process = subprocess.Popen(  # noqa: S603, of words that are all ours
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        _connect(port, process)
+        try:
+            yield f"{LOOPBACK}:{port}"
+        finally:
+            serve.shutdown()  # type: ignore[no-untyped-call]
+            ray.shutdown()
+    finally:
+        process.terminate()  # and with it all that it started
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _connect(port: int, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            with socket.create_connection((LOOPBACK, port), 1):
+                pass
+            ray.init(address=f"{LOOPBACK}:{port}", configure_logging=False)
+        except Exception as error:  # it has many for "not yet"
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise CheckError(f"Ray does not start here ({error}): its logs are in /tmp/ray") from error
+            time.sleep(0.2)
+        else:
+            return
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind((LOOPBACK, 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+
+
+@contextmanager
+def joined(address: str) -> Iterator[str]:
+    """The Ray that runs at `address`, left as it is at the end. Raises `CheckError` if there is none."""
+    try:
+        ray.init(address=address, configure_logging=False)
+    except (ConnectionError, ValueError) as error:
+        raise CheckError(f"--address: there is no Ray at {address}: start it with `ray start`") from error
+    try:
+        yield ray.get_runtime_context().gcs_address
+    finally:
+        ray.shutdown()
+
+
+def open_door(settings: Settings) -> None:
+    """Have every machine with replicas listen; where Serve does so already, it goes on as it was started."""
+    serve.start(
+        proxy_location=ProxyLocation.EveryNode,
+        http_options=HTTPOptions(
+            host=settings.host, port=settings.port, keep_alive_timeout_s=settings.idle_timeout_seconds
+        ),
+        logging_config=LoggingConfig(log_level="WARNING", enable_access_log=False),
+    )
+
+
+def machines() -> int:
+    """How many there are in the cluster now."""
+    nodes: list[dict[str, object]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return sum(bool(node["Alive"]) for node in nodes)

@@ -1,0 +1,78 @@
+"""An API replica: the very same application as `retrievalguard serve`, whose engine has the samplers draw."""
+
+from fastapi import FastAPI
+from ray import serve
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
+
+from models import Calibration, EmbeddingModel
+from models.noise import chunk_size
+from models.sampling.samplers import SamplersElsewhere
+from retrievalguard.cluster.remote import NobodyAnswers, RemoteSampler
+from retrievalguard.cluster.wire import Call, Reply, Seals
+from service.http.app import create_app
+from service.metrics import Metrics
+from service.retriever import Retriever
+from service.secret import noise_secret
+from service.settings import Settings
+
+# Calls under way for each sampler: while it draws for one, the next is on its way.
+CALLS_A_SAMPLER = 2
+# A call holds so many batches that it takes about so many seconds: then what Ray adds to it is little.
+CALL_SECONDS, MOST_BATCHES = 0.04, 16
+
+
+def batches_a_call(calibration: Calibration, chunk: int) -> int:
+    """How many batches of `calibration`, of chunks of `chunk` samples, a call may hold."""
+    rate = calibration.samples_per_second
+    if rate is None:
+        return 1
+    return max(1, min(MOST_BATCHES, round(CALL_SECONDS * rate / (calibration.batch * chunk))))
+
+
+class Ask:
+    """Sends calls to the samplers of the application `app`, to whichever has least to do.
+
+    A call waits for `seconds` at most, also for a sampler to appear.
+    """
+
+    def __init__(self, app: str, seconds: float) -> None:
+        self._samplers, self._seconds = serve.get_app_handle(app), seconds
+
+    def __call__(self, call: Call) -> Reply:
+        """The reply. Raises `NobodyAnswers`, and `ConnectionError` if the sampler is lost."""
+        try:
+            reply: Reply = self._samplers.draw.remote(call).result(timeout_s=self._seconds)
+        except TimeoutError as error:
+            raise NobodyAnswers(f"no sampler has answered in {self._seconds:g} s") from error
+        except (RayError, RayServeException) as error:
+            raise ConnectionError(_first_line(error)) from error
+        return reply
+
+
+def application(settings: Settings, calibration: Calibration, samplers: str, most_samplers: int) -> FastAPI:
+    """The application of a replica, with a retriever of its own; `samplers`: the application of those."""
+    metrics = Metrics()
+    model = EmbeddingModel.load(settings.model)
+    secret = noise_secret(settings.secret, settings.data_dir)
+    seals = Seals(secret, calibration.digest, settings.sigma or model.manifest.sigma)
+    chunk = chunk_size(model.input_shape)
+    remote = RemoteSampler(
+        Ask(samplers, settings.sampler_timeout_seconds),
+        seals,
+        chunk=chunk,
+        dimension=model.dimension,
+        refused=lambda why: metrics.samplers_refused.labels(why).inc(),
+        lost=metrics.samplers_lost.inc,
+    )
+    elsewhere = SamplersElsewhere(
+        calibration,
+        lambda number: remote,
+        workers=CALLS_A_SAMPLER * most_samplers,
+        batches=batches_a_call(calibration, chunk),
+    )
+    return create_app(Retriever.open(settings, metrics=metrics, elsewhere=elsewhere))
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"

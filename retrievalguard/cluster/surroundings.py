@@ -1,0 +1,49 @@
+"""What Ray and all that it starts finds in the environment: set by the command alone, before Ray is imported.
+
+Nothing is sent to Ray's makers. Who has the token of a Ray may run anything in it: on one machine it is made
+for each start, kept in the data folder, where an update finds it, and forgotten at the end.
+"""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+# What the proxies of Serve put in front of themselves (`retrievalguard.cluster.gate`).
+IMPORT_PATH = "retrievalguard.cluster.gate:middlewares"
+# Machines that are joined need these where Ray is started (docs/operations.md).
+EVERYWHERE = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": IMPORT_PATH,
+    # Replicas answer queries: by Ray's default they come after everything else that the machine does.
+    "RAY_worker_niceness": "0",
+}
+
+
+@contextmanager
+def for_own_ray(data: Path) -> Iterator[None]:
+    """For a Ray that is started here, with a token of its own in the folder `data`."""
+    token = data / "ray-token"
+    token.unlink(missing_ok=True)
+    descriptor = os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_hex(32))
+    os.environ.update(EVERYWHERE | _with(token))
+    try:
+        yield
+    finally:
+        token.unlink(missing_ok=True)
+
+
+@contextmanager
+def for_joined_ray(data: Path) -> Iterator[None]:
+    """For one that runs: with its token if it was started here, unless the environment names another."""
+    token = data / "ray-token"
+    own = token.is_file() and not any(name.startswith("RAY_AUTH_") for name in os.environ)
+    os.environ.update(EVERYWHERE | (_with(token) if own else {}))
+    yield
+
+
+def _with(token: Path) -> dict[str, str]:
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
