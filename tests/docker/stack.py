@@ -1,13 +1,16 @@
 """The stack of docker-compose.yml, for real, as a project of its own: nobody's data are touched."""
 
+import http.client
 import json
 import os
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PROJECT = "retrievalguard-test"
+EMOJI = ROOT / "docs" / "examples" / "emoji-twemoji-panda.png"
 COMPOSE = ("docker", "compose", "--project-name", PROJECT)
 
 
@@ -86,3 +90,47 @@ def wait_for(condition: Callable[[], object], seconds: float = 180) -> None:
             pass
         assert time.monotonic() < deadline, f"nothing came of it within {seconds} s"
         time.sleep(0.5)
+
+
+class Asking:
+    """What a thread that never stops asking got: answers, and how often nobody was there."""
+
+    def __init__(self) -> None:
+        self.answers = self.refused = 0
+        self.wrong: list[object] = []
+        self.stop = threading.Event()
+
+    def more(self, count: int) -> None:
+        """Wait for so many more answers."""
+        before = self.answers
+        wait_for(lambda: self.answers >= before + count)
+
+
+@contextmanager
+def asking(image: Path = EMOJI) -> Iterator[Asking]:
+    """While the block runs, a client asks, and every answer has to be the one of before."""
+    known = claim(retrieve(image))
+    found = Asking()
+
+    def ask() -> None:
+        while not found.stop.wait(0.05):
+            try:
+                answer = claim(retrieve(image))
+            except urllib.error.HTTPError as error:
+                if error.code != 503:
+                    found.wrong.append(error)
+                found.refused += 1
+            except (OSError, http.client.HTTPException):
+                found.refused += 1
+            else:
+                found.answers += 1
+                if answer != known:
+                    found.wrong.append(answer)
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    try:
+        yield found
+    finally:
+        found.stop.set()
+        asker.join()

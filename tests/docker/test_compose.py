@@ -1,20 +1,19 @@
 """`docker compose up` for real: built and started as a newcomer would, asked, killed, and watched."""
 
-import http.client
 import json
 import os
 import re
-import threading
 import urllib.error
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
 from tests.docker.stack import (
     COMPOSE,
+    EMOJI,
     ROOT,
     asked,
+    asking,
     claim,
     compose,
     done,
@@ -26,7 +25,6 @@ from tests.docker.stack import (
     wait_for,
 )
 
-EMOJI = ROOT / "docs" / "examples" / "emoji-twemoji-panda.png"
 MEGABYTE = 2**20
 DRILL = (ROOT / "docs" / "operations.md").read_text().partition("### A drill")[2].partition("###")[0]
 
@@ -102,50 +100,6 @@ def test_redis_does_for_a_stranger_nothing_and_for_the_service_no_more_than_it_n
     assert "NOPERM" not in told("-u", url, "getrange", "retrievalguard:x", "0", "1")
 
 
-class Asking:
-    """What a thread that never stops asking got: answers, and how often nobody was there."""
-
-    def __init__(self) -> None:
-        self.answers = self.refused = 0
-        self.wrong: list[object] = []
-        self.stop = threading.Event()
-
-    def more(self, count: int) -> None:
-        """Wait for so many more answers."""
-        before = self.answers
-        wait_for(lambda: self.answers >= before + count)
-
-
-@contextmanager
-def asking() -> Iterator[Asking]:
-    """While the block runs, a client asks, and every answer has to be the one of before."""
-    known = claim(retrieve(EMOJI))
-    found = Asking()
-
-    def ask() -> None:
-        while not found.stop.wait(0.05):
-            try:
-                answer = claim(retrieve(EMOJI))
-            except urllib.error.HTTPError as error:
-                if error.code != 503:
-                    found.wrong.append(error)
-                found.refused += 1
-            except (OSError, http.client.HTTPException):
-                found.refused += 1
-            else:
-                found.answers += 1
-                if answer != known:
-                    found.wrong.append(answer)
-
-    asker = threading.Thread(target=ask)
-    asker.start()
-    try:
-        yield found
-    finally:
-        found.stop.set()
-        asker.join()
-
-
 KILL_THE_SERVER = """
 import os, signal
 for pid in filter(str.isdigit, os.listdir("/proc")):
@@ -215,3 +169,16 @@ def test_grafana_begins_with_the_dashboard_and_lets_nobody_in(stack: None) -> No
     assert found["dashboard"]["title"] == "RetrievalGuard"
     with pytest.raises(urllib.error.HTTPError, match=r"40[13]"):
         asked("http://127.0.0.1:3000/api/admin/settings")
+
+
+def test_a_load_test_of_what_is_up_finds_nothing_wrong(stack: None) -> None:
+    try:
+        told = compose("run", "--rm", "load", LOAD_USERS="2", LOAD_TIME="20s")
+    except AssertionError as error:
+        if "registry" not in str(error):
+            raise
+        pytest.skip("there is no image of Locust; LOCUST_TAG names another tag")
+    rows = [line.split() for line in told.splitlines()]
+    failures = {row[1]: row[3] for row in rows if row[:1] == ["POST"]}
+    assert failures.keys() == {"Cold", "Repeat"}
+    assert all(failed.startswith("0(") for failed in failures.values())
