@@ -34,6 +34,7 @@ from index.failures import (
     ItemMissing,
     NotReadYet,
     OutcomeUnknown,
+    ShardMissing,
     StoreFailure,
     StoreUnreachable,
 )
@@ -44,6 +45,11 @@ from index.items import Item, NewItem
 from index.names import DEFAULT_GALLERY, delete_name, named, names, put_name
 from index.restoring import prepared, replace_all
 from index.segment import Segment
+from index.shards.coordinator import Shards
+from index.shards.elsewhere import elsewhere
+from index.shards.messages import Copy, Lacking
+from index.shards.shard import Shard
+from index.shards.together import Together
 from index.snapshot import Neighbors, Snapshot
 from index.store import GalleryStore
 
@@ -55,6 +61,7 @@ __all__ = [
     "ArchiveDamaged",
     "Clusters",
     "Condition",
+    "Copy",
     "Device",
     "Exported",
     "Filter",
@@ -67,6 +74,7 @@ __all__ = [
     "ItemDamaged",
     "ItemGone",
     "ItemMissing",
+    "Lacking",
     "Neighbors",
     "NewItem",
     "NotReadYet",
@@ -74,17 +82,22 @@ __all__ = [
     "OutcomeUnknown",
     "Place",
     "Segment",
+    "Shard",
+    "ShardMissing",
+    "Shards",
     "SharedGallery",
     "Snapshot",
     "StoreFailure",
     "StoreUnreachable",
     "StoredItem",
+    "Together",
     "always",
     "both",
     "current_tag",
     "delete_item",
     "delete_name",
     "delete_where",
+    "elsewhere",
     "export_gallery",
     "first_with_image",
     "gpu",

@@ -54,6 +54,15 @@ def check_postgres() -> None:
         )
 
 
+def check_ray() -> None:
+    """`CheckError` if Ray is not installed."""
+    if find_spec("ray") is None:
+        raise CheckError(
+            "RETRIEVALGUARD_GALLERY_SHARDS needs the extra `cluster`:"
+            " pip install 'retrievalguard[cpu,cluster]'"
+        )
+
+
 def check_data_folder(folder: Path) -> None:
     """Make the data folder if it is not there; `CheckError` if nothing can be written into it."""
     try:
