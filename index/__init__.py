@@ -35,6 +35,7 @@ from index.failures import (
     ItemMissing,
     NotReadYet,
     OutcomeUnknown,
+    ShardMissing,
     StoreBusy,
     StoreFailure,
     StoreUnreachable,
@@ -46,6 +47,11 @@ from index.items import Item, NewItem
 from index.names import DEFAULT_GALLERY, delete_name, is_name, named, names, put_name
 from index.restoring import prepared, replace_all
 from index.segment import Segment
+from index.shards.coordinator import Shards
+from index.shards.elsewhere import elsewhere
+from index.shards.messages import Copy, Lacking
+from index.shards.shard import Shard
+from index.shards.together import Together
 from index.snapshot import Neighbors, Snapshot
 from index.store import GalleryStore
 
@@ -57,6 +63,7 @@ __all__ = [
     "ArchiveDamaged",
     "Clusters",
     "Condition",
+    "Copy",
     "Device",
     "Exported",
     "Filter",
@@ -70,6 +77,7 @@ __all__ = [
     "ItemDamaged",
     "ItemGone",
     "ItemMissing",
+    "Lacking",
     "Neighbors",
     "NewItem",
     "NotReadYet",
@@ -77,18 +85,23 @@ __all__ = [
     "OutcomeUnknown",
     "Place",
     "Segment",
+    "Shard",
+    "ShardMissing",
+    "Shards",
     "SharedGallery",
     "Snapshot",
     "StoreBusy",
     "StoreFailure",
     "StoreUnreachable",
     "StoredItem",
+    "Together",
     "always",
     "both",
     "current_tag",
     "delete_item",
     "delete_name",
     "delete_where",
+    "elsewhere",
     "export_gallery",
     "first_with_image",
     "gpu",

@@ -1,7 +1,7 @@
 """What can go wrong with a gallery, and what SQLite's errors mean to whoever owns the file."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -72,6 +72,15 @@ class StoreBusy(StoreFailure):
 
 class StoreUnreachable(StoreFailure):
     """The database is away for now: nothing was changed, and what was read from it is in memory."""
+
+
+class ShardMissing(StoreFailure):
+    """No copy of a shard answers as it has to, so that not all of the gallery was looked at."""
+
+    def __init__(self, shard: int, reasons: Sequence[str]) -> None:
+        why = "; ".join(reasons) or "no time was left"
+        super().__init__(f"shard {shard} of the gallery cannot be asked ({why}): try again")
+        self.shard = shard
 
 
 class OutcomeUnknown(StoreFailure):

@@ -3,7 +3,7 @@
 import math
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, PrivateAttr
 
 from certify import Certificate, Guarantee, Method, Rule, round_down
 from index import DEFAULT_GALLERY, Neighbors, Snapshot
@@ -140,6 +140,12 @@ class RetrieveResponse(BaseModel):
     cache: CacheResult
     timing_ms: Timing
     explanation: ExplanationBody | None = Field(description="With `explain`, else null.")
+    _complete: bool = PrivateAttr(True)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of the gallery was looked at: an answer that may be kept."""
+        return self._complete
 
 
 class RoundNeighbor(BaseModel):
@@ -173,7 +179,7 @@ def respond(
 ) -> RetrieveResponse:
     """The response to a query; `seconds` are the fields of `Timing`, `rivals` are for an explanation."""
     ranked = _ranked(outcome.neighbors, outcome.votes, snapshot)
-    return RetrieveResponse(
+    response = RetrieveResponse(
         neighbor=ranked[0],
         neighbors=ranked[1:],
         certificate=_certificate(outcome.certificate, options, smoothed.model.input_shape),
@@ -190,6 +196,8 @@ def respond(
         if rivals is None
         else _explanation(outcome.certificate, rivals, snapshot, _diameter(smoothed.model.input_shape)),
     )
+    response._complete = outcome.complete
+    return response
 
 
 def about_file(

@@ -69,7 +69,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Answering:
-    """What all queries share while they are worked out."""
+    """What all queries share while they are worked out; `abstains` as contests do."""
 
     smoothed: SmoothedModel
     space: EmbeddingSpace
@@ -77,13 +77,17 @@ class Answering:
     turns: Turns
     backlog: Backlog
     metrics: Metrics
-    _arranged: Arranged = field(default_factory=Arranged)
+    abstains: bool = False
+    arranged: Arranged = field(default_factory=Arranged)
 
     def contest(
         self, snapshot: Snapshot, terms: Terms, rule: Rule = "embedding", *, top_k: int = 1
     ) -> Contest:
         """The contest of one query in this gallery."""
-        return Contest(snapshot, self._arranged.of(snapshot), self.space, rule, terms, top_k=top_k)
+        return Contest(
+            snapshot, self.arranged.of(snapshot), self.space, rule, terms,
+            top_k=top_k, abstains=self.abstains,
+        )  # fmt: skip
 
     def answer(self, question: Question) -> RetrieveResponse:
         """The answer to `question`.
@@ -121,7 +125,7 @@ class Answering:
                         if on_round is not None:
                             on_round(round_body(look, snapshot, self.smoothed.model.input_shape))
                     rivals = None
-                    if query.options.explain:
+                    if query.options.explain and look.outcome.complete:
                         known = samples.first(look.samples, question.stop.without_deadline())
                         rivals = contest.rivals(known, EXPLAINED_RIVALS)
             finally:  # what was drawn is kept also when the client has left
