@@ -132,7 +132,7 @@ def joined(address: str) -> Iterator[str]:
     except (ConnectionError, ValueError) as error:
         raise CheckError(f"--address: there is no Ray at {address}: start it with `ray start`") from error
     try:
-        yield ray.get_runtime_context().gcs_address
+        yield address
     finally:
         ray.shutdown()
 
