@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 EXTRA ?= cpu
 BENCH ?= engine
 
-LOCKS := $(wildcard requirements/*.txt) requirements/install.py
+LOCKS := $(wildcard requirements/*.txt) requirements/install.py requirements/pip_settings.py
 PIP_PROJECT := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 
 .PHONY: install serve test test-alone test-together lint lock sbom audit bench load docs evaluate experiments soundness mutants fuzz soak screens emoji emoji-vectors train \
