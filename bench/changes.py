@@ -145,7 +145,7 @@ def main() -> None:
         environment = os.environ | {f"RETRIEVALGUARD_{name}": value for name, value in settings.items()}
         with (
             launched([EXECUTABLE, "serve", "--demo"], environment, Path(folder) / "log") as (_, url),
-            httpx.Client(base_url=url, timeout=120, limits=httpx.Limits(max_connections=2 * BATCH)) as http,
+            httpx.Client(base_url=url, timeout=1_200, limits=httpx.Limits(max_connections=2 * BATCH)) as http,
         ):
             client = Client(http, 1)
             for _ in range(5):
