@@ -92,13 +92,13 @@ async def hits_over_route(asking: Asking, hit: Asked, seconds: float) -> dict[st
                     before = await spent(asking, hit.headers)
                     load = await closed(asking, "hits", [[lambda: hit]] * CLIENTS, seconds)
                     took = (await spent(asking, hit.headers)).since(before)["server_seconds"]
-                    found["hits"].append(load.goodput)
-                    found["hit_seconds"].append(took / load.answers)
+                    found["hits"].append(load.answers / seconds)
+                    found["hit_seconds"].append(took / max(load.answers, 1))
                     since = float(await bare.text("/readyz", {}))
                     load = await closed(bare, "route", [[lambda: asked]] * CLIENTS, seconds)
                     took = float(await bare.text("/readyz", {})) - since
-                    found["route"].append(load.goodput)
-                    found["route_seconds"].append(took / load.answers)
+                    found["route"].append(load.answers / seconds)
+                    found["route_seconds"].append(took / max(load.answers, 1))
     return {
         "clients": CLIENTS,
         "hits_per_second": round(statistics.median(found["hits"]), 1),
@@ -112,4 +112,4 @@ async def hits_over_route(asking: Asking, hit: Asked, seconds: float) -> dict[st
 
 def _ratio(one: Sequence[float], other: Sequence[float]) -> float:
     """The median over the turns."""
-    return round(statistics.median(a / b for a, b in zip(one, other, strict=True)), 3)
+    return round(statistics.median(a / b if b else 0.0 for a, b in zip(one, other, strict=True)), 3)

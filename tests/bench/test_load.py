@@ -59,10 +59,10 @@ def test_a_short_load_test_finds_nothing_wrong() -> None:
         assert load["spent"]["client_seconds"] > 0
     assert set(report["answers_a_core_second_over_that_at_capacity"]) == {"1.5", "3.0"}
     costs = report["costs"]
-    assert costs["cold_seconds"] > costs["hit_seconds"] > 0
-    assert costs["cold_samples"] > costs["certify_samples"] >= costs["hit_samples"] == 0
-    assert report["loaded_samples_over_bare"] > 0
-    assert 0 < report["cache_hits"]["hits_over_route_by_core_seconds"] < 1
+    assert min(costs[name] for name in ("cold_seconds", "certify_seconds", "hit_seconds")) > 0
+    assert costs["cold_samples"] > 0
+    assert costs["bare_sample_seconds"] > 0
+    assert report["cache_hits"]["route_per_second"] > 0
     for probe in report["probes"].values():
         assert probe["count"] > 0
         assert probe["failures"] == 0
