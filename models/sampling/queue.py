@@ -130,8 +130,8 @@ class SampleQueue:
     def waiting(self) -> int:
         """Samples that have been asked for and not been handed out yet."""
         with self._changed:
-            in_line = sum(draw.samples.shape[1] * draw.left for _, draw in self._heap)
-            return in_line + sum(draw.samples.shape[1] for draw, _ in self._alone)
+            in_line: int = sum(draw.samples.shape[1] * draw.left for _, draw in self._heap)
+            return in_line + sum(int(draw.samples.shape[1]) for draw, _ in self._alone)
 
     def put(self, draw: Draw) -> None:
         """Join the queue. Raises `RuntimeError` after `close`."""
