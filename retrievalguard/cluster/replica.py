@@ -4,14 +4,14 @@ import hashlib
 
 from fastapi import FastAPI
 from ray import serve
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import RayServeException
 
 from models import Calibration, EmbeddingModel
 from models.code import embedding_code
 from models.noise import chunk_size
 from models.sampling.samplers import SamplersElsewhere
-from retrievalguard.cluster.remote import NobodyAnswers, RemoteSampler
+from retrievalguard.cluster.remote import NobodyAnswers, RemoteSampler, SamplerFailed
 from retrievalguard.cluster.wire import Call, Reply, Seals, Statement
 from service.http.app import create_app
 from service.metrics import Metrics
@@ -53,13 +53,15 @@ class Ask:
         self._samplers, self._seconds = serve.get_app_handle(app), seconds
 
     def __call__(self, call: Call) -> Reply:
-        """The reply. Raises `NobodyAnswers`, and `ConnectionError` if the sampler is lost."""
+        """The reply. Raises `NobodyAnswers`, `SamplerFailed`, or `ConnectionError`: the sampler is lost."""
         response = self._samplers.draw.remote(call)
         try:
             reply: Reply = response.result(timeout_s=self._seconds)
         except TimeoutError as error:
             response.cancel()  # type: ignore[no-untyped-call]
             raise NobodyAnswers(f"no sampler has answered in {self._seconds:g} s") from error
+        except RayTaskError as error:
+            raise SamplerFailed(_first_line(error)) from error
         except (RayError, RayServeException) as error:
             raise ConnectionError(_first_line(error)) from error
         return reply
