@@ -22,7 +22,7 @@ from ray.serve.schema import LoggingConfig
 
 from models import Calibration, EmbeddingModel, calibrated
 from retrievalguard.cluster.plan import ClusterPlan, Replicas
-from retrievalguard.cluster.replica import application
+from retrievalguard.cluster.replica import UnfitReplica, application, model_here
 from retrievalguard.cluster.sampler import Drawing, UnfitSampler
 from retrievalguard.cluster.wire import Call, Reply, Seals, Statement
 from retrievalguard.preflight import CheckError
@@ -70,9 +70,22 @@ class SamplerReplica:
 class ApiReplica:
     """An API replica; `samplers`: the application of those that draw for it, at most `most`."""
 
-    def __init__(self, settings: Settings, calibration: str, samplers: str, most: int) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        calibration: str,
+        statement: Statement,
+        stated_model: str,
+        samplers: str,
+        most: int,
+    ) -> None:
         _own_replica(settings)
-        self._app = application(settings, Calibration.model_validate_json(calibration), samplers, most)
+        found = Calibration.model_validate_json(calibration)
+        try:
+            self._app = application(settings, found, statement, stated_model, samplers, most)
+        except UnfitReplica as error:
+            log.error("an API replica is refused: %s", error)
+            raise
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return self._app
@@ -91,7 +104,9 @@ def roll_out(settings: Settings, plan: ClusterPlan) -> None:
 
 def _roll_out(settings: Settings, plan: ClusterPlan) -> None:
     machine = {"num_gpus": 1, "num_cpus": 0} if plan.on_gpu else {"num_cpus": 1}
-    calibration, statement = ray.get(ray.remote(_calibrated).options(**machine).remote(settings))
+    calibration, statement, stated_model = ray.get(
+        ray.remote(_calibrated).options(**machine).remote(settings)
+    )
     samplers = SAMPLERS + hashlib.sha256(statement.digest.encode() + statement.proof).hexdigest()[:12]
     log.info("samplers of %s start", statement.digest)
     drawing = serve.deployment(
@@ -113,18 +128,22 @@ def _roll_out(settings: Settings, plan: ClusterPlan) -> None:
         health_check_period_s=HEALTH_SECONDS,
         **_scaled(plan.api, BUSY_QUERIES),
     )(ApiReplica)
-    serve.run(answering.bind(settings, calibration, samplers, plan.samplers.most), name=API, route_prefix="/")
+    api = answering.bind(settings, calibration, statement, stated_model, samplers, plan.samplers.most)
+    serve.run(api, name=API, route_prefix="/")
     _end_old(samplers, settings.shutdown_grace_seconds)
 
 
-def _calibrated(settings: Settings) -> tuple[str, Statement]:
-    """How samplers run the network, as JSON, and what they state: worked out where one of them would run."""
+def _calibrated(settings: Settings) -> tuple[str, Statement, str]:
+    """How samplers run the network, as JSON, what they state, and the model that replicas are to have.
+
+    Worked out where a sampler would run.
+    """
     _own_replica(settings)
     model = EmbeddingModel.load(settings.model)
     sigma = settings.sigma or model.manifest.sigma
     found = calibrated(model, sigma, settings.variant, settings.data_dir / "calibration.json")
     secret = noise_secret(settings.secret, settings.data_dir)
-    return found.model_dump_json(), Seals(secret, found.digest, sigma).statement
+    return found.model_dump_json(), Seals(secret, found.digest, sigma).statement, model_here(model)
 
 
 def _own_replica(settings: Settings) -> None:
