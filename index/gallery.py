@@ -261,9 +261,10 @@ class Gallery:
         """
         if self._shards is None:
             return
-        lost = set(self._shards.mend())
+        # Before shards are asked: what is handed over meanwhile need not be there yet.
         parts = (elsewhere(part.segment.columns.vectors) for part in self._seen.snapshot.parts)
-        if any(vectors is not None and vectors.mark in lost for vectors in parts):
+        mine = {vectors.name for vectors in parts if vectors is not None}
+        if mine & self._shards.mend():
             log.warning("a shard of the gallery lost its segments: the gallery is read again")
             with self._lock, self.store.view() as db:
                 self._load(db)

@@ -2,12 +2,13 @@
 
 import secrets
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
-from weakref import WeakValueDictionary
+from weakref import WeakSet
 
 import numpy as np
 
@@ -15,16 +16,14 @@ from index.columns import Singles
 from index.failures import ShardMissing, StoreFailure
 from index.hits import Hits
 from index.segment import LiveSegment, Segment
-from index.shards.checks import check_held, check_hits, check_nothing, check_rows, whole
-from index.shards.copies import Check, Copies
+from index.shards.checks import check_hits, check_rows, whole
+from index.shards.copies import HANDED_SECONDS, Copies
 from index.shards.elsewhere import Elsewhere, Places, RunElsewhere, elsewhere, without_vectors
-from index.shards.messages import Array, Copy, Fetch, Hold, Keep, Multiply, Part, Search, mark
+from index.shards.messages import Copy, Fetch, Hold, Keep, Multiply, Part, Search, mark
 
 Answered = TypeVar("Answered")
 # Questions that may be under way at a time, for each shard.
 AT_ONCE = 8
-# A segment is large: so long a copy may take to be given one, or to say what it has.
-HANDED_SECONDS = 60.0
 
 
 class Shards:
@@ -42,13 +41,11 @@ class Shards:
         handed_over: Callable[[Segment, Segment], None] = lambda whole, left: None,
     ) -> None:
         self._shards = [Copies(number, copies, seconds) for number, copies in enumerate(shards)]
-        self._seconds, self._failed, self._handed_over = seconds, failed, handed_over
+        self._failed, self._handed_over = failed, handed_over
         self._owner = secrets.token_hex(8)
         self._pool = ThreadPoolExecutor(AT_ONCE * len(self._shards), "shards")
-        # Of what is handed over and what is let go only one happens at a time.
         self._lock = threading.Lock()
-        self._known = WeakValueDictionary[bytes, Elsewhere]()
-        self._layouts = dict[bytes, bytes]()
+        self._known = WeakSet[Elsewhere]()  # all that are in use somewhere
 
     def __len__(self) -> int:
         return len(self._shards)
@@ -56,27 +53,26 @@ class Shards:
     def close(self) -> None:
         """Let go of all that was handed over, as far as shards can be reached."""
         with self._lock:
-            for shard in self._shards:
-                for copy in range(len(shard.copies)):
-                    self._tried(shard, copy, Keep(owner=self._owner, marks=()), partial(check_held, marks=0))
+            self._known.clear()
+        list(self._pool.map(self._kept, self._shards))
+        for shard in self._shards:
+            shard.close()
         self._pool.shutdown()
 
     def keep(self, segment: Segment) -> Segment:
-        """The segment without its vectors, which all copies of a shard that can be reached hold now.
+        """The segment without its vectors, which those copies of a shard that answer hold now.
 
-        Raises `ShardMissing` if no copy can be.
+        Raises `ShardMissing` if none does.
         """
         shard = self._shards[segment.number % len(self._shards)]
-        request = Hold(owner=self._owner, layout=segment.layout, vectors=segment.columns.vectors)
+        height, width = segment.columns.vectors.shape
+        vectors = Elsewhere(self, shard.number, mark(segment), segment.layout, (height, width))
+        # Before it is handed over: whatever copies are told to let go of after that, it is not this.
         with self._lock:
-            held = [self._tried(shard, copy, request, check_nothing) for copy in range(len(shard.copies))]
-            if all(each is None for each in held):
-                self._failed()
-                raise ShardMissing(shard.number, ["no copy took a segment"])
-            height, width = segment.columns.vectors.shape
-            vectors = Elsewhere(self, shard.number, mark(segment), (height, width))
-            self._known[vectors.mark] = vectors
-            self._layouts[vectors.mark] = segment.layout
+            self._known.add(vectors)
+        if not shard.hold(Hold(owner=self._owner, layout=segment.layout, vectors=segment.columns.vectors)):
+            self._failed()
+            raise ShardMissing(shard.number, ["no copy took a segment"])
         left = without_vectors(segment, vectors)
         self._handed_over(segment, left)
         return left
@@ -149,45 +145,43 @@ class Shards:
             found |= zip(of_shard[shard], arrays, strict=True)
         return [found[number] for number in range(len(runs))]
 
-    def mend(self) -> list[bytes]:
+    def mend(self) -> set[tuple[int, bytes]]:
         """Give copies that lack a segment what another has, and have all let go of what nobody needs.
 
-        The marks of segments that no copy holds any more, of shards all of whose copies could be asked.
+        Names (`Elsewhere.name`) of what a copy lacks and none has, of all that can be asked. What is handed
+        over at the same time may be among them.
         """
-        lost = list[bytes]()
-        with self._lock:
-            known = dict(self._known.items())
-            self._layouts = {mark: self._layouts[mark] for mark in known}
-            for shard in self._shards:
-                mine = [mark for mark, vectors in known.items() if vectors.shard == shard.number]
-                request = Keep(owner=self._owner, marks=tuple(mine))
-                check = partial(check_held, marks=len(mine))
-                held = [self._tried(shard, copy, request, check) for copy in range(len(shard.copies))]
-                for at, mark_ in enumerate(mine):
-                    has = [None if answer is None else bool(answer[0][at]) for answer in held]
-                    lacks = [copy for copy, there in enumerate(has) if there is False]
-                    if len(lacks) == len(has):
-                        lost.append(mark_)
-                    elif lacks and any(has):
-                        self._copied(shard, known[mark_], lacks)
+        lost, gaps = set[tuple[int, bytes]](), list[tuple[Copies, Elsewhere, list[int]]]()
+        for shard, held in zip(self._shards, self._pool.map(self._kept, self._shards), strict=True):
+            for name, vectors in self._needed(shard).items():
+                has = [None if answer is None else answer.get(vectors.mark) for answer in held]
+                lacks = [copy for copy, there in enumerate(has) if there is False]
+                if lacks and any(has):
+                    gaps.append((shard, vectors, lacks))
+                elif lacks:
+                    lost.add(name)
+        until = time.monotonic() + HANDED_SECONDS  # the rest the next time: shards are to hear of us
+        for shard, vectors, lacks in gaps:
+            if time.monotonic() < until:
+                self._copied(shard, vectors, lacks)
         return lost
+
+    def _needed(self, shard: Copies) -> dict[tuple[int, bytes], Elsewhere]:
+        with self._lock:
+            return {vectors.name: vectors for vectors in self._known if vectors.shard == shard.number}
+
+    def _kept(self, shard: Copies) -> list[dict[bytes, bool] | None]:
+        """What each copy holds of what is needed, by marks, and nothing else from now on."""
+        return shard.keep(
+            lambda: Keep(owner=self._owner, marks=tuple(mark for _, mark in self._needed(shard)))
+        )
 
     def _copied(self, shard: Copies, vectors: Elsewhere, lacks: Sequence[int]) -> None:
         try:
             whole_of_it = np.asarray(vectors)
         except ShardMissing:  # it was there a moment ago: the next time tells
             return
-        request = Hold(owner=self._owner, layout=self._layouts[vectors.mark], vectors=whole_of_it)
-        for copy in lacks:
-            self._tried(shard, copy, request, check_nothing)
-
-    def _tried(self, shard: Copies, copy: int, request: Hold | Keep, check: Check) -> Sequence[Array] | None:
-        """What a copy answers; None if it fails to."""
-        try:
-            return shard.ask_copy(copy, request, check, max(self._seconds, HANDED_SECONDS))
-        except Exception as error:  # whatever carries messages may fail as it likes
-            shard.fail(copy, error)
-            return None
+        shard.give(Hold(owner=self._owner, layout=vectors.layout, vectors=whole_of_it), lacks)
 
     def _each(self, ask: Callable[[int], Answered], shards: Sequence[int]) -> list[Answered]:
         """What each of `shards` answers, asked at the same time."""

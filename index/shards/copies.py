@@ -4,14 +4,19 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
 
 from index.failures import ShardMissing
-from index.shards.messages import Answer, Array, Copy, Lacking, Request
+from index.shards.checks import check_held, check_nothing
+from index.shards.messages import Answer, Array, Copy, Hold, Keep, Lacking, Request
 
 log = logging.getLogger("retrievalguard")
 
 # Seconds for which a copy that failed is asked last, and between questions to one that lags.
 REST, PAUSE = 5.0, 0.02
+# A segment is large: so long a copy may take to be given one.
+HANDED_SECONDS = 60.0
 # What an answer has to be for its arrays to be used; raises `ValueError`.
 Check = Callable[[Sequence[Array]], None]
 
@@ -26,6 +31,13 @@ class Copies:
         self.number, self.copies, self._seconds = number, tuple(copies), seconds
         self._lock = threading.Lock()
         self._failed_until = [0.0] * len(self.copies)
+        # What is handed over and let go, of each copy in the order in which it was said.
+        self._hands = [ThreadPoolExecutor(1, f"shard-{number}-{copy}") for copy in range(len(self.copies))]
+
+    def close(self) -> None:
+        """Say nothing more."""
+        for hand in self._hands:
+            hand.shutdown(wait=False, cancel_futures=True)
 
     def ask(self, request: Request, check: Check) -> Sequence[Array]:
         """What one of the copies answers.
@@ -62,11 +74,64 @@ class Copies:
         check(answer.arrays)
         return answer.arrays
 
+    def keep(self, needed: Callable[[], Keep]) -> list[dict[bytes, bool] | None]:
+        """Whether each copy holds the marks of what is `needed` when it is told; None of one that fails."""
+
+        def tell(copy: int) -> dict[bytes, bool] | None:
+            request = needed()
+            check = partial(check_held, marks=len(request.marks))
+            held = self._tried(copy, request, check, self._seconds)
+            return None if held is None else dict(zip(request.marks, held[0].tolist(), strict=True))
+
+        told = [hand.submit(tell, copy) for copy, hand in enumerate(self._hands)]
+        done, late = wait(told, 2 * self._seconds)
+        for future in late:  # behind a segment that it does not take
+            future.cancel()
+        return [future.result() if future in done else None for future in told]
+
+    def hold(self, request: Hold) -> bool:
+        """Give all copies a segment, at once; whether one took it.
+
+        One that failed lately is passed over, unless nobody else takes it, and one that is later than others
+        is not waited for: each gets its own by `Shards.mend`.
+        """
+        ill = [copy for copy in range(len(self.copies)) if self._ill(copy)]
+        well = [copy for copy in range(len(self.copies)) if copy not in ill]
+        return self.give(request, well, HANDED_SECONDS) or self.give(request, ill, self._seconds)
+
+    def give(self, request: Hold, copies: Sequence[int], seconds: float = HANDED_SECONDS) -> bool:
+        """Give some of the copies a segment, within so many seconds; whether one took it."""
+        late: dict[Future[Sequence[Array] | None], int] = {
+            self._hands[copy].submit(self._tried, copy, request, check_nothing, seconds): copy
+            for copy in copies
+        }
+        until = time.monotonic() + seconds
+        taken = False
+        while late and time.monotonic() < until:
+            done, _ = wait(late, max(0.0, until - time.monotonic()), FIRST_COMPLETED)
+            if not taken and any(future.result() is not None for future in done):
+                taken, until = True, min(until, time.monotonic() + self._seconds)
+            late = {future: copy for future, copy in late.items() if future not in done}
+        for future, copy in late.items():
+            future.cancel()
+            self.fail(copy, TimeoutError("it is late to take a segment"))
+        return taken
+
+    def _tried(self, copy: int, request: Request, check: Check, seconds: float) -> Sequence[Array] | None:
+        """What a copy answers; None if it fails to."""
+        try:
+            return self.ask_copy(copy, request, check, seconds)
+        except Exception as error:  # whatever carries messages may fail as it likes
+            self.fail(copy, error)
+            return None
+
+    def _ill(self, copy: int) -> bool:
+        with self._lock:
+            return self._failed_until[copy] > time.monotonic()
+
     def _order(self) -> list[int]:
         """Copies, those that failed lately last."""
-        now = time.monotonic()
-        with self._lock:
-            return sorted(range(len(self.copies)), key=lambda copy: self._failed_until[copy] > now)
+        return sorted(range(len(self.copies)), key=self._ill)
 
     def fail(self, copy: int, error: Exception) -> None:
         """Ask another first for a while."""

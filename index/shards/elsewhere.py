@@ -30,11 +30,21 @@ class Holder(Protocol):
 
 
 class Elsewhere:
-    """The vectors (n, d) float32 of a segment, known here by the `mark` of what is in it alone."""
+    """The vectors (n, d) float32 of a segment, known here by the `mark` of what is in it alone.
 
-    def __init__(self, holder: Holder, shard: int, mark: bytes, shape: tuple[int, int]) -> None:
-        self.holder, self.shard, self.mark, self.shape = holder, shard, mark, shape
+    What is read twice has two of them; shards are to hold it while either lives.
+    """
+
+    def __init__(
+        self, holder: Holder, shard: int, mark: bytes, layout: bytes, shape: tuple[int, int]
+    ) -> None:
+        self.holder, self.shard, self.mark, self.layout, self.shape = holder, shard, mark, layout, shape
         self.nbytes = 0  # here
+
+    @property
+    def name(self) -> tuple[int, bytes]:
+        """Where they stand, and what they are."""
+        return self.shard, self.mark
 
     def __len__(self) -> int:
         return self.shape[0]

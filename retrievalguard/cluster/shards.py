@@ -1,11 +1,14 @@
 """The shards of a gallery as Ray actors, two copies of each, on several machines where there are such."""
 
+import hashlib
 import os
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from typing import Any, cast
 
 import ray
 
+import index
 from index import Copy, Shard
 from index.shards.messages import Answer, Keep, Request
 
@@ -30,6 +33,19 @@ class ShardActor:
         return self._shard.answer(request)
 
 
+@cache
+def _code() -> str:
+    content = hashlib.sha256()
+    for path in sorted(Path(index.__path__[0]).rglob("*.py")):
+        content.update(path.read_bytes())
+    return content.hexdigest()[:12]
+
+
+def name_of(number: int, copy: int) -> str:
+    """The actor of a copy: one of other code, from before an update, is not found by it."""
+    return f"shard {number} copy {copy} of {_code()}"
+
+
 def ray_shards(count: int) -> list[list[Copy]]:
     """The copies of `count` shards, by number: those that are there already, and new ones for all others.
 
@@ -43,7 +59,7 @@ def ray_shards(count: int) -> list[list[Copy]]:
     actors = [
         [
             actor_class.options(
-                name=f"shard {number} copy {copy}", namespace=NAMESPACE, get_if_exists=True,
+                name=name_of(number, copy), namespace=NAMESPACE, get_if_exists=True,
                 lifetime="detached", max_restarts=-1, max_concurrency=AT_ONCE, num_cpus=0,
                 scheduling_strategy="SPREAD",
             ).remote()

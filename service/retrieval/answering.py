@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from certify import EmbeddingSpace, Rule, Terms
-from index import Snapshot
+from index import ShardMissing, Snapshot
 from models import SmoothedModel, Stop, input_digest
 from service.metrics import Metrics
 from service.retrieval.answer import (
@@ -127,7 +127,11 @@ class Answering:
                     rivals = None
                     if query.options.explain and look.outcome.complete:
                         known = samples.first(look.samples, question.stop.without_deadline())
-                        rivals = contest.rivals(known, EXPLAINED_RIVALS)
+                        try:
+                            rivals = contest.rivals(known, EXPLAINED_RIVALS)
+                        except ShardMissing:  # since the last look, whose certificate holds
+                            if not self.abstains:
+                                raise
             finally:  # what was drawn is kept also when the client has left
                 kept = time.perf_counter()
                 samples.keep()

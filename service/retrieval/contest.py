@@ -120,7 +120,15 @@ class Contest:
         return Outcome(neighbors, None, certificate, searching)
 
     def cut_short(self, samples: NDArray[np.float32]) -> Outcome:
-        """The answer without a certificate: there was no time for the first round."""
+        """The answer without a certificate: there was no time for the first round. Raises as `outcome`."""
+        try:
+            return self._cut_short(samples)
+        except ShardMissing:
+            if not self._abstains:
+                raise
+            return self._incomplete(samples)
+
+    def _cut_short(self, samples: NDArray[np.float32]) -> Outcome:
         reason = (
             f"the deadline passed after {len(samples)} samples, before the first certificate: raise"
             " deadline_ms"

@@ -69,6 +69,8 @@ def looks(
             with traces.span("look", samples=len(drawn)):
                 outcome = contest.cut_short(drawn) if cut_short else contest.outcome(drawn)
             spent = time.perf_counter() - took
+        if before and not outcome.complete:  # what was certified before a shard went away holds
+            return
         yield Look(outcome, len(drawn), drawing, took - started - drawing, spent)
         if len(drawn) < count or settled(outcome.certificate, before, query.min_gain):
             return

@@ -39,7 +39,7 @@ def mended(far: Gallery, shards: Shards) -> bool:
 def test_actors_answer_as_one_machine_does_and_a_killed_one_is_given_its_segments_again(
     tmp_path: Path,
 ) -> None:
-    from retrievalguard.cluster.shards import NAMESPACE, ray_shards
+    from retrievalguard.cluster.shards import NAMESPACE, name_of, ray_shards
 
     shards = Shards(ray_shards(2), 60)
     here = Gallery(tmp_path / "gallery.sqlite3", MODEL, DIMENSION, 0.5)
@@ -52,11 +52,11 @@ def test_actors_answer_as_one_machine_does_and_a_killed_one_is_given_its_segment
             drawn = samples(np.random.default_rng(row))
             mine, theirs = (contest(each.snapshot(), rule, **terms) for each in (here, far))
             if row == 1:
-                actor = ray.get_actor("shard 1 copy 0", namespace=NAMESPACE)
+                actor = ray.get_actor(name_of(1, 0), namespace=NAMESPACE)
                 ray.kill(actor, no_restart=False)
             assert told(mine.outcome(drawn)) == told(theirs.outcome(drawn))
         wait_for(lambda: mended(far, shards), 120)
-        ray.kill(ray.get_actor("shard 1 copy 1", namespace=NAMESPACE))
+        ray.kill(ray.get_actor(name_of(1, 1), namespace=NAMESPACE))
         drawn = samples(np.random.default_rng(7))
         assert told(contest(here.snapshot()).outcome(drawn)) == told(contest(far.snapshot()).outcome(drawn))
     finally:

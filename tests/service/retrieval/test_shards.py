@@ -8,7 +8,7 @@ import pytest
 
 from index import ShardMissing
 from service.errors import GalleryFailure
-from service.retrieval.answer import RetrieveResponse
+from service.retrieval.answer import RetrieveResponse, RoundBody
 from service.retrieval.options import RetrieveOptions
 from service.retriever import Retriever
 from service.settings import Settings, SettingsError
@@ -118,3 +118,41 @@ def test_or_it_abstains_and_says_why_and_keeps_nothing_of_it(
 def test_shards_that_are_asked_for_have_to_be_there(demo_settings: Settings) -> None:
     with pytest.raises(SettingsError, match="GALLERY_SHARDS is 2, and 0 shards"):
         Retriever.open(demo_settings.model_copy(update={"gallery_shards": 2}))
+
+
+def lose(held: list[list[FakeCopy]]) -> None:
+    for pair in held[1:]:
+        for copy in pair:
+            copy.dead = True
+
+
+def test_it_abstains_also_when_there_is_no_time_for_a_round(
+    demo_settings: Settings, tmp_path: Path, held: list[list[FakeCopy]]
+) -> None:
+    far = opened(demo_settings, tmp_path, held, shard_missing="abstain")
+    lose(held)
+    answer = far.retrieve(tensor(0), RetrieveOptions(max_samples=100_000, deadline_ms=1))
+    assert answer.certificate.status == "abstained"
+    assert "cannot be reached" in str(answer.certificate.reason)
+    far.close()
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["after the first look", "after the last look"])
+def test_what_was_certified_before_a_shard_went_away_holds(
+    demo_settings: Settings, tmp_path: Path, held: list[list[FakeCopy]], first: bool
+) -> None:
+    far = opened(demo_settings, tmp_path, held, shard_missing="abstain")
+    rounds: list[RoundBody] = []
+
+    def on_round(body: RoundBody) -> None:
+        rounds.append(body)
+        if (first and body.radius) or body.samples == 2048:
+            lose(held)
+
+    options = RetrieveOptions(max_samples=2048, explain=True)
+    answer = far.retrieve(tensor(0), options, on_round=on_round)
+    far.close()
+    assert answer.certificate.status == "certified"
+    assert answer.certificate.radius == rounds[-1].radius > 0
+    assert answer.certificate.samples == rounds[-1].samples
+    assert (rounds[-1].samples < 2048) == first
