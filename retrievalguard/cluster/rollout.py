@@ -16,7 +16,9 @@ from typing import Any
 import ray
 from fastapi import FastAPI
 from ray import serve
+from ray.serve import Application
 from ray.serve.config import AutoscalingConfig
+from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 
 from models import Calibration, EmbeddingModel, calibrated
@@ -68,7 +70,9 @@ class Sampler:
 class Api:
     """An API replica; `samplers`: the application of those that draw for it, at most `most`."""
 
-    def __init__(self, settings: Settings, calibration: str, samplers: str, most: int) -> None:
+    def __init__(
+        self, settings: Settings, calibration: str, samplers: str | DeploymentHandle[Any], most: int
+    ) -> None:
         _own_replica(settings)
         self._app = application(settings, Calibration.model_validate_json(calibration), samplers, most)
 
@@ -81,18 +85,34 @@ def roll_out(settings: Settings, plan: Plan) -> None:
 
     Raises `RuntimeError` if Ray cannot start the replicas; those of before stay.
     """
-    machine = {"num_gpus": 1, "num_cpus": 0} if plan.on_gpu else {"num_cpus": 1}
-    calibration, statement = ray.get(ray.remote(_calibrated).options(**machine).remote(settings))
-    samplers = SAMPLERS + hashlib.sha256(statement.digest.encode() + statement.proof).hexdigest()[:12]
+    found, statement = calibration(settings, plan)
+    name = SAMPLERS + hashlib.sha256(statement.digest.encode() + statement.proof).hexdigest()[:12]
     log.info("samplers of %s start", statement.digest)
+    serve.run(samplers(settings, plan, found, statement), name=name, route_prefix=None)
+    serve.run(api(settings, plan, found, name), name=API, route_prefix="/")
+    _end_old(name, settings.shutdown_grace_seconds)
+
+
+def calibration(settings: Settings, plan: Plan) -> tuple[str, Statement]:
+    """How samplers run the network, as JSON, and what they state."""
+    found: tuple[str, Statement] = ray.get(ray.remote(_calibrated).options(**_machine(plan)).remote(settings))
+    return found
+
+
+def samplers(settings: Settings, plan: Plan, calibration: str, statement: Statement) -> Application:
+    """Those that draw."""
     drawing = serve.deployment(
-        ray_actor_options=machine,
+        ray_actor_options=_machine(plan),
         max_ongoing_requests=CALLS,
         logging_config=QUIET,
         health_check_period_s=HEALTH_SECONDS,
         **_scaled(plan.samplers, BUSY_CALLS),
     )(Sampler)
-    serve.run(drawing.bind(settings, calibration, statement), name=samplers, route_prefix=None)
+    return drawing.bind(settings, calibration, statement)
+
+
+def api(settings: Settings, plan: Plan, calibration: str, samplers: str | Application) -> Application:
+    """Those that answer, and have `samplers` draw: an application by its name, or a part of this one."""
     answering = serve.deployment(
         ray_actor_options={"num_cpus": 1, **_place(settings)},
         max_ongoing_requests=settings.max_connections,
@@ -102,8 +122,11 @@ def roll_out(settings: Settings, plan: Plan) -> None:
         health_check_period_s=HEALTH_SECONDS,
         **_scaled(plan.api, BUSY_QUERIES),
     )(Api)
-    serve.run(answering.bind(settings, calibration, samplers, plan.samplers.most), name=API, route_prefix="/")
-    _end_old(samplers, settings.shutdown_grace_seconds)
+    return answering.bind(settings, calibration, samplers, plan.samplers.most)
+
+
+def _machine(plan: Plan) -> dict[str, Any]:
+    return {"num_gpus": 1, "num_cpus": 0} if plan.on_gpu else {"num_cpus": 1}
 
 
 def _calibrated(settings: Settings) -> tuple[str, Statement]:
