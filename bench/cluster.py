@@ -32,7 +32,7 @@ KILLS, CLIENTS, BACK_SECONDS = 6, 3, 120.0
 Answer = dict[str, Any]
 
 
-class Asking:
+class Service:
     """A client of one service; no two of its questions are alike unless they are said to be."""
 
     def __init__(self, url: str) -> None:
@@ -53,7 +53,7 @@ class Asking:
     def rate(self, seed: int) -> float:
         """Samples a second of a long query."""
         answer = self(seed, max_samples=LONG, min_gain=0).raise_for_status().json()
-        return LONG / (answer["timing_ms"]["sample"] / 1000)
+        return LONG / (float(answer["timing_ms"]["sample"]) / 1000)
 
 
 def told(response: httpx.Response) -> Answer:
@@ -65,27 +65,27 @@ def told(response: httpx.Response) -> Answer:
     }
 
 
-def differing(one: Asking, other: Asking) -> int:
+def differing(one: Service, other: Service) -> int:
     """Of how many of `QUERIES` queries the answers differ in any bit."""
     with ThreadPoolExecutor(4) as pool:
         pairs = zip(*(pool.map(asking, range(QUERIES)) for asking in (one, other)), strict=True)
         return sum(told(first) != told(second) for first, second in pairs)
 
 
-def added_ms(one: Asking, other: Asking, seeds: list[int], **options: object) -> float:
+def added_ms(one: Service, other: Service, seeds: list[int], **options: object) -> float:
     """By how many ms `other` takes longer, in turns, at the median."""
     pairs = [(one.seconds(seed, **options), other.seconds(seed, **options)) for seed in seeds]
-    first, second = (1000 * statistics.median(column) for column in zip(*pairs, strict=True))
-    return round(second - first, 2)
+    first, second = (statistics.median(column) for column in zip(*pairs, strict=True))
+    return round(1000 * float(second - first), 2)
 
 
-def killed(cluster: RayCluster, one: Asking, kills: int) -> dict[str, object]:
+def killed(cluster: RayCluster, one: Service, kills: int) -> dict[str, object]:
     """What became of queries under load while replicas were killed at random moments."""
     chance, ended = random.Random(1), threading.Event()
     answers: list[tuple[int, httpx.Response]] = []
 
     def client(number: int) -> None:
-        asking, seed = Asking(cluster.url), 500_000 + number
+        asking, seed = Service(cluster.url), 500_000 + number
         while not ended.is_set():
             answers.append((seed, asking(seed, max_samples=4096)))
             seed += CLIENTS
@@ -132,13 +132,13 @@ def measured(folder: Path, kills: int) -> dict[str, object]:
     seeds = iter(range(1_000, 10**6))
     replicas = ("--api", "2", "--samplers", "2")
     load = [os.getloadavg()[0]]
-    serve, environment_two = [EXECUTABLE, "serve", "--demo"], dict(environment)
-    with launched(serve, environment, folder / "serve.log") as (_, url):
-        one = Asking(url)
+    environment_two = dict(environment)
+    with launched([EXECUTABLE, "serve", "--demo"], environment, folder / "serve.log") as (_, url):
+        one = Service(url)
         # A cache of its own: what one has drawn, the other has to draw as well.
         environment_two["RETRIEVALGUARD_DATA_DIR"] = str(copied(folder, folder / "cluster"))
         with ray_cluster(environment_two, folder / "cluster.log", *replicas) as cluster:
-            two = Asking(cluster.url)
+            two = Service(cluster.url)
             differ = differing(one, two)
             rates = [(one.rate(seed), two.rate(seed)) for seed in (next(seeds) for _ in range(TRIALS))]
             for asking in (one, two):
@@ -148,8 +148,8 @@ def measured(folder: Path, kills: int) -> dict[str, object]:
             deaths = killed(cluster, one, kills)
             updating = cluster.update("--api", "2", "--samplers", "1")
             if updating.wait(600):
-                raise RuntimeError((folder / "cluster.log").read_text())
-            alone = [Asking(cluster.url).rate(next(seeds)) for _ in range(TRIALS)]
+                raise RuntimeError((folder / "cluster.update").read_text())
+            alone = [Service(cluster.url).rate(next(seeds)) for _ in range(TRIALS)]
     load.append(os.getloadavg()[0])
     here, there = (statistics.median(column) for column in zip(*rates, strict=True))
     return {

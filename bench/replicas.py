@@ -25,8 +25,11 @@ class RayCluster:
     log: Path
 
     def update(self, *options: str, **changed: str) -> "subprocess.Popen[bytes]":
-        """The command again, under way, with the address, other `options`, and a changed environment."""
-        with self.log.open("ab") as log:
+        """The command again, under way, with the address, other `options`, and a changed environment.
+
+        Its log is beside the other, `.update`.
+        """
+        with self.log.with_suffix(".update").open("wb") as log:
             return subprocess.Popen(
                 [EXECUTABLE, "cluster", *options, "--address", self.address],
                 env={**self.environment, **changed},

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from ray.serve import Application
 
 from retrievalguard.cluster import rollout
-from retrievalguard.cluster.plan import Plan, replicas, shared
+from retrievalguard.cluster.plan import ClusterPlan, replicas, shared
 from service.settings import Settings
 
 
@@ -25,7 +25,7 @@ class Wanted(BaseModel):
 
 def application(wanted: Wanted) -> Application:
     """API replicas and their samplers; settings come from the environment. Raises `CheckError`."""
-    plan = Plan(replicas(wanted.api, "api"), replicas(wanted.samplers, "samplers"), wanted.gpu)
+    plan = ClusterPlan(replicas(wanted.api, "api"), replicas(wanted.samplers, "samplers"), wanted.gpu)
     settings = shared(Settings.from_environment())
     calibration, statement = rollout.calibration(settings, plan)
     drawing = rollout.samplers(settings, plan, calibration, statement)

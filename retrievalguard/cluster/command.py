@@ -9,7 +9,7 @@ import typer
 
 from retrievalguard import interrupts, preflight
 from retrievalguard.cluster import surroundings
-from retrievalguard.cluster.plan import Plan, check_gallery, replicas, shared
+from retrievalguard.cluster.plan import ClusterPlan, check_gallery, replicas, shared
 from retrievalguard.opening import checked_settings, log_to_stderr
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def cluster(
     ] = None,
 ) -> None:
     """Serve with Ray, on this machine or several; settings come from the environment (docs/operations.md)."""
-    plan = Plan(replicas(api, "--api"), replicas(samplers, "--samplers"), gpu)
+    plan = ClusterPlan(replicas(api, "--api"), replicas(samplers, "--samplers"), gpu)
     preflight.check_cluster()
     settings = shared(checked_settings())
     log_to_stderr(settings)
@@ -55,16 +55,16 @@ def cluster(
         _serve(settings, plan, address)
 
 
-def _serve(settings: "Settings", plan: Plan, address: str | None) -> None:
+def _serve(settings: "Settings", plan: ClusterPlan, address: str | None) -> None:
     from retrievalguard.cluster import ray_here, rollout
     from service.secret import noise_secret
 
-    ended = threading.Event()
-    if address is None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda number, frame: ended.set())
     noise_secret(settings.secret, settings.data_dir)  # made now, so that it is there for all
     with ray_here.own(plan) if address is None else ray_here.joined(address) as place:
+        ended = threading.Event()
+        if address is None:  # only now: Ray has handlers of its own until then
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda number, frame: ended.set())
         check_gallery(settings, plan, ray_here.machines())
         ray_here.open_door(settings)
         rollout.roll_out(settings, plan)

@@ -35,7 +35,7 @@ def replicas(text: str, option: str) -> Replicas:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ClusterPlan:
     """A cluster: how many API and sampler replicas; samplers have a core each, or with `on_gpu` a GPU."""
 
     api: Replicas
@@ -48,7 +48,7 @@ class Plan:
         return 2 * (self.api.least + (0 if self.on_gpu else self.samplers.least))
 
 
-def check_gallery(settings: "Settings", plan: Plan, machines: int) -> None:
+def check_gallery(settings: "Settings", plan: ClusterPlan, machines: int) -> None:
     """`CheckError` if API replicas on several `machines` would each have a gallery of its own.
 
     On one machine they share the data folder: a gallery in SQLite is changed by one process at a time, and

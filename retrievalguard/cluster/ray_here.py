@@ -3,6 +3,8 @@
 There is no dashboard: that would be one more door. `surroundings` sets before what Ray reads when imported.
 """
 
+import ctypes
+import logging
 import os
 import signal
 import socket
@@ -17,20 +19,52 @@ from ray import serve
 from ray.serve.config import HTTPOptions, ProxyLocation
 from ray.serve.schema import LoggingConfig
 
-from retrievalguard.cluster.plan import Plan
+from retrievalguard.cluster.plan import ClusterPlan
 from retrievalguard.preflight import CheckError
 from service.settings import Settings
 
-# How long Ray may take to start, in seconds: it is a dozen processes, and the machine may be busy.
+log = logging.getLogger("retrievalguard")
+
+# How long Ray may take to start and to end, in seconds: it is a dozen processes, and the machine may be busy.
 START_SECONDS, STOP_SECONDS = 180.0, 30.0
+# It gives its own processes 30 seconds, and then gives up.
+STARTS = 4
 # What is on its way between replicas, in bytes: calls and replies of less than a megabyte.
 OBJECT_STORE_BYTES = 2**28
 LOOPBACK = "127.0.0.1"
+PR_SET_PDEATHSIG = 1
 
 
 @contextmanager
-def own(plan: Plan) -> Iterator[str]:
+def own(plan: ClusterPlan) -> Iterator[str]:
     """Ray on this machine, which no other can reach, with its address, to its end. Raises `CheckError`."""
+    process, port = _started(plan)
+    try:
+        yield f"{LOOPBACK}:{port}"
+    finally:
+        if process.poll() is None:
+            serve.shutdown()  # type: ignore[no-untyped-call]
+        ray.shutdown()
+        _end(process)
+
+
+def _started(plan: ClusterPlan) -> tuple["subprocess.Popen[bytes]", int]:
+    """Ray's process, connected to, and its port."""
+    for start in range(STARTS, 0, -1):
+        process, port = _start(plan)
+        try:
+            _connect(port, process)
+        except BaseException as error:
+            _end(process)
+            if start == 1 or not isinstance(error, CheckError):
+                raise
+            log.warning("Ray has not started, trying again: %s", error)
+        else:
+            break
+    return process, port
+
+
+def _start(plan: ClusterPlan) -> tuple["subprocess.Popen[bytes]", int]:
     port, grpc, http, environments, metrics = _free_ports(5)
     command = [
         *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"),
@@ -41,24 +75,30 @@ def own(plan: Plan) -> Iterator[str]:
         *(f"--dashboard-agent-grpc-port={grpc}", f"--dashboard-agent-listen-port={http}"),
         *(f"--runtime-env-agent-port={environments}", f"--metrics-export-port={metrics}"),
     ]
-    # In a session of its own: Ctrl-C is for us, who have replicas answer what they were asked.
+    # In a session of its own: Ctrl-C is for us, who let replicas answer what they were asked.
     process = subprocess.Popen(  # noqa: S603, of words that are all ours
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=_end_with_parent,
     )
+    return process, port
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End Ray, and with it all that it started."""
+    process.terminate()
     try:
-        _connect(port, process)
-        try:
-            yield f"{LOOPBACK}:{port}"
-        finally:
-            serve.shutdown()  # type: ignore[no-untyped-call]
-            ray.shutdown()
-    finally:
-        process.terminate()  # and with it all that it started
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _end_with_parent() -> None:
+    """Have the kernel end this process when the one that started it is gone, also by SIGKILL (prctl(2))."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _connect(port: int, process: "subprocess.Popen[bytes]") -> None:

@@ -45,9 +45,11 @@ class Ask:
 
     def __call__(self, call: Call) -> Reply:
         """The reply. Raises `NobodyAnswers`, and `ConnectionError` if the sampler is lost."""
+        response = self._samplers.draw.remote(call)
         try:
-            reply: Reply = self._samplers.draw.remote(call).result(timeout_s=self._seconds)
+            reply: Reply = response.result(timeout_s=self._seconds)
         except TimeoutError as error:
+            response.cancel()  # type: ignore[no-untyped-call]
             raise NobodyAnswers(f"no sampler has answered in {self._seconds:g} s") from error
         except (RayError, RayServeException) as error:
             raise ConnectionError(_first_line(error)) from error

@@ -16,16 +16,18 @@ from typing import Any
 import ray
 from fastapi import FastAPI
 from ray import serve
+from ray.exceptions import RayError
 from ray.serve import Application
 from ray.serve.config import AutoscalingConfig
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 
 from models import Calibration, EmbeddingModel, calibrated
-from retrievalguard.cluster.plan import Plan, Replicas
+from retrievalguard.cluster.plan import ClusterPlan, Replicas
 from retrievalguard.cluster.replica import application
 from retrievalguard.cluster.sampler import Drawing, UnfitSampler
 from retrievalguard.cluster.wire import Call, Reply, Seals, Statement
+from retrievalguard.preflight import CheckError
 from service import logs
 from service.process import own_process
 from service.secret import noise_secret
@@ -45,7 +47,7 @@ HEALTH_SECONDS = 2.0
 QUIET = LoggingConfig(log_level="WARNING", enable_access_log=False)
 
 
-class Sampler:
+class SamplerReplica:
     """A sampler replica."""
 
     def __init__(self, settings: Settings, calibration: str, statement: Statement) -> None:
@@ -67,7 +69,7 @@ class Sampler:
 
 
 @serve.ingress()
-class Api:
+class ApiReplica:
     """An API replica; `samplers`: the application of those that draw for it, at most `most`."""
 
     def __init__(
@@ -80,11 +82,18 @@ class Api:
         return self._app
 
 
-def roll_out(settings: Settings, plan: Plan) -> None:
+def roll_out(settings: Settings, plan: ClusterPlan) -> None:
     """Have the cluster be as `plan` and `settings` say, at the end; what was before goes on until then.
 
-    Raises `RuntimeError` if Ray cannot start the replicas; those of before stay.
+    Raises `CheckError` if the new replicas do not start; those of before stay.
     """
+    try:
+        _roll_out(settings, plan)
+    except (RuntimeError, RayError) as error:
+        raise CheckError(f"the replicas do not start, what was there before goes on: {error}") from error
+
+
+def _roll_out(settings: Settings, plan: ClusterPlan) -> None:
     found, statement = calibration(settings, plan)
     name = SAMPLERS + hashlib.sha256(statement.digest.encode() + statement.proof).hexdigest()[:12]
     log.info("samplers of %s start", statement.digest)
@@ -93,27 +102,29 @@ def roll_out(settings: Settings, plan: Plan) -> None:
     _end_old(name, settings.shutdown_grace_seconds)
 
 
-def calibration(settings: Settings, plan: Plan) -> tuple[str, Statement]:
+def calibration(settings: Settings, plan: ClusterPlan) -> tuple[str, Statement]:
     """How samplers run the network, as JSON, and what they state."""
     found: tuple[str, Statement] = ray.get(ray.remote(_calibrated).options(**_machine(plan)).remote(settings))
     return found
 
 
-def samplers(settings: Settings, plan: Plan, calibration: str, statement: Statement) -> Application:
+def samplers(settings: Settings, plan: ClusterPlan, calibration: str, statement: Statement) -> Application:
     """Those that draw."""
     drawing = serve.deployment(
+        name="Sampler",
         ray_actor_options=_machine(plan),
         max_ongoing_requests=CALLS,
         logging_config=QUIET,
         health_check_period_s=HEALTH_SECONDS,
         **_scaled(plan.samplers, BUSY_CALLS),
-    )(Sampler)
+    )(SamplerReplica)
     return drawing.bind(settings, calibration, statement)
 
 
-def api(settings: Settings, plan: Plan, calibration: str, samplers: str | Application) -> Application:
+def api(settings: Settings, plan: ClusterPlan, calibration: str, samplers: str | Application) -> Application:
     """Those that answer, and have `samplers` draw: an application by its name, or a part of this one."""
     answering = serve.deployment(
+        name="Api",
         ray_actor_options={"num_cpus": 1, **_place(settings)},
         max_ongoing_requests=settings.max_connections,
         graceful_shutdown_timeout_s=settings.shutdown_grace_seconds,
@@ -121,11 +132,11 @@ def api(settings: Settings, plan: Plan, calibration: str, samplers: str | Applic
         logging_config=QUIET,
         health_check_period_s=HEALTH_SECONDS,
         **_scaled(plan.api, BUSY_QUERIES),
-    )(Api)
+    )(ApiReplica)
     return answering.bind(settings, calibration, samplers, plan.samplers.most)
 
 
-def _machine(plan: Plan) -> dict[str, Any]:
+def _machine(plan: ClusterPlan) -> dict[str, Any]:
     return {"num_gpus": 1, "num_cpus": 0} if plan.on_gpu else {"num_cpus": 1}
 
 

@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 import yaml
 
-from retrievalguard.cluster.plan import Plan, replicas
+from retrievalguard.cluster.plan import ClusterPlan, replicas
 from retrievalguard.cluster.surroundings import EVERYWHERE
 from tests.docker.kuberay import MANIFEST, SCHEMA
 from tests.docker.stack import ROOT
@@ -104,7 +104,7 @@ def test_ray_starts_what_is_ours_at_the_version_that_is_locked() -> None:
     module, _, name = application.import_path.partition(":")
     builder = getattr(importlib.import_module(module), name)
     wanted = typing.get_type_hints(builder)["wanted"].model_validate(application.args)
-    plan = Plan(replicas(wanted.api, "api"), replicas(wanted.samplers, "samplers"), wanted.gpu)
+    plan = ClusterPlan(replicas(wanted.api, "api"), replicas(wanted.samplers, "samplers"), wanted.gpu)
     assert plan.api.least >= 2  # one may fail
     pinned = re.search(r"^ray==(\S+)", (ROOT / "requirements" / "cluster.txt").read_text(), re.M)
     assert pinned is not None

@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from retrievalguard.cluster import surroundings
-from retrievalguard.cluster.plan import Plan, Replicas, check_gallery, replicas, shared
+from retrievalguard.cluster.plan import ClusterPlan, Replicas, check_gallery, replicas, shared
 from retrievalguard.preflight import CheckError
 from service.settings import Settings
 from tests.service.processes import run_cli
@@ -24,7 +24,10 @@ def test_how_many_replicas_there_are_to_be() -> None:
 def test_api_replicas_on_several_machines_need_a_shared_gallery(tmp_path: Path) -> None:
     alone = Settings(data_dir=tmp_path, redis_url=None)
     together = alone.model_copy(update={"database_url": SecretStr("postgresql://a:b@c/d")})
-    one, several = Plan(Replicas(1, 1), Replicas(1, 4), False), Plan(Replicas(1, 2), Replicas(1, 4), False)
+    one, several = (
+        ClusterPlan(Replicas(1, 1), Replicas(1, 4), False),
+        ClusterPlan(Replicas(1, 2), Replicas(1, 4), False),
+    )
     check_gallery(alone, one, 3)
     check_gallery(alone, several, 1)
     check_gallery(together, several, 3)
