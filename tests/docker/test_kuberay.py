@@ -96,6 +96,7 @@ def test_ports_are_those_of_serve() -> None:
     assert [each["port"] for each in rule["ports"]] == [port]
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Ray, at its import
 def test_ray_starts_what_is_ours_at_the_version_that_is_locked() -> None:
     from ray.serve.schema import ServeDeploySchema  # takes seconds to import
 
