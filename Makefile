@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 EXTRA ?= cpu
 BENCH ?= engine
 
-LOCKS := $(wildcard requirements/*.txt) requirements/install.py
+LOCKS := $(wildcard requirements/*.txt) requirements/install.py requirements/pip_settings.py
 PIP_PROJECT := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 
-.PHONY: install serve test test-alone test-together lint lock sbom audit bench load docs evaluate experiments soundness mutants screens emoji emoji-vectors train \
+.PHONY: install serve test test-alone test-together lint lock sbom audit bench load docs evaluate experiments soundness mutants fuzz soak screens emoji emoji-vectors train \
   test-docker clean
 install: $(VENV)/.installed
 
@@ -115,6 +115,12 @@ soundness: $(VENV)/.installed-dev  ## certificates against closed-form truths, 1
 
 mutants: $(VENV)/.installed-dev  ## breaks certify/ and the choice of rivals line by line: a test must notice
 	$(BIN)/python -m tests.mutants docs/mutants.json $(STUDY)
+
+fuzz: $(VENV)/.installed-dev  ## hostile requests, connections, files and manifests; MINUTES=2, SEED=1; the last line is JSON
+	$(BIN)/python -m tests.service.fuzz $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+
+soak: $(VENV)/.installed-dev  ## half an hour of mixed load while Redis is killed, hangs, is emptied and forged; MINUTES=30
+	$(BIN)/python -m tests.service.soak $(if $(MINUTES),--minutes $(MINUTES))
 
 screens: $(VENV)/.installed-dev  ## the pictures of the page in docs/; needs chromium
 	RETRIEVALGUARD_MODEL=emoji-small $(BIN)/python -m tests.service.http.screens docs

@@ -30,8 +30,8 @@ from models.passes.calibration import calibrate, machine
 from models.passes.cuda import DevicePass
 from models.passes.folding import fold_batch_norm
 from models.passes.gpu import gpus
-from models.passes.openvino import VariantUnavailable
 from models.passes.pictures import pictures
+from models.passes.unavailable import VariantUnavailable
 
 SIGMA, SECRET, VARIANT = 0.25, b"a secret of the benchmark", "cuda-bfloat16"
 SAMPLES, PASSES, ROUNDS, CROWD, CHECKED = 100_000, 64, 3, 8, 48

@@ -1,9 +1,9 @@
-"""SIGKILL in the middle of changes over HTTP: is every acknowledged one there? `make bench BENCH=kills`.
+"""SIGKILL in the middle of changes: is every acknowledged one there? `make bench BENCH=kills`.
 
-A server is started, two clients add, replace, revise and delete items, the server is killed at a random
-moment, and the next one is asked for all it has: what was answered has to be there, what was not answered may
-be, whole or not at all, and the version never goes back. The servers are forks of one process that has loaded
-all code.
+Half of the kills meet a server, and half an import (`bench.import_kills`). A server is started, two clients
+add, replace, revise and delete items, the server is killed at a random moment, and the next one is asked for
+all it has: what was answered has to be there, what was not answered may be, whole or not at all, and the
+version never goes back. The servers are forks of one process that has loaded all code.
 """
 
 import json
@@ -24,6 +24,7 @@ from pathlib import Path
 
 import httpx
 
+from bench.import_kills import compiled, imports_killed
 from bench.results import save
 from models.datasets import digits
 from service.http.app import create_app
@@ -33,7 +34,8 @@ from service.process import own_process
 from service.retriever import Retriever
 from service.settings import Settings
 
-KILLS, WRITERS = 200, 2
+# So many servers, and so many imports.
+KILLS, WRITERS = 100, 2
 # After the first change that is answered, the server lives up to so many seconds.
 LIFE_SECONDS = 0.5
 START_SECONDS = 300
@@ -104,6 +106,7 @@ class Writer:
 
 def killed(kills: int, seed: int, data: Path) -> dict[str, object]:
     """Kill a server on the folder `data` so many times; raises `AssertionError` if anything was lost."""
+    compiled()
     chance, images = random.Random(seed), [png(pixels) for pixels in digits("query").pixels[:20]]
     writers = [Writer(f"writer {number}", random.Random(seed + number), images) for number in range(WRITERS)]
     for number in range(kills + 1):
@@ -182,10 +185,12 @@ def _serve(data: Path, told: Connection) -> None:
 
 
 def main() -> None:
-    """Print, as the last line, how many kills were survived; their number may be an argument."""
+    """Print, as the last line, how many kills of each kind were survived; their number may be an argument."""
     kills = int(sys.argv[1]) if len(sys.argv) > 1 else KILLS
-    with tempfile.TemporaryDirectory(prefix="retrievalguard-bench-") as folder:
-        report = killed(kills, 1, Path(folder))
+    report = dict[str, object]()
+    for name, survived in (("server", killed), ("import", imports_killed)):
+        with tempfile.TemporaryDirectory(prefix="retrievalguard-bench-") as folder:
+            report[name] = survived(kills, 1, Path(folder))
     save("kills", report)
     print(json.dumps(report))
 

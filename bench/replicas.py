@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from bench.server import EXECUTABLE, launched
 
+HELD_SECONDS = 0.3
 # The processes of a cluster are known by this in their environment.
 _MARK = "CLUSTER_OF_PROCESS"
 
@@ -49,10 +51,16 @@ class RayCluster:
         return found
 
     def kill(self, kind: str, number: int = 0) -> int:
-        """SIGKILL for the replica of that number; its process."""
+        """SIGKILL for the replica of that number, with work in its hands; its process.
+
+        It is stopped for a moment before: what it has taken by then it will never answer.
+        """
         found = sorted(self.pids(kind))
-        os.kill(found[number % len(found)], signal.SIGKILL)
-        return found[number % len(found)]
+        process = found[number % len(found)]
+        os.kill(process, signal.SIGSTOP)
+        time.sleep(HELD_SECONDS)
+        os.kill(process, signal.SIGKILL)
+        return process
 
 
 @contextmanager

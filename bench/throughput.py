@@ -65,8 +65,20 @@ class Bare:
             smoothed.calibration.build(smoothed.model) for _ in range(workers or smoothed.engine.workers)
         ]
 
+    def core_seconds(self, samples: int) -> float:
+        """Seconds of a core for one of about so many samples: hardly touched by whatever else runs."""
+        started = time.process_time()
+        drawn = self._run(samples)
+        return (time.process_time() - started) / drawn
+
     def rate(self, samples: int) -> float:
         """Samples a second."""
+        started = time.perf_counter()
+        drawn = self._run(samples)
+        return drawn / (time.perf_counter() - started)
+
+    def _run(self, samples: int) -> int:
+        """How many it were, in whole batches."""
         rounds = samples // (len(self._images) * len(self._passes))
 
         def work(number: int) -> None:
@@ -75,12 +87,11 @@ class Bare:
                 self._passes[number](self._images)
 
         threads = [threading.Thread(target=work, args=(number,)) for number in range(len(self._passes))]
-        started = time.perf_counter()
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        return rounds * len(self._images) * len(self._passes) / (time.perf_counter() - started)
+        return rounds * len(self._images) * len(self._passes)
 
 
 def engine(smoothed: SmoothedModel, in_flight: int, samples: int) -> float:

@@ -55,10 +55,16 @@ def explained(data: str, retriever: Retriever, count: int) -> Iterator[dict[str,
             if winner.label != answer.neighbor.label:
                 counts["changed"] += 1
                 counts["to the label that was named"] += winner.label == answer.explanation.rival.label
+                counts["to one of the labels that were named"] += winner.label in [
+                    rival.label for rival in answer.explanation.rivals
+                ]
                 counts["to the item that was named"] += winner.id == answer.explanation.rival.id
                 break
-        named = counts["to the label that was named"]
-        yield dict(counts) | {"share": round(named / max(counts["changed"], 1), 3)}
+        changed = max(counts["changed"], 1)
+        yield dict(counts) | {
+            "share": round(counts["to the label that was named"] / changed, 3),
+            "share of all named": round(counts["to one of the labels that were named"] / changed, 3),
+        }
 
 
 def main(output: Path) -> None:

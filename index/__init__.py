@@ -27,6 +27,7 @@ from index.clusters import Clusters
 from index.database import Place, SharedGallery
 from index.device import Device, gpu
 from index.failures import (
+    FilterTooLarge,
     GalleryError,
     ItemChanged,
     ItemDamaged,
@@ -34,6 +35,8 @@ from index.failures import (
     ItemMissing,
     NotReadYet,
     OutcomeUnknown,
+    ShardMissing,
+    StoreBusy,
     StoreFailure,
     StoreUnreachable,
 )
@@ -41,9 +44,14 @@ from index.files import private_database, private_folder
 from index.filters import Filter, FilterError, both, read_filter
 from index.gallery import Gallery
 from index.items import Item, NewItem
-from index.names import DEFAULT_GALLERY, delete_name, named, names, put_name
+from index.names import DEFAULT_GALLERY, delete_name, is_name, named, names, put_name
 from index.restoring import prepared, replace_all
 from index.segment import Segment
+from index.shards.coordinator import Shards
+from index.shards.elsewhere import elsewhere
+from index.shards.messages import Copy, Lacking
+from index.shards.shard import Shard
+from index.shards.together import Together
 from index.snapshot import Neighbors, Snapshot
 from index.store import GalleryStore
 
@@ -55,10 +63,12 @@ __all__ = [
     "ArchiveDamaged",
     "Clusters",
     "Condition",
+    "Copy",
     "Device",
     "Exported",
     "Filter",
     "FilterError",
+    "FilterTooLarge",
     "Gallery",
     "GalleryError",
     "GalleryStore",
@@ -67,6 +77,7 @@ __all__ = [
     "ItemDamaged",
     "ItemGone",
     "ItemMissing",
+    "Lacking",
     "Neighbors",
     "NewItem",
     "NotReadYet",
@@ -74,23 +85,30 @@ __all__ = [
     "OutcomeUnknown",
     "Place",
     "Segment",
+    "Shard",
+    "ShardMissing",
+    "Shards",
     "SharedGallery",
     "Snapshot",
+    "StoreBusy",
     "StoreFailure",
     "StoreUnreachable",
     "StoredItem",
+    "Together",
     "always",
     "both",
     "current_tag",
     "delete_item",
     "delete_name",
     "delete_where",
+    "elsewhere",
     "export_gallery",
     "first_with_image",
     "gpu",
     "if_new",
     "image_checksum",
     "import_gallery",
+    "is_name",
     "list_items",
     "named",
     "names",

@@ -15,8 +15,9 @@ from pathlib import Path
 from index.database import Session
 from index.failures import GalleryError, told
 from index.history import begin_anew
-from index.rows import DamagedItem, WholeItem, put_whole, whole_items
-from index.schema import STEPS, parts, parts_of, upgrade
+from index.names import put_names, sound_names
+from index.rows import DamagedItem, WholeItem, new_row, put_whole, whole_items
+from index.schema import STEPS, WITH_NAMES, parts, parts_of, upgrade
 from index.sqlite_database import SqliteConnection, connected
 from index.store import GalleryStore
 
@@ -35,12 +36,14 @@ class Exported:
 
     damaged           ids of items that are left out, because they are not what was stored
     damaged_vectors   how many vectors are left out; the next start after an import embeds them anew
+    damaged_names     named galleries that are left out, because their filters are none
     """
 
     version: int
     items: int
     damaged: tuple[str, ...]
     damaged_vectors: int
+    damaged_names: tuple[str, ...]
 
 
 def export_gallery(store: GalleryStore, archive: Path, *, overwrite: bool = False) -> Exported:
@@ -55,7 +58,7 @@ def export_gallery(store: GalleryStore, archive: Path, *, overwrite: bool = Fals
         draft = Path(folder) / "archive"
         draft.touch(mode=0o600)
         done = _write(store, draft, archive)
-        with _opened(draft, archive) as db:
+        with _opened(draft, archive) as (db, _):
             for _ in _sound(db, archive):
                 pass
         _sync(draft)
@@ -68,8 +71,14 @@ def export_gallery(store: GalleryStore, archive: Path, *, overwrite: bool = Fals
 def import_gallery(store: GalleryStore, archive: Path) -> int:
     """Read all of `archive` into an empty gallery, or nothing, and return how many items that are.
 
-    Raises `ArchiveDamaged`, `StoreFailure`, or `GalleryError` if the gallery has items.
+    Names that the gallery has stay. Raises `ArchiveDamaged`, `StoreFailure`, or `GalleryError` if the gallery
+    has items, or gives one of the names to another filter.
     """
+    return read_archive(store, archive)[0]
+
+
+def read_archive(store: GalleryStore, archive: Path) -> tuple[int, bool]:
+    """As `import_gallery`: how many items that are, and whether the archive is of a kind that holds names."""
     with told(archive):
         if not archive.is_file():
             raise ArchiveDamaged(f"{archive} is not a file")
@@ -87,10 +96,10 @@ def import_gallery(store: GalleryStore, archive: Path) -> int:
         draft = Path(folder) / "archive"  # nobody changes it between the check and the copy
         draft.touch(mode=0o600)
         shutil.copyfile(archive, draft)
-        with _opened(draft, archive) as db:
+        with _opened(draft, archive) as (db, layout):
             for _ in _sound(db, archive):
                 pass
-            return _fill(store, _sound(db, archive), db)
+            return _fill(store, _sound(db, archive), db), layout >= WITH_NAMES
 
 
 def _write(store: GalleryStore, draft: Path, archive: Path) -> Exported:
@@ -111,14 +120,19 @@ def _write(store: GalleryStore, draft: Path, archive: Path) -> Exported:
                 put_whole(target, whole)
             items += 1
             damaged_vectors += whole.damaged_vectors
+        names, damaged_names = sound_names(source)
         with told(archive):
+            put_names(target, names)
             target.execute("COMMIT")
-    return Exported(version, items, tuple(damaged), damaged_vectors)
+    return Exported(version, items, tuple(damaged), damaged_vectors, tuple(damaged_names))
 
 
 @contextmanager
-def _opened(draft: Path, archive: Path) -> Iterator[SqliteConnection]:
-    """The draft of `archive`, whole in its structure, holding data alone, in the newest layout."""
+def _opened(draft: Path, archive: Path) -> Iterator[tuple[SqliteConnection, int]]:
+    """The draft of `archive`, whole in its structure, holding data alone, in the newest layout.
+
+    And the layout that it had.
+    """
     with closing(connected(draft)) as db:
         with told(archive):
             db.execute("PRAGMA trusted_schema = OFF")
@@ -130,16 +144,19 @@ def _opened(draft: Path, archive: Path) -> Iterator[SqliteConnection]:
                 raise ArchiveDamaged(f"{archive} is empty: {_WAY_OUT}")
             if db.execute("PRAGMA quick_check(1)").fetchone()[0] != b"ok":
                 raise ArchiveDamaged(f"{archive} is damaged: {_WAY_OUT}")
+            layout = int(db.execute("PRAGMA user_version").fetchone()[0])
             upgrade(db)
             if parts(db) != parts_of(len(STEPS)):
                 raise ArchiveDamaged(f"{archive} has other tables than an export has")
-        yield db
+        yield db, layout
 
 
 def _sound(db: Session, archive: Path) -> Iterator[WholeItem]:
-    """Every item of an archive; `ArchiveDamaged` at the first that is not what was stored."""
+    """Every item of an archive; `ArchiveDamaged` at the first, or at a name, that is not what was stored."""
     ids = set[str]()
     with told(archive):
+        for name in sound_names(db)[1]:
+            raise ArchiveDamaged(f"{archive}: the filter of {name!r} is not what was stored: {_WAY_OUT}")
         for whole in whole_items(db):
             if isinstance(whole, DamagedItem):
                 raise ArchiveDamaged(f"{archive}: item {whole.id!r} is not what was stored: {_WAY_OUT}")
@@ -154,15 +171,18 @@ def _sound(db: Session, archive: Path) -> Iterator[WholeItem]:
 def _fill(store: GalleryStore, items: Iterator[WholeItem], source: Session) -> int:
     """All items, in one transaction of the gallery that is there."""
     with store.transaction() as db:
-        there = int(db.execute("SELECT COUNT(*) FROM items").fetchone()[0])
-        if there:
+        held = int(db.execute("SELECT COUNT(*) FROM items").fetchone()[0])
+        if held:
             raise GalleryError(
-                f"the gallery in {store.place} has {there} items: import into an empty one"
+                f"the gallery in {store.place} has {held} items: import into an empty one"
                 " (another RETRIEVALGUARD_DATA_DIR), so that nothing is mixed or lost"
             )
-        count = 0
-        for count, whole in enumerate(items, start=1):  # noqa: B007 (it is returned)
-            put_whole(db, whole)
+        count = db.fill(map(new_row, items))
+        there, added = sound_names(db)[0], sound_names(source)[0]
+        for name in there.keys() & added.keys():
+            if there[name] != added[name]:
+                raise GalleryError(f"{store.place} has another gallery {name!r}: take that name away first")
+        put_names(db, {name: text for name, text in added.items() if name not in there})
         begin_anew(db, 1 + max(_version(db), _version(source)))
         return count
 

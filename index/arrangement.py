@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from index.clusters import FEW
 from index.columns import Columns, Serials, Singles
 from index.segment import LiveSegment, Places, Segment, opened
+from index.shards.elsewhere import gathered
 
 # A place is the number of a segment, and a position in it.
 SHIFT = 32
@@ -86,8 +87,10 @@ class Arrangement:
     def vectors(self, rows: NDArray[np.int64]) -> Singles:
         """The vectors (k, d) of `rows` (k,)."""
         found = np.empty((len(rows), self.open.columns.vectors.shape[1]), np.float32)
-        for segment, some, places in self._divided(rows):
-            found[some] = segment.columns.vectors[places]
+        divided = self._divided(rows)
+        brought = gathered([(segment.columns.vectors, places) for segment, _, places in divided])
+        for (_, some, _), vectors in zip(divided, brought, strict=True):
+            found[some] = vectors
         return found
 
     def digests(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:

@@ -54,6 +54,11 @@ class Columns:
         return type(self)(*(getattr(self, each.name)[places] for each in fields(self)))
 
     @property
+    def bare(self) -> Self:
+        """The items without their vectors."""
+        return type(self)(self.serials, self.labels, self.digests, np.zeros((len(self), 0), np.float32))
+
+    @property
     def keys(self) -> NDArray[np.uint64]:
         """The first bytes of `digests` (n,): in this order are items that are equally near."""
         return keys(self.digests)

@@ -55,6 +55,22 @@ class Cursor(Protocol):
     def __iter__(self) -> Iterator[Any]: ...
 
 
+class NewRow(NamedTuple):
+    """An item that is not there yet, as it is stored, with the checksums of its image and its texts.
+
+    `vectors`: model, numbers and checksum of each.
+    """
+
+    id: str
+    label: str
+    metadata: str
+    image: bytes
+    media_type: str
+    image_checksum: bytes
+    item_checksum: bytes
+    vectors: tuple[tuple[str, bytes, bytes], ...]
+
+
 class Session(Protocol):
     """A connection, as whoever has entered one of the blocks of a `Database` uses it."""
 
@@ -64,6 +80,10 @@ class Session(Protocol):
 
     def executemany(self, statement: str, values: Iterable[Sequence[Any]], /) -> object:
         """Run one statement for each of `values`."""
+        ...
+
+    def fill(self, rows: Iterable[NewRow], /) -> int:
+        """Store items that are not there, in this order, and return how many."""
         ...
 
     def each(self, query: str, values: Sequence[Any] = (), at_a_time: int = 2048) -> Iterator[Any]:

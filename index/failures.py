@@ -1,7 +1,7 @@
 """What can go wrong with a gallery, and what SQLite's errors mean to whoever owns the file."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -52,22 +52,52 @@ class NotReadYet(GalleryError):
         self.seconds = seconds
 
 
+class FilterTooLarge(GalleryError):
+    """What a filter asks for takes more memory than filters may."""
+
+    def __init__(self, most_bytes: int) -> None:
+        super().__init__(
+            f"what it asks for takes more than the {most_bytes} bytes that filters may take here: ask for"
+            " another field, or have RETRIEVALGUARD_MAX_FILTER_BYTES raised"
+        )
+
+
 class StoreFailure(GalleryError):
     """The gallery file cannot be read or written; nothing of the change was stored."""
+
+
+class StoreBusy(StoreFailure):
+    """Somebody else changes the gallery for a long time, as a restore does: nothing was stored."""
 
 
 class StoreUnreachable(StoreFailure):
     """The database is away for now: nothing was changed, and what was read from it is in memory."""
 
 
+class ShardMissing(StoreFailure):
+    """No copy of a shard answers as it has to, so that not all of the gallery was looked at."""
+
+    def __init__(self, shard: int, reasons: Sequence[str]) -> None:
+        why = "; ".join(reasons) or "no time was left"
+        super().__init__(f"shard {shard} of the gallery cannot be asked ({why}): try again")
+        self.shard = shard
+
+
 class OutcomeUnknown(StoreFailure):
     """The database went away when it was told to store a change, and has not said whether it did."""
 
 
+# How long a change waits for those before it. A restore may take longer.
+BUSY_SECONDS = 30.0
+BUSY = (
+    "is being changed by somebody else for a long time, as by a restore: nothing of this change was stored;"
+    " try again when that is done"
+)
+# What SQLite says when somebody else writes, and is not done in time.
+_IS_BUSY = ("SQLITE_BUSY", "SQLITE_LOCKED")
+
 # What SQLite says, and the way out.
 _WAYS_OUT = {
-    "SQLITE_BUSY": "is locked by another process: end it, or try again",
-    "SQLITE_LOCKED": "is locked by another process: end it, or try again",
     "SQLITE_FULL": "cannot grow, the disk is full: free some space; the change was not stored",
     "SQLITE_READONLY": "cannot be written: check its owner, its permissions and those of its folder",
     "SQLITE_CANTOPEN": "cannot be opened: check its owner, its permissions and those of its folder",
@@ -87,6 +117,8 @@ def told(path: Path) -> Iterator[None]:
         raise StoreFailure(f"{path} {error}") from error
     except sqlite3.Error as error:
         name = getattr(error, "sqlite_errorname", "")  # of extended codes such as SQLITE_IOERR_WRITE
+        if name.startswith(_IS_BUSY):
+            raise StoreBusy(f"{path} {BUSY}") from error
         way = next(
             (way for code, way in _WAYS_OUT.items() if name.startswith(code)), f"cannot be used: {error}"
         )

@@ -7,8 +7,8 @@ of any item that is in the file, a field knows all once it has read to the end.
 
 import operator
 from array import array
-from collections.abc import Callable, Generator, Iterable, Sequence
-from itertools import islice, takewhile
+from collections.abc import Callable, Generator
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic_core import from_json
 
 from index.database import Session
-from index.filters import METADATA, Condition, Operator, Scalar
+from index.filters import METADATA, Condition, Operator
 from index.rows import TEXTS, stored_texts
 
 Serials = NDArray[np.int64]
@@ -61,8 +61,6 @@ class Field(Protocol):
 
 
 _LATER = f"{TEXTS} WHERE items.row > ? ORDER BY items.row"
-_FROM_ID = f"{TEXTS} WHERE id >= ? ORDER BY id"
-_OF_ID = f"{TEXTS} WHERE id = ?"
 
 
 class Column:
@@ -73,12 +71,12 @@ class Column:
         self._numbers = dict[Key, int]()
         self._serials, self._codes = np.zeros(0, np.int64), np.zeros(0, np.int32)
         self._there = self.damaged = np.zeros(0, np.int64)
-        self._text = 0
+        self._text = self._reading = 0
 
     @property
     def bytes(self) -> int:
         """How much memory it takes, about."""
-        arrays = self._serials.nbytes + self._codes.nbytes + self._there.nbytes
+        arrays = self._serials.nbytes + self._codes.nbytes + self._there.nbytes + self._reading
         return arrays + KEPT * len(self._numbers) + self._text
 
     def read(self, db: Session) -> Generator[int, None, None]:
@@ -102,13 +100,14 @@ class Column:
                             serials.append(row)
                             codes.append(self._number(key))
                 read_to = lot[-1][0]
+                self._reading = 8 * (len(serials) + len(there)) + 4 * len(codes)
                 yield read_to
         finally:  # also where nobody goes on
             self._serials = np.concatenate([self._serials, np.frombuffer(serials, np.int64)])
             self._codes = np.concatenate([self._codes, np.frombuffer(codes, np.int32)])
             self._there = np.concatenate([self._there, np.frombuffer(there, np.int64)])
             self.damaged = np.concatenate([self.damaged, np.frombuffer(damaged, np.int64)])
-            self._read_to = read_to
+            self._read_to, self._reading = read_to, 0
 
     def serials(self, condition: Condition) -> Serials:
         """The numbers of the items that meet `condition`: of all that were read, there or not any more."""
@@ -126,61 +125,72 @@ class Column:
         return number
 
 
-class Prefix:
-    """The items whose ids begin with a text."""
+class Ids:
+    """The ids of all items, one after the other in one text.
 
-    def __init__(self, prefix: str) -> None:
-        self._prefix, self._read_to = prefix, 0
-        self._found = self.damaged = np.zeros(0, np.int64)
+    The file's index would be faster, but what it does not find may be an item whose id was damaged.
+    """
+
+    def __init__(self) -> None:
+        self._read_to = 0
+        self._text, self._ends = np.zeros(0, np.uint8), np.zeros(1, np.int64)
+        self._serials = self._hashes = self.damaged = np.zeros(0, np.int64)
+        self._reading = 0
 
     @property
     def bytes(self) -> int:
         """How much memory it takes, about."""
-        return self._found.nbytes
+        arrays = (self._text, self._ends, self._serials, self._hashes)
+        return sum(each.nbytes for each in arrays) + self._reading
 
     def read(self, db: Session) -> Generator[int, None, None]:
-        """Read what was added to the file since, all at once."""
-        last = last_row(db)
-        if last <= self._read_to:
-            return
-        beginning = self._prefix.encode()
-
-        def begins(row: Sequence[Any]) -> bool:
-            return bool(row[1].startswith(beginning))
-
-        if self._read_to:  # the few rows that are new
-            found, damaged = _sound(filter(begins, db.each(_LATER, (self._read_to,))))
-        else:  # in the order of the ids: all that begin so follow each other
-            found, damaged = _sound(takewhile(begins, db.each(_FROM_ID, (self._prefix,))))
-        self._found = np.concatenate([self._found, found])
-        self.damaged = np.concatenate([self.damaged, damaged])
-        self._read_to = last
-        yield last
-
-    def serials(self, condition: Condition) -> Serials:
-        """The numbers of the items that were read, there or not any more."""
-        return self._found
-
-
-class Ids:
-    """Single ids. They are looked up each time: that is faster than to know them all."""
-
-    bytes = 0
-
-    def __init__(self, ids: Sequence[Scalar]) -> None:
-        self._ids = ids
-        self._found = self.damaged = np.zeros(0, np.int64)
-
-    def read(self, db: Session) -> Generator[int, None, None]:
-        """Look them up, all at once."""
-        self._found, self.damaged = _sound(
-            row for one in self._ids for row in db.execute(_OF_ID, (one,)).fetchall()
-        )
-        yield last_row(db)
+        """Read what was added to the file since, lot after lot."""
+        text, ends, serials, hashes = bytearray(), array("q"), array("q"), array("q")
+        damaged, begin = array("q"), int(self._ends[-1])
+        rows, read_to = db.each(_LATER, (self._read_to,), LOT), self._read_to
+        try:
+            while lot := list(islice(rows, LOT)):
+                for row, *fields in lot:
+                    texts = stored_texts(*fields)
+                    if texts is None:
+                        damaged.append(row)
+                        continue
+                    text += texts.id
+                    ends.append(begin + len(text))
+                    serials.append(row)
+                    hashes.append(hash(texts.id))
+                read_to = lot[-1][0]
+                self._reading = len(text) + 24 * len(serials)
+                yield read_to
+        finally:  # also where nobody goes on
+            self._text = np.concatenate([self._text, np.frombuffer(text, np.uint8)])
+            self._ends = np.concatenate([self._ends, np.frombuffer(ends, np.int64)])
+            self._serials = np.concatenate([self._serials, np.frombuffer(serials, np.int64)])
+            self._hashes = np.concatenate([self._hashes, np.frombuffer(hashes, np.int64)])
+            self.damaged = np.concatenate([self.damaged, np.frombuffer(damaged, np.int64)])
+            self._read_to, self._reading = read_to, 0
 
     def serials(self, condition: Condition) -> Serials:
-        """The numbers of the items that are there."""
-        return self._found
+        """The numbers of the items that meet `condition`: of all that were read, there or not any more."""
+        wanted = [str(value).encode() for value in condition.values]
+        if condition.operator == "prefix":
+            return self._serials[_beginning(wanted[0], self._text, self._ends)]
+        equal = np.flatnonzero(np.isin(self._hashes, [hash(id_) for id_ in wanted]))
+        known = set(wanted)
+        found = [
+            place
+            for place in equal
+            if self._text[self._ends[place] : self._ends[place + 1]].tobytes() in known
+        ]
+        return self._serials[found]
+
+
+def _beginning(prefix: bytes, text: NDArray[np.uint8], ends: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The places of the ids that begin with `prefix`, of ids that are one `text` with these `ends`."""
+    places = np.flatnonzero(np.diff(ends) >= len(prefix))
+    for offset, wanted in enumerate(prefix):
+        places = places[text[ends[places] + offset] == wanted]
+    return places
 
 
 def last_row(db: Session) -> int:
@@ -189,21 +199,9 @@ def last_row(db: Session) -> int:
     return last or 0
 
 
-def _sound(rows: Iterable[Sequence[Any]]) -> tuple[Serials, Serials]:
-    """The numbers of the rows that are what was written, and of those that are not."""
-    found, damaged = array("q"), array("q")
-    for row, *fields in rows:
-        (damaged if stored_texts(*fields) is None else found).append(row)
-    return np.frombuffer(found, np.int64), np.frombuffer(damaged, np.int64)
-
-
 def field_of(condition: Condition) -> Field:
     """What answers a `condition` on an id or on metadata."""
-    if condition.field.startswith(METADATA):
-        return Column(condition.field.removeprefix(METADATA))
-    if condition.operator == "prefix":
-        return Prefix(str(condition.values[0]))
-    return Ids(condition.values)
+    return Ids() if condition.field == "id" else Column(condition.field.removeprefix(METADATA))
 
 
 def chosen(numbers: dict[Key, int], condition: Condition) -> list[int]:

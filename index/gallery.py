@@ -24,6 +24,9 @@ from index.history import REMEMBERED, newest, touched
 from index.items import Item, NewItem, read
 from index.labels import Labels
 from index.pack import Packed, load, save
+from index.shards.coordinator import Shards
+from index.shards.elsewhere import elsewhere
+from index.shards.mending import Mending
 from index.snapshot import Snapshot, entry_of
 from index.store import GalleryStore
 from index.upkeep import Upkeep
@@ -54,6 +57,7 @@ class Gallery:
     `model` names the embedding (model digest, σ, samples an item): vectors of different models never mix.
     `label_weight`: how much of an item's distance is its label's (`index.blending`). `filter_bytes`: what may
     be kept in memory for filters (`index.views`). `device`: the GPU that searches it (`index.device`).
+    `shards`: where the vectors of sealed segments are, instead of here (`index.shards`).
     """
 
     def __init__(
@@ -64,12 +68,13 @@ class Gallery:
         label_weight: float = 0.0,
         filter_bytes: int = FILTER_BYTES,
         device: Device | None = None,
+        shards: Shards | None = None,
     ) -> None:
         self.store = GalleryStore(place)
         self._model = model
         self._dimension = dimension
         self._label_weight = label_weight
-        self._device = device
+        self._device, self._shards = device, shards
         self._lock = threading.Lock()
         self._pack = self.store.path.with_suffix(".pack")
         self._upkeep = Upkeep(self._keep_up)
@@ -83,9 +88,12 @@ class Gallery:
         except BaseException:
             self.store.close()
             raise
+        self._mending = None if shards is None else Mending(self.mend)
 
     def close(self) -> None:
         """Close the file, after what is done in the background now."""
+        if self._mending is not None:
+            self._mending.close()
         self._upkeep.close()
         self._views.close()
         self.store.close()
@@ -123,7 +131,8 @@ class Gallery:
     def filtered(self, wanted: Filter, seconds: float | None = None) -> Snapshot:
         """The items of the newest version that `wanted` matches: a view, with a digest of its own.
 
-        Raises `NotReadYet` if that takes more than so many `seconds`, as a first filter on a field may.
+        Raises `NotReadYet` if that takes more than so many `seconds`, as a first filter on a field may, and
+        `FilterTooLarge` if it takes more memory than filters may.
         """
         return self._views.of(self.snapshot(), wanted, self._newest, seconds)
 
@@ -137,7 +146,9 @@ class Gallery:
 
     def _open(self, db: Session) -> None:
         """The newest version, from what an earlier process kept, if that is of any use."""
-        packed = load(self._pack, self._model, self._dimension, self._label_weight)
+        packed = None
+        if self._shards is None:  # a pack holds vectors, which are elsewhere
+            packed = load(self._pack, self._model, self._dimension, self._label_weight)
         rows = None if packed is None else touched(db, packed.version)
         if packed is None or rows is None:
             self._load(db)
@@ -168,7 +179,7 @@ class Gallery:
     def _load(self, db: Session) -> None:
         """Read all items, one lot of labels after the other."""
         view, left_out = (
-            View(self._dimension, self._label_weight, Labels(), self._device),
+            View(self._dimension, self._label_weight, Labels(), self._device, self._shards),
             dict[int, Stored](),
         )
         # Not into those of the snapshots until now: in another history a row stands for another item.
@@ -210,6 +221,8 @@ class Gallery:
 
     def _stale(self) -> bool:
         """Whether what is kept for the next start is too old, or is not there."""
+        if self._shards is not None:
+            return False
         version, items = self._seen.version, len(self._seen.snapshot)
         old = version.number - self._kept > REMEMBERED // 2
         return items >= LARGE and bool(version.name) and (old or self._changed > STALE * items)
@@ -221,6 +234,7 @@ class Gallery:
         parts = due(arrangement)
         if parts is not None:
             segments, rest = compacted(arrangement, parts)
+            segments = [seen.view.kept(segment) for segment in segments]
             gone = [part.segment.number for part in parts]
             with self._lock:
                 now = self._seen
@@ -239,6 +253,20 @@ class Gallery:
         except OSError as error:
             log.warning("%s cannot be written (%s): the next start takes longer", self._pack, error)
         return True
+
+    def mend(self) -> None:
+        """Have copies of shards that were started anew hold again what they should, from others or the store.
+
+        Raises `GalleryError`: then it has to be tried again.
+        """
+        if self._shards is None:
+            return
+        lost = set(self._shards.mend())
+        parts = (elsewhere(part.segment.columns.vectors) for part in self._seen.snapshot.parts)
+        if any(vectors is not None and vectors.mark in lost for vectors in parts):
+            log.warning("a shard of the gallery lost its segments: the gallery is read again")
+            with self._lock, self.store.view() as db:
+                self._load(db)
 
     def _read(
         self, db: Session, rows: Sequence[int], left_out: dict[int, Stored], held: HeldTexts | None

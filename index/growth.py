@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 from index.arrangement import Arrangement
 from index.blending import blend
 from index.clusters import FEW
-from index.columns import Columns, Serials, names
+from index.columns import Columns, Serials, Singles, names
 from index.contents import Contents, label_digest
 from index.device import Device
+from index.hits import Hits, merged
 from index.labels import Labels
 from index.segment import LiveSegment, Segment, sealed
+from index.shards.coordinator import Shards
+from index.shards.elsewhere import elsewhere
 
 Numbers = NDArray[np.int64]
 Digests = NDArray[np.uint8]
@@ -48,13 +51,27 @@ class State:
 class View:
     """How items with vectors of `dimension` numbers are searched: blended if `label_weight` is not 0.
 
-    `device`: the GPU that searches sealed segments, if any.
+    `device`: the GPU that searches sealed segments, if any; `shards`: where their vectors are, if not here.
     """
 
     dimension: int
     label_weight: float
     labels: Labels
     device: Device | None = None
+    shards: Shards | None = None
+
+    def kept(self, segment: Segment) -> Segment:
+        """A new segment as it is from now on. Raises `ShardMissing` if its shard does not take it."""
+        return segment if self.shards is None else self.shards.keep(segment)
+
+    def search(self, parts: Sequence[LiveSegment], points: Singles, count: int) -> Hits:
+        """The `count` items nearest to each of `points` (n, d), or all there are, as FAISS finds them."""
+        found = [] if self.shards is None else self.shards.search(parts, points, count)
+        for number, part in enumerate(parts):
+            if elsewhere(part.segment.columns.vectors) is None:
+                near = self.device.search(part, points, count) if self.device else part.search(points, count)
+                found.append(Hits.of(number, *near))
+        return merged(found, count)
 
     @property
     def searched(self) -> int:
@@ -68,7 +85,7 @@ class View:
 
         def seal() -> None:
             if sum(map(len, rest)):
-                segments.append(sealed(len(segments) + 1, Columns.joined(rest)))
+                segments.append(self.kept(sealed(len(segments) + 1, Columns.joined(rest))))
             rest[:] = [nothing]
 
         for lot in lots:
@@ -161,8 +178,7 @@ def _of_labels(arrangement: Arrangement, numbers: Numbers) -> tuple[Serials, NDA
     """Serials (n,), labels (n,) and digests (n, 32) of all items of labels `numbers`."""
     found = [Columns.none(0)]
     for segment, places in arrangement.of_labels(numbers):
-        columns = replace(segment.columns, vectors=segment.columns.vectors[:, :0])
-        found.append(columns.take(places))
+        found.append(segment.columns.bare.take(places))
     joined = Columns.joined(found)
     return joined.serials, joined.labels, joined.digests
 

@@ -1,5 +1,6 @@
 """A gallery in PostgreSQL, which replicas share."""
 
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from index.database import SharedGallery, Version
-from index.failures import OutcomeUnknown, StoreFailure, StoreUnreachable
+from index.failures import BUSY, BUSY_SECONDS, OutcomeUnknown, StoreBusy, StoreFailure, StoreUnreachable
 from index.files import private_folder
 from index.following import CHANNEL, Following
 from index.history import newest
@@ -102,7 +103,8 @@ class PostgresDatabase:
     @contextmanager
     def transaction(self) -> Iterator[PostgresSession]:
         """All of it, or nothing. Raises `OutcomeUnknown` if it is not known which."""
-        with self._turn(self._writing), told(self._place):
+        # Those before it may wait for another replica themselves, one after the other.
+        with self._turn(self._writing, BUSY_SECONDS), told(self._place):
             self._writer = db = self._begun(self._writer, _WRITE, _WRITER)
             session = PostgresSession(db)
             try:
@@ -147,11 +149,14 @@ class PostgresDatabase:
                 self._scanning.discard(db)
 
     @contextmanager
-    def _turn(self, lock: threading.Lock) -> Iterator[None]:
-        """Hold `lock`; nobody waits for it while the server is known to be away."""
+    def _turn(self, lock: threading.Lock, seconds: float = math.inf) -> Iterator[None]:
+        """Hold `lock`; nobody waits for it while the server is known to be away, or longer than `seconds`."""
+        deadline = time.monotonic() + seconds
         self._check_there()
         while not lock.acquire(timeout=LOOKED_SECONDS):
             self._check_there()
+            if time.monotonic() > deadline:
+                raise StoreBusy(f"{self._place} {BUSY}")
         try:
             yield
         finally:

@@ -5,12 +5,11 @@ from contextlib import contextmanager
 
 import psycopg
 
-from index.failures import NotAGallery, StoreFailure, StoreUnreachable
+from index.failures import BUSY, NotAGallery, StoreBusy, StoreFailure, StoreUnreachable
 
 # What PostgreSQL says (SQLSTATE), and the way out.
 _WAYS_OUT = {
     "53100": "cannot grow, the disk is full: free some space; the change was not stored",
-    "55P03": "is locked by another process: end it, or try again",
     "25006": "cannot be written, it is a standby or read-only: DATABASE_URL must name the primary",
     "42501": "does not let this user read and write: grant it the schema, or CREATE on the database",
     "25P03": "waited too long in the middle of a change: nothing of it was stored",
@@ -43,6 +42,8 @@ def unreachable(place: str, error: Exception) -> StoreUnreachable:
 
 def _failure(place: str, error: psycopg.Error) -> StoreFailure:
     state = error.sqlstate
+    if state == "55P03":
+        return StoreBusy(f"{place} {BUSY}")
     if state in _WAYS_OUT:
         return StoreFailure(f"{place} {_WAYS_OUT[state]}")
     if state is None or state.startswith(_CUT_OFF):

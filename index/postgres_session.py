@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 
-from index.database import Cursor
+from index.database import Cursor, NewRow
 
 
 class PostgresConnection(psycopg.Connection[tuple[Any, ...]]):
@@ -39,6 +39,16 @@ class PostgresConnection(psycopg.Connection[tuple[Any, ...]]):
             self._cable.close()
 
 
+# An item with its checksums and vectors, in one statement.
+_WHOLE = b"""
+WITH new AS (
+    INSERT INTO items (id, label, metadata, image, media_type) VALUES ($1, $2, $3, $4, $5) RETURNING row),
+sums AS (INSERT INTO checksums SELECT row, $6::bytea, $7::bytea FROM new)
+INSERT INTO vectors (row, model, vector, checksum)
+SELECT row, given.* FROM new, unnest($8::bytea[], $9::bytea[], $10::bytea[]) AS given
+"""
+
+
 class PostgresSession:
     """An `index.database.Session`. All text is stored as bytes (`index.postgres_schema`)."""
 
@@ -54,6 +64,26 @@ class PostgresSession:
         with self._connection.cursor() as cursor:
             cursor.executemany(numbered(statement), map(sent, values))
         return None
+
+    def fill(self, rows: Iterable[NewRow], /) -> int:
+        """Store items that are not there, without waiting for the server after each of them.
+
+        What it refuses is raised late, and nothing of the transaction is stored then.
+        """
+        count = 0
+
+        def values() -> Iterator[list[Any]]:
+            nonlocal count
+            for new in rows:
+                count += 1
+                models = [model.encode() for model, _, _ in new.vectors]
+                numbers = [vector for _, vector, _ in new.vectors]
+                checksums = [checksum for _, _, checksum in new.vectors]
+                yield [*sent(new[:7]), models, numbers, checksums]
+
+        with self._connection.cursor() as cursor:
+            cursor.executemany(_WHOLE, values())
+        return count
 
     def each(self, query: str, values: Sequence[Any] = (), at_a_time: int = 2048) -> Iterator[Any]:
         """The rows of a query, which stay at the server until they are asked for."""

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.checksums import image_checksum, item_checksum, vector_checksum
-from index.database import Session
+from index.database import NewRow, Session
 from index.failures import GalleryError
 from index.items import MEDIA_TYPES, Item, Texts, read_strictly, write
 
@@ -44,14 +44,18 @@ def put_item(db: Session, item: Item, image: bytes, media_type: str) -> tuple[in
     not be sent back to a client.
     """
     texts = write(item)
-    if media_type not in MEDIA_TYPES:
-        raise GalleryError(
-            f"item {item.id!r} is {media_type!r}, none of {', '.join(MEDIA_TYPES)}: it was not stored"
-        )
+    _check_media_type(item.id, media_type)
     checksum = image_checksum(media_type.encode(), image)
     gone = delete_item(db, item.id)
     row = _insert(db, texts, image, media_type, checksum)
     return row, checksum, gone
+
+
+def _check_media_type(id_: str, media_type: str) -> None:
+    if media_type not in MEDIA_TYPES:
+        raise GalleryError(
+            f"item {id_!r} is {media_type!r}, none of {', '.join(MEDIA_TYPES)}: it was not stored"
+        )
 
 
 def delete_item(db: Session, id_: str) -> list[int]:
@@ -104,6 +108,23 @@ def put_whole(db: Session, whole: WholeItem) -> None:
     row, image, _ = put_item(db, whole.item, whole.image, whole.media_type)
     for model, vector in whole.vectors.items():
         put_vector(db, row, whole.item.id, image, model, vector)
+
+
+def new_row(whole: WholeItem) -> NewRow:
+    """An item with its vectors, as it was read, as a database that does not have it is to store it.
+
+    Raises `GalleryError` as `put_item` does.
+    """
+    texts = write(whole.item)
+    _check_media_type(whole.item.id, whole.media_type)
+    image = image_checksum(whole.media_type.encode(), whole.image)
+    vectors = (
+        (model, vector, vector_checksum(texts.id, image, model.encode(), vector))
+        for model, vector in whole.vectors.items()
+    )
+    id_, label, metadata = (text.decode() for text in texts)
+    item = item_checksum(texts, image)
+    return NewRow(id_, label, metadata, whole.image, whole.media_type, image, item, tuple(vectors))
 
 
 # Row, and what `stored_texts` is given of it.

@@ -146,8 +146,14 @@ def _names(db: sqlite3.Connection) -> None:
     db.execute("CREATE TABLE named (name TEXT PRIMARY KEY, filter TEXT NOT NULL) WITHOUT ROWID")
 
 
+def _names_in_exports(db: sqlite3.Connection) -> None:
+    """Nothing changes in the file: an export of this layout holds the names, one of an older does not."""
+
+
 # Never change one that was released: add another.
-STEPS: tuple[Step, ...] = (_first, _checksums, _look_ups, _history, _names)
+STEPS: tuple[Step, ...] = (_first, _checksums, _look_ups, _history, _names, _names_in_exports)
+# Exports of a layout from here on hold the names.
+WITH_NAMES = STEPS.index(_names_in_exports) + 1
 
 
 def _text(field: str | bytes) -> str:

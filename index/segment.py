@@ -109,6 +109,6 @@ def opened(columns: Columns) -> Segment:
 def sealed(number: int, columns: Columns) -> Segment:
     """A segment of `columns` with clusters of its own."""
     found: Clusters = clustered(columns.vectors, few=0)
-    rest = Columns(columns.serials, columns.labels, columns.digests, columns.vectors[:, :0]).take(found.order)
+    rest = columns.bare.take(found.order)
     arranged = Columns(rest.serials, rest.labels, rest.digests, found.vectors)
     return Segment(number, arranged, found.starts, found.centres, found.radii, found.groups)

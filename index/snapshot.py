@@ -8,7 +8,7 @@ import hashlib
 import struct
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self, overload
 
@@ -19,11 +19,13 @@ from index.arrangement import Arrangement
 from index.blending import lift
 from index.checksums import content_digest
 from index.columns import Columns, keys
+from index.failures import ShardMissing
 from index.flat import rounding
 from index.growth import LOT, Entry, State, View, lots
 from index.items import Item
 from index.labels import Labels
 from index.segment import LiveSegment
+from index.shards.elsewhere import elsewhere
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -237,11 +239,6 @@ class Snapshot:
         serial = self._arrangement.serials[row]
         return self._mask(lambda part: part.segment.columns.serials != serial)
 
-    def rows_at(self, positions: Rows) -> Rows:
-        """The rows (k,) of the items at `positions` (k,) among the vectors of `parts`, part after part."""
-        serials = np.concatenate([part.segment.columns.serials for part in self.parts])
-        return self._arrangement.rows(serials[positions])
-
     def _mask(self, wanted: Callable[[LiveSegment], NDArray[np.bool_]]) -> NDArray[np.bool_]:
         return np.concatenate([part.within(wanted(part)) for part in self.parts])
 
@@ -289,6 +286,44 @@ class Snapshot:
         rows = np.sort(arrangement.rows(np.concatenate(serials))) if serials else np.zeros(0, np.int64)
         return self._rank(point, rows, count, np.inf)
 
+    def nearest_of_others(self, point: Array, count: int, label: int) -> Neighbors:
+        """The `count` items nearest to `point` (d,) whose label has another number than `label`."""
+        return self._nearest_among(point, count, lambda columns: columns.labels != label)
+
+    def nearest_but(self, point: Array, count: int, row: int) -> Neighbors:
+        """The `count` items nearest to `point` (d,) besides that of `row`."""
+        serial = self._arrangement.serials[row]
+        return self._nearest_among(point, count, lambda columns: columns.serials != serial)
+
+    def nearest_reached(self, point: Array, count: int) -> tuple[Neighbors, int]:
+        """As `nearest`, of the items whose shards answer, and how many items were not looked at.
+
+        So it is no basis for a certificate. Raises `ShardMissing` if nothing is left.
+        """
+        missing, left = set[int](), 0
+
+        def reached(columns: Columns) -> NDArray[np.bool_]:
+            vectors = elsewhere(columns.vectors)
+            return np.full(len(columns), vectors is None or vectors.shard not in missing)
+
+        while True:
+            try:
+                found = self._nearest_among(point, count, reached)
+            except ShardMissing as error:
+                missing.add(error.shard)
+                left = sum(len(part) for part in self.parts if not reached(part.segment.columns).all())
+                if left == len(self):
+                    raise
+            else:
+                return found, left
+
+    def _nearest_among(
+        self, point: Array, count: int, wanted: Callable[[Columns], NDArray[np.bool_]]
+    ) -> Neighbors:
+        some = self.only(wanted)
+        found = some.nearest(point, count)
+        return replace(found, rows=self._arrangement.rows(some._arrangement.serials[found.rows]))
+
     def votes(self, points: Array, slack: float = 0.0) -> Votes:
         """The item nearest to each of `points` (n, d), each of which may be off by `slack`.
 
@@ -322,17 +357,13 @@ class Snapshot:
 
     def _search(self, points: Array, count: int) -> tuple[NDArray[np.float32], Rows]:
         """Squared distances, rising, and rows (n, count) of what FAISS finds nearest to `points` (n, d)."""
-        singles, device = points.astype(np.float32), self._view.device
-        squares, serials = list[NDArray[np.float32]](), list[Rows]()
-        for part in self.parts:
-            found, places = device.search(part, singles, count) if device else part.search(singles, count)
-            squares.append(found)
-            serials.append(part.segment.columns.serials[places])
-        # No part has more than `count` of the nearest.
-        together, of = np.concatenate(squares, axis=1), np.concatenate(serials, axis=1)
-        order = np.argsort(together, axis=1, kind="stable")[:, :count]
-        rows = self._arrangement.rows(np.take_along_axis(of, order, 1))
-        return np.take_along_axis(together, order, 1), rows
+        parts = self.parts
+        hits = self._view.search(parts, points.astype(np.float32), count)
+        serials = np.empty(hits.places.shape, np.int64)
+        for number, part in enumerate(parts):
+            mine = hits.parts == number
+            serials[mine] = part.segment.columns.serials[hits.places[mine]]
+        return hits.squares, self._arrangement.rows(serials)
 
     def _unseen(self, points: Array, squares: NDArray[np.float32]) -> Array:
         """What FAISS did not return is at least this far (n,); `squares` (n,): the farthest it returned."""

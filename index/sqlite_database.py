@@ -2,20 +2,31 @@
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from index.database import Version
-from index.failures import told
+from index.database import NewRow, Version
+from index.failures import BUSY, BUSY_SECONDS, StoreBusy, told
 from index.files import private_database
 from index.history import newest
 from index.schema import upgrade
 
+_ITEM = "INSERT INTO items (id, label, metadata, image, media_type) VALUES (?, ?, ?, ?, ?)"
+
 
 class SqliteConnection(sqlite3.Connection):
     """A connection that gives texts as bytes, and streams every result."""
+
+    def fill(self, rows: Iterable[NewRow]) -> int:
+        """Store items that are not there, one after the other."""
+        count = 0
+        for count, new in enumerate(rows, start=1):  # noqa: B007 (it is returned)
+            row = self.execute(_ITEM, new[:5]).lastrowid
+            self.execute("INSERT INTO checksums VALUES (?, ?, ?)", (row, *new[5:7]))
+            self.executemany("INSERT INTO vectors VALUES (?, ?, ?, ?)", ((row, *one) for one in new.vectors))
+        return count
 
     def each(self, query: str, values: Sequence[Any] = (), at_a_time: int = 2048) -> Iterator[Any]:
         """The rows of a query, one after the other."""
@@ -25,7 +36,11 @@ class SqliteConnection(sqlite3.Connection):
 def connected(path: Path) -> SqliteConnection:
     """A connection to the SQLite file `path`; raises `sqlite3.Error`."""
     db = sqlite3.connect(
-        path, check_same_thread=False, isolation_level=None, timeout=30, factory=SqliteConnection
+        path,
+        check_same_thread=False,
+        isolation_level=None,
+        timeout=BUSY_SECONDS,
+        factory=SqliteConnection,
     )
     db.text_factory = bytes
     return db
@@ -73,15 +88,21 @@ class SqliteDatabase:
     @contextmanager
     def transaction(self) -> Iterator[SqliteConnection]:
         """All of it, or nothing."""
-        with self._lock, told(self._path):
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:  # on a full disk SQLite has rolled back already
-                    self._db.execute("ROLLBACK")
-                raise
+        # Those before it may wait for another process themselves, one after the other.
+        if not self._lock.acquire(timeout=BUSY_SECONDS):
+            raise StoreBusy(f"{self._path} {BUSY}")
+        try:
+            with told(self._path):
+                self._db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._db
+                    self._db.execute("COMMIT")
+                except BaseException:
+                    if self._db.in_transaction:  # on a full disk SQLite has rolled back already
+                        self._db.execute("ROLLBACK")
+                    raise
+        finally:
+            self._lock.release()
 
     @contextmanager
     def reading(self) -> Iterator[SqliteConnection]:

@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 log = logging.getLogger("retrievalguard")
 
+# How long the end waits for what is being done.
+CLOSE_SECONDS = 10.0
+
 
 class Upkeep:
     """A thread that calls `work` whenever it is woken, and again while that returns True.
@@ -29,12 +32,12 @@ class Upkeep:
                 self._thread.start()
 
     def close(self) -> None:
-        """End, after what is being done now."""
+        """End, after what is being done now; on a disk that hangs it is left behind."""
         with self._lock:
             self._closed = True
             self._woken.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(CLOSE_SECONDS)
 
     def _run(self) -> None:
         while not self._closed:

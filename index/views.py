@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from index.columns import Columns
 from index.database import Session, Version
-from index.failures import GalleryError, NotReadYet, StoreFailure
+from index.failures import FilterTooLarge, GalleryError, NotReadYet, StoreFailure
 from index.fields import LOT, Field, chosen, field_of, last_row
 from index.filters import All, Condition, Filter, Not, Part
 from index.history import follows
@@ -25,6 +25,8 @@ from index.store import GalleryStore
 Thing = TypeVar("Thing")
 # Seconds after which to ask again, at least.
 AGAIN = 1.0
+# How long the end waits for what is done in the background.
+CLOSE_SECONDS = 10.0
 # Bytes of what is kept, beside its arrays and its name.
 BESIDE = 4096
 Mask = NDArray[np.bool_]
@@ -59,12 +61,17 @@ class Recent(Generic[Thing]):
         while self._bytes > self._most:
             self._bytes -= self._kept.popitem(last=False)[1][1]
 
+    def drop(self, name: str) -> None:
+        """Keep the thing of this name no longer."""
+        if name in self._kept:
+            self._bytes -= self._kept.pop(name)[1]
+
 
 class Views:
     """Views of the newest snapshot of the gallery in `store`. Threads may share it.
 
-    What was read of metadata takes up to `most_bytes`, and as much again all views of one snapshot. They are
-    dropped with their snapshot; what was read serves the next one.
+    What was read of metadata and ids takes up to `most_bytes`, what is being read for one filter as much
+    again, and so do all views of one snapshot. They are dropped with it; what was read serves the next one.
     """
 
     def __init__(self, store: GalleryStore, most_bytes: int) -> None:
@@ -75,39 +82,60 @@ class Views:
         # With the version that each was read of: rows stand for their items in its history.
         self._fields = Recent[tuple[Field, Version]](most_bytes)
         self._views = WeakKeyDictionary[Snapshot, Recent[Snapshot]]()
+        # Fields that took too much memory together, so that they are not read again for nothing.
+        self._large = WeakKeyDictionary[Snapshot, Recent[bool]]()
 
     def close(self) -> None:
-        """End what is read in the background."""
+        """End what is read in the background; a disk that hangs is left to it."""
         self._closing = True
         behind = self._behind
         if behind is not None:
-            behind.join()
+            behind.join(CLOSE_SECONDS)
 
     def of(
         self, snapshot: Snapshot, wanted: Filter, newest: Newest, seconds: float | None = None
     ) -> Snapshot:
         """The items that `wanted` matches of `snapshot`, or of a newer one, within so many `seconds`.
 
-        Raises `StoreFailure`; and `NotReadYet` if there is more to read of the file than can be in time: that
-        is done in the background then, for whoever asks again.
+        Raises `StoreFailure`; `FilterTooLarge`; and `NotReadYet` if there is more to read of the file than
+        can be in time: that is done in the background then, for whoever asks again.
         """
         view = self._known(snapshot, wanted)
         if view is not None:
             return view
+        if self._is_large(snapshot, wanted):
+            raise FilterTooLarge(self._most)
         started = time.monotonic()
         if not self._making.acquire(timeout=-1 if seconds is None else seconds):
             raise NotReadYet(AGAIN)
         try:
             until = math.inf if seconds is None else started + seconds
-            return self._made(wanted, newest, until)
+            return self._made_in_little(wanted, newest, until)
+        except FilterTooLarge:
+            with self._lock:
+                large = self._large.setdefault(snapshot, Recent(self._most))
+                large.put(_names(wanted), True, 0)
+            raise
         except NotReadYet:
             self._read_on(snapshot, wanted, newest)
             raise
         finally:
             self._making.release()
 
+    def _made_in_little(self, wanted: Filter, newest: Newest, until: float) -> Snapshot:
+        """The view; fields that were kept, and know many items that are gone, are read anew if need be."""
+        kept = [one.field for one in wanted.conditions if self._fields.get(one.field) is not None]
+        try:
+            return self._made(wanted, newest, until)
+        except FilterTooLarge:
+            if not kept:
+                raise
+            for name in kept:
+                self._fields.drop(name)
+        return self._made(wanted, newest, until)
+
     def _made(self, wanted: Filter, newest: Newest, until: float) -> Snapshot:
-        asked = {_name(one): one for one in wanted.conditions if one.field != "label"}
+        asked = {one.field: one for one in wanted.conditions if one.field != "label"}
         known = {name: kept for name in asked if (kept := self._fields.get(name)) is not None}
         try:
             with self._store.scan() as db:  # most of it here, where nobody has to wait for it
@@ -132,11 +160,13 @@ class Views:
         return view
 
     def _read(self, db: Session, fields: list[Field], until: float) -> None:
-        """Bring `fields` up to what `db` holds; raises `NotReadYet` at the time `until`."""
+        """Bring `fields` up to `db`; raises `NotReadYet` at the time `until`, or `FilterTooLarge`."""
+        self._check_room(fields)
         for number, field in enumerate(fields):
             started, first = time.monotonic(), None
             with closing(field.read(db)) as lots:
                 for row in lots:
+                    self._check_room(fields)
                     first = row if first is None else first
                     if time.monotonic() < until and not self._closing:
                         continue
@@ -145,6 +175,16 @@ class Views:
                     if left:
                         each = (time.monotonic() - started) / (row - first + LOT)
                         raise NotReadYet(max(each * left, AGAIN))
+
+    def _check_room(self, fields: list[Field]) -> None:
+        if sum(field.bytes for field in fields) > self._most:
+            raise FilterTooLarge(self._most)
+
+    def _is_large(self, snapshot: Snapshot, wanted: Filter) -> bool:
+        """Whether it was found that the fields of `wanted` take too much memory."""
+        with self._lock:
+            large = self._large.get(snapshot)
+            return large is not None and large.get(_names(wanted)) is not None
 
     def _read_on(self, snapshot: Snapshot, wanted: Filter, newest: Newest) -> None:
         """Have the view made in the background, if none is being made there. Whoever asks holds the lock."""
@@ -185,9 +225,9 @@ def _check(fields: dict[str, Field], snapshot: Snapshot) -> None:
         )
 
 
-def _name(condition: Condition) -> str:
-    """What a field is kept as: conditions on metadata of one path share one."""
-    return repr(condition) if condition.field == "id" else condition.field
+def _names(wanted: Filter) -> str:
+    """The fields of a filter, as one text."""
+    return repr(sorted({one.field for one in wanted.conditions}))
 
 
 def _test(part: Part, fields: dict[str, Field], snapshot: Snapshot) -> Wanted:
@@ -195,7 +235,7 @@ def _test(part: Part, fields: dict[str, Field], snapshot: Snapshot) -> Wanted:
     if isinstance(part, Condition):
         if part.field == "label":
             return _by_label(part, snapshot)
-        return _by_serial(fields[_name(part)].serials(part))
+        return _by_serial(fields[part.field].serials(part))
     if isinstance(part, Not):
         inner = _test(part.part, fields, snapshot)
         return lambda columns: ~inner(columns)

@@ -2,9 +2,13 @@
 
     python requirements/install.py [--quiet] cpu research dev
 
-The locks beside this file are for CPython 3.11 on Linux; `make lock` writes them. pip checks the hash of
-every file. Any other Python or system gets the newest versions in the ranges of pyproject.toml, and a line
+The locks beside this file are for CPython 3.11 on Linux; `make lock` writes them. The hash of every file is
+checked. Any other Python or system gets the newest versions in the ranges of pyproject.toml, and a line
 says so. The project itself is not installed. Options are passed on to pip.
+
+uv installs what is locked, many times as fast as pip. pip fetches uv, by a lock of its own, for this run,
+and installs everything itself where there is no uv for the machine, where pip has options or settings that
+are not known to mean the same to uv, and where uv fails.
 
 torch has two builds of each version. The one without CUDA is a tenth as large, but PyPI does not hold it,
 so `cpu.txt` asks for it by name: torch==X+cpu. Where pip finds no such file, `cpu-pypi.txt` has the same
@@ -17,15 +21,20 @@ import platform
 import re
 import subprocess
 import sys
+import sysconfig
+import tempfile
 import tomllib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from pip_settings import in_uv
+
 LOCKS = Path(__file__).resolve().parent
 PYPROJECT = LOCKS.parent / "pyproject.toml"
 LOCKED = "CPython 3.11 on Linux"
 MACHINES = ("x86_64", "aarch64")
+UV = "uv>=0.10,<1"
 
 
 def main(extras: list[str], options: list[str]) -> None:
@@ -40,6 +49,9 @@ def main(extras: list[str], options: list[str]) -> None:
         # The locks are whole. Left to look for what they need, pip takes `coverage[toml]` for unpinned as
         # soon as there is a newer version than the pinned `coverage`.
         what = ["--no-deps", "--require-hashes", *(f"--requirement={LOCKS / name}" for name in names)]
+        if set(options) <= {"--quiet"} and uv(*options, *what):
+            compile_all()
+            return
     else:
         print(
             f"The locks are for {LOCKED} ({' or '.join(MACHINES)}); this is {here} ({platform.machine()}): "
@@ -87,6 +99,43 @@ def of_extra(pyproject: dict[str, Any], extra: str) -> list[str]:
         other = re.fullmatch(r"retrievalguard\[(\w+)\]", requirement)
         found += of_extra(pyproject, other[1]) if other else [requirement]
     return found
+
+
+def uv(*arguments: str) -> bool:
+    """Whether uv installed it."""
+    told = in_uv(pip("config", "list", capture=True).stdout)
+    if told is None:
+        return False
+    options, variables = told
+    with tempfile.TemporaryDirectory(prefix="retrievalguard-uv-") as folder:
+        own = (
+            "--quiet",
+            "--no-deps",
+            "--require-hashes",
+            "--only-binary=:all:",
+            f"--requirement={LOCKS / 'uv.txt'}",
+        )
+        if pip("install", *own, f"--target={folder}", capture=True).returncode:
+            return False
+        # Whichever index has a file: the hash decides whether it is the right one.
+        where = (f"--python={sys.executable}", "--index-strategy=unsafe-best-match")
+        command = [f"{folder}/bin/uv", "pip", "install", *where, *options, *arguments]
+        try:
+            failed = subprocess.run(command, env=os.environ | variables).returncode
+        except OSError as reason:  # a folder for temporary files may forbid that they are run
+            failed = str(reason)
+    if failed:
+        print(f"uv did not install it ({failed}): pip tries", flush=True)
+    return not failed
+
+
+def compile_all() -> None:
+    """Byte code of all that is installed, as pip leaves it; some files are for other Pythons and have none.
+
+    On all processors. uv would give up where a busy machine takes a minute for a file.
+    """
+    packages = sysconfig.get_path("purelib")
+    subprocess.run([sys.executable, "-W", "ignore", "-m", "compileall", "-qq", "-j", "0", packages])
 
 
 def pip(*arguments: str, capture: bool = False) -> "subprocess.CompletedProcess[str]":

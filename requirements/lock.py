@@ -17,6 +17,7 @@ A lock holds every package that an extra needs, at one version and with the hash
     research.txt  what the extra adds to one of the three
     docs.txt      what the extra adds to one of the three
     dev.txt       what the extra adds to one of the three
+    uv.txt        uv alone, with which install.py installs the others
 
 All come from one resolution of everything, so any of them go together; but not cpu with gpu, which hold two
 builds of FAISS. uv resolves, but does not look where pip does. So pip fetches the CPU build of torch, from
@@ -33,7 +34,7 @@ from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 
-from install import of_extra
+from install import UV, of_extra
 
 LOCKS = Path(__file__).resolve().parent
 PYPROJECT = LOCKS.parent / "pyproject.toml"
@@ -74,6 +75,7 @@ def main(*, upgrade: bool) -> None:
             "research": resolve(extras["research"], folder, "", *besides),
             "docs": resolve(extras["docs"], folder, "", *besides),
             "dev": resolve(extras["dev"], folder, "", *besides),
+            "uv": resolve([UV], folder, "" if upgrade else pins([LOCKS / "uv.txt"])),
         }
     about = {
         "cpu": "The service on a processor",
@@ -87,6 +89,7 @@ def main(*, upgrade: bool) -> None:
         "research": "Training and plots: added to cpu.txt, cpu-pypi.txt or gpu.txt",
         "docs": "The documents as a site: added to cpu.txt, cpu-pypi.txt or gpu.txt",
         "dev": "Tests and checks: added to cpu.txt, cpu-pypi.txt or gpu.txt",
+        "uv": "What installs all others",
     }
     for lock, text in locks.items():
         (LOCKS / f"{lock}.txt").write_text(HEADER.format(about=about[lock]) + text)

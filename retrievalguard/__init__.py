@@ -9,7 +9,7 @@
 The public names are imported when they are first used: `import retrievalguard` itself loads neither torch nor
 FAISS, and changes nothing in the program that imports it.
 
-Belongs here: the public names, the command line, and the commands of research. Does not: logic.
+Belongs here: the public names, the command line, the commands of research, and clusters. Does not: logic.
 """
 
 from importlib import import_module

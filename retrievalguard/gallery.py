@@ -88,9 +88,9 @@ def export(
         console.print(
             f"without {done.damaged_vectors} damaged vectors: a start after an import embeds them anew"
         )
-    for id_ in done.damaged:
-        console.print(streams.readable(f"left out, it is damaged: {id_}"), style="red", markup=False)
-    if done.damaged:
+    for left_out in (*done.damaged, *(f"gallery {name}" for name in done.damaged_names)):
+        console.print(streams.readable(f"left out, it is damaged: {left_out}"), style="red", markup=False)
+    if done.damaged or done.damaged_names:
         raise typer.Exit(1)
 
 

@@ -5,7 +5,7 @@ import logging
 import logging.config
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from rich.progress import track
 from retrievalguard import interrupts, preflight
 
 if TYPE_CHECKING:
-    from index import GalleryStore
+    from index import Copy, GalleryStore
     from service.gallery.findings import Source
     from service.retriever import Retriever
     from service.settings import Settings
@@ -93,7 +93,17 @@ def open_retriever(settings: "Settings | None" = None) -> "Retriever":
 
     interrupts.raise_again()
     own_process()
-    return Retriever.open(settings, progress=_embedding)
+    return Retriever.open(settings, progress=_embedding, shards=_shards(settings.gallery_shards))
+
+
+def _shards(count: int) -> "Sequence[Sequence[Copy]]":
+    """The copies of so many shards of the gallery, which are started if they are not there."""
+    if not count:
+        return ()
+    preflight.check_ray("RETRIEVALGUARD_GALLERY_SHARDS")
+    from retrievalguard.cluster.shards import ray_shards
+
+    return ray_shards(count)
 
 
 def _embedding(ids: Iterable[str]) -> Iterable[str]:

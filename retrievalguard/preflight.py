@@ -54,10 +54,10 @@ def check_postgres() -> None:
         )
 
 
-def check_cluster() -> None:
-    """`CheckError` if Ray is not installed."""
+def check_ray(what: str) -> None:
+    """`CheckError` if Ray, which `what` needs, is not installed."""
     if find_spec("ray") is None:
-        raise CheckError("a cluster needs the extra `cluster`: pip install 'retrievalguard[cpu,cluster]'")
+        raise CheckError(f"{what} needs the extra `cluster`: pip install 'retrievalguard[cpu,cluster]'")
 
 
 def check_data_folder(folder: Path) -> None:

@@ -115,6 +115,10 @@ class Metrics:
             "retrievalguard_gallery_gpu_failures", "Searches that a GPU failed to make.",
             registry=self.registry,
         )  # fmt: skip
+        self.gallery_shard_failures = Counter(
+            "retrievalguard_gallery_shard_failures", "Questions that no copy of a shard answered.",
+            registry=self.registry,
+        )  # fmt: skip
 
         self.jobs = Gauge(
             "retrievalguard_jobs", "Jobs that are kept, by their state.", ["state"], registry=self.registry

@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Self, get_args
 
@@ -14,7 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certify import EmbeddingSpace, Guarantee, Method, Rule, Terms, prepare
-from index import Filter, Gallery, ItemDamaged, ItemGone, NotReadYet, Snapshot, StoreFailure, gpu
+from index import (
+    Copy,
+    Filter,
+    FilterTooLarge,
+    Gallery,
+    ItemDamaged,
+    ItemGone,
+    NotReadYet,
+    ShardMissing,
+    Shards,
+    Snapshot,
+    StoreFailure,
+    gpu,
+)
 from models import (
     EmbeddingModel,
     Recall,
@@ -33,7 +46,14 @@ from service.cache.samples import SampleCache
 from service.cache.sealed import CacheStore, Event
 from service.cache.sqlite_store import embedded_store
 from service.decoding import Decoder
-from service.errors import AttacksNotAllowed, FilterMatchesNothing, GalleryEmpty, GalleryFailure, Overloaded
+from service.errors import (
+    AttacksNotAllowed,
+    FilterMatchesNothing,
+    GalleryEmpty,
+    GalleryFailure,
+    InvalidOption,
+    Overloaded,
+)
 from service.gallery.check import ItemRules
 from service.gallery.intake import Intake
 from service.gallery.items import GalleryItems
@@ -41,6 +61,7 @@ from service.gallery.job_records import State
 from service.gallery.jobs import JobLimits, Jobs
 from service.gallery.named import FilterLimits, NamedGalleries
 from service.gallery.place import gallery_place
+from service.gallery.replica import replica_name
 from service.gallery.snapshots import Snapshots
 from service.gallery.unpacking import UnpackLimits
 from service.gallery.vectors import GalleryVectors
@@ -54,7 +75,7 @@ from service.retrieval.query import Query, checked
 from service.retrieval.repeats import Repeats
 from service.retrieval.samples import SamplesInUse
 from service.secret import noise_secret
-from service.settings import Settings
+from service.settings import Settings, SettingsError
 from service.traffic.admission import Admission
 from service.traffic.backlog import Backlog
 from service.traffic.turns import Turns
@@ -67,6 +88,7 @@ log = logging.getLogger("retrievalguard")
 # not see: float32 sums in another order were 3e-6 apart at most in the demo network.
 SAMPLE_SLACK = 1e-5
 
+NOT_WHOLE = "a part of the gallery cannot be reached, and nothing is certified without it: try again"
 # Versions of the gallery that a query is asked to, if items go while they answer.
 ATTEMPTS = 5
 
@@ -85,6 +107,7 @@ class Retriever:
         shipped: ShippedVectors | None = None,
         recall: Recall | None = None,
         elsewhere: SamplersElsewhere | None = None,
+        shards: Sequence[Sequence[Copy]] = (),
     ) -> None:
         self.settings = settings
         self.model = model
@@ -140,6 +163,7 @@ class Retriever:
             turns=Turns(threads),
             backlog=self.backlog,
             metrics=metrics,
+            abstains=settings.shard_missing == "abstain",
         )
         self._attacks = Attacks(self._answering, settings.attack_seconds)
         self._repeats = Repeats(self._answering, AnswerCache(store, secret, count=count))
@@ -147,10 +171,14 @@ class Retriever:
         embedding = self.vectors.key
         if model.manifest.preprocessing is not None:
             embedding += f" {model.manifest.preprocessing.model_dump_json()}"
-        self.device = gpu(settings.gallery_gpu_bytes, metrics.gallery_gpu_failures.inc)
+        failed = metrics.gallery_shard_failures.inc
+        kept = self._answering.arranged.handed_over
+        self.shards = Shards(shards, settings.shard_seconds, failed, kept) if shards else None
+        # Shards search where vectors are.
+        self.device = None if shards else gpu(settings.gallery_gpu_bytes, metrics.gallery_gpu_failures.inc)
         self.gallery = Gallery(
             gallery_place(settings), embedding, model.dimension, settings.label_weight,
-            settings.max_filter_bytes, self.device,
+            settings.max_filter_bytes, self.device, self.shards,
         )  # fmt: skip
         self._decoder = Decoder(model.manifest, settings, metrics, self.backlog, threads)
         self.losses = self._decoder.losses
@@ -163,8 +191,9 @@ class Retriever:
             settings.max_galleries,
         )
         self.snapshots = Snapshots(
-            settings.data_dir / "snapshots", self.gallery, self.intake.beside, settings.max_snapshots
-        )
+            settings.data_dir / "snapshots", self.gallery, self.intake.beside, settings.max_snapshots,
+            replica_name(settings),
+        )  # fmt: skip
         unpacked = UnpackLimits(
             settings.max_unpacked_files, settings.max_body_bytes, settings.max_unpacked_bytes
         )
@@ -174,6 +203,7 @@ class Retriever:
             self.intake,
             rules,
             JobLimits(settings.max_jobs, settings.kept_jobs, unpacked),
+            replica_name(settings),
         )
         self.intake.embed_missing(progress)
 
@@ -185,15 +215,22 @@ class Retriever:
         progress: Callable[[Iterable[str]], Iterable[str]] = lambda ids: ids,
         metrics: Metrics | None = None,
         elsewhere: SamplersElsewhere | None = None,
+        shards: Sequence[Sequence[Copy]] = (),
     ) -> Self:
         """Load the model and the gallery that `settings` (default: the environment) name.
 
         Items that this model has not embedded yet are embedded first; `progress` wraps their ids. Samplers
-        `elsewhere` draw all samples, if there are such. Raises
+        `elsewhere` draw all samples, if there are such; `shards`, each with its copies, hold the vectors of
+        the gallery if there are any. Raises `SettingsError` if they are not as many as the settings say,
         `models.ModelError` if the model folder cannot be used, `models.VariantError` if the network cannot be
         run as the settings want it.
         """
         settings = settings or Settings.from_environment()
+        if settings.gallery_shards != len(shards):
+            raise SettingsError(
+                f"RETRIEVALGUARD_GALLERY_SHARDS is {settings.gallery_shards}, and {len(shards)} shards were"
+                " given: pass them to Retriever.open, as `retrievalguard serve` does, or unset it"
+            )
         store: CacheStore
         if settings.redis_url is not None:
             store = RedisStore(
@@ -213,7 +250,7 @@ class Retriever:
         recall = Recall.read(folder, model.manifest, settings.sigma or model.manifest.sigma)
         shipped = ShippedVectors.read(folder)
         return cls(
-            settings, model, store, metrics or Metrics(), secret, progress, shipped, recall, elsewhere
+            settings, model, store, metrics or Metrics(), secret, progress, shipped, recall, elsewhere, shards
         )  # fmt: skip
 
     def close(self) -> None:
@@ -221,22 +258,26 @@ class Retriever:
         self.jobs.close()
         self.smoothed.close()
         self.gallery.close()
+        if self.shards is not None:
+            self.shards.close()
         self._store.close()
 
     def snapshot(self, wanted: Filter | None = None, seconds: float | None = None) -> Snapshot:
         """The newest gallery version, or what a filter leaves of it.
 
-        Raises `GalleryFailure`, and `Overloaded` if it takes more than `seconds` to read what the filter
-        asks for.
+        Raises `GalleryFailure`; `Overloaded` if it takes more than `seconds` to read what the filter asks
+        for; `InvalidOption` if that takes more memory than filters may.
         """
         try:
             snapshot = self.gallery.snapshot() if wanted is None else self.gallery.filtered(wanted, seconds)
         except NotReadYet as error:
             raise Overloaded(
-                "what the filter asks for would not have been read before the deadline: try again later, or"
-                " with a larger deadline_ms",
+                "what the filter asks for would not have been read in time: try again later, or with a larger"
+                " deadline_ms",
                 retry_after=math.ceil(error.seconds),
             ) from error
+        except FilterTooLarge as error:
+            raise InvalidOption(("filter", str(error))) from error
         except StoreFailure as error:
             log.error("a query failed: %s", error)
             raise GalleryFailure from error
@@ -261,7 +302,11 @@ class Retriever:
         image = np.zeros(self.model.input_shape, np.float32)
         vector = self.smoothed.sample(image, 0, 1).mean(axis=0, dtype=np.float64)
         snapshot = self.snapshot()
-        snapshot.nearest(snapshot.lift(vector[None])[0], 1)
+        point = snapshot.lift(vector[None])[0]
+        if self.settings.shard_missing == "abstain":  # then it answers also without some of the shards
+            snapshot.nearest_reached(point, 1)
+        else:
+            snapshot.nearest(point, 1)
         damaged = len(self.gallery.damaged)
         left_out = f", {damaged} damaged and left out" if damaged else ""
         away = ", its database is away" if self.gallery.cut_off else ""
@@ -364,6 +409,9 @@ class Retriever:
                     answer = self._repeats.answer(question)
                 except ItemGone:  # the answer was deleted before it was told: its samples are still there
                     continue
+                except ShardMissing as error:
+                    log.error("a query failed: %s", error)
+                    raise GalleryFailure(NOT_WHOLE) from error
                 except (ItemDamaged, StoreFailure) as error:
                     log.error("a query failed: %s", error)
                     raise GalleryFailure from error

@@ -121,7 +121,11 @@ class Settings(BaseSettings):
     max_galleries: Annotated[int, _whole(0, 100_000)] = 100
     attack_seconds: Annotated[float, Field(ge=0, le=600)] = 0
     max_filter_bytes: Annotated[int, _whole(0, 2**44)] = 256 * 2**20
+    max_filter_seconds: Annotated[float, Field(ge=0, le=86_400)] = 10
     gallery_gpu_bytes: Annotated[int, _whole(0, 2**44)] = 2**32
+    gallery_shards: Annotated[int, _whole(0, 10_000)] = 0
+    shard_seconds: Annotated[float, Field(ge=0.01, le=600)] = 2
+    shard_missing: Literal["refuse", "abstain"] = "refuse"
 
     gallery_writes: Literal["off", "loopback", "on"] = "off"
     max_changes: Annotated[int, _whole(1, 10_000)] = 64

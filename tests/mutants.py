@@ -706,6 +706,26 @@ MUTANTS = [
         "members_of = vectors[order]",
         "members_of = vectors",
     ),
+    # shards
+    Mutant(
+        "index/shards/coordinator.py",
+        "a shard may be left out",
+        "if whole([leaves[number] for number in asked if number in leaves]) != whole(",
+        "if False and whole([]) != whole(",
+    ),
+    Mutant(
+        "index/shards/copies.py",
+        "an answer to another question will do",
+        "answer.of != request.digest or not answer.sound",
+        "not answer.sound",
+    ),
+    Mutant("index/shards/shard.py", "who has left is still there", "part.there(len(vectors))", "None"),
+    Mutant(
+        "index/hits.py",
+        "what was found in the first part comes first",
+        "np.lexsort((parts, squares), axis=1)",
+        "np.lexsort((squares, parts), axis=1)",
+    ),
     Mutant(
         "index/snapshot.py",
         "a distance that float32 rounded counts as exact",

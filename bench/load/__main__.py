@@ -12,24 +12,30 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from bench.load.asking import Asking, claim
+from bench.load.costs import bare_seconds, costs, hits_over_route, loaded, loaded_over_bare
 from bench.load.kinds import REPEATED, Kinds
 from bench.load.loads import Load, Make, Probes, closed, opened
 from bench.load.report import came_back, figures, latencies, plot, probed, show
+from bench.load.spent import spent
 from bench.results import RESULTS, save
 from bench.server import demo_server, redis_server
 from service.keys import Keys
+from service.settings import Settings
 
 # Seconds of each load, at a scale of 1.
-WARMING, CLOSED, OPEN, MIXED, KEYED = 5.0, 6.0, 16.0, 15.0, 8.0
+WARMING, CLOSED, OPEN, MIXED, KEYED, HITS, LOADED = 5.0, 6.0, 16.0, 15.0, 8.0, 2.0, 8.0
 # After an open load, those who were told to come back by then do.
 AFTERWARDS = 45.0
 CLIENTS = (1, 8, 64)
+# Images that are asked for three times over, at a scale of 1.
+COSTED = 40
 SHARES = (0.5, 1.0, 1.5, 3.0)
 # What clients of a mix ask for, one after another; each begins elsewhere.
 MIX = ("cold", "repeat", "near", "repeat", "big", "repeat", "write", "cold", "batch")
@@ -46,6 +52,7 @@ class LoadTest:
     def __init__(self, url: str, keys: Mapping[str, str], scale: float) -> None:
         self._url, self._scale = url, scale
         self._kinds, self._greedy = Kinds(1, keys["polite"]), Kinds(2, keys["greedy"])
+        self._headers = {"x-api-key": keys["polite"]}
         self.loads: dict[str, Load] = {}
         self.report: dict[str, Any] = {}
 
@@ -75,6 +82,11 @@ class LoadTest:
                 [cold] * POLITE_CLIENTS + [[self._greedy.repeat]] * GREEDY_CLIENTS,
                 KEYED,
             )
+        async with Asking(self._url) as asking:  # without probes beside
+            self.costs = await costs(asking, self._kinds, self._headers, round(self._scale * COSTED))
+            self._loaded = await loaded(asking, self._kinds, self._headers, self._scale * LOADED)
+            hit = replace(self._kinds.repeat(0), cache="hit")
+            self.report["cache_hits"] = await hits_over_route(asking, hit, self._scale * HITS)
         loads = self.loads.values()
         self.report |= {
             "failures": sum(one.wrong is not None for load in loads for one in load.all),
@@ -87,20 +99,25 @@ class LoadTest:
     async def _open(self, capacity: float) -> None:
         names = {share: f"open, {share:.0%} of capacity" for share in SHARES}
         for share, name in names.items():
-            self.loads[name] = await opened(
-                self._asking,
-                name,
-                self._kinds.cold,
-                share * capacity,
-                self._scale * OPEN,
-                self._scale * AFTERWARDS,
+            await self._took(
+                opened(
+                    self._asking,
+                    name,
+                    self._kinds.cold,
+                    share * capacity,
+                    self._scale * OPEN,
+                    self._scale * AFTERWARDS,
+                )
             )
-        full = self.loads[names[1.0]].goodput
+        full, worth = self.loads[names[1.0]].goodput, self._worth(names[1.0])
         self.report |= {
             "capacity_per_second": round(capacity, 2),
             "open_loads": {str(share): name for share, name in names.items()},
             "goodput_over_that_at_capacity": {
                 str(share): over(self.loads[name].goodput, full) for share, name in names.items() if share > 1
+            },
+            "answers_a_core_second_over_that_at_capacity": {
+                str(share): over(self._worth(name), worth) for share, name in names.items() if share > 1
             },
         }
 
@@ -122,8 +139,25 @@ class LoadTest:
         }
 
     async def _closed(self, name: str, clients: Sequence[Sequence[Make]], seconds: float) -> Load:
-        self.loads[name] = await closed(self._asking, name, clients, self._scale * seconds)
-        return self.loads[name]
+        return await self._took(closed(self._asking, name, clients, self._scale * seconds))
+
+    async def _took(self, coming: Awaitable[Load]) -> Load:
+        """A load, with what it took."""
+        before = await spent(self._asking, self._headers)
+        load = await coming
+        load.spent = (await spent(self._asking, self._headers)).since(before)
+        self.loads[load.name] = load
+        return load
+
+    def _worth(self, name: str) -> float:
+        """Answers for a second of a core of the server."""
+        load = self.loads[name]
+        return load.answers / load.spent["server_seconds"]
+
+    def compare(self, bare: float) -> None:
+        """The loaded server with the bare loop, of so many seconds of a core a sample."""
+        self.report["costs"] = self.costs | {"bare_sample_seconds": bare}
+        self.report["loaded_samples_over_bare"] = loaded_over_bare(self._loaded, self.costs, bare)
 
     def _makes(self, *kinds: str) -> list[Make]:
         return [self._kinds.named(kind) for kind in kinds]
@@ -167,6 +201,8 @@ def main() -> int:
             with demo_server(data, settings) as url:
                 run = LoadTest(url, keys, arguments.scale)
                 asyncio.run(run.all())
+            model = settings["RETRIEVALGUARD_MODEL"]
+            run.compare(bare_seconds(Settings.model_validate({"model": model, "data_dir": data})))
     show(run.report, list(run.loads.values()))
     if arguments.save:
         save("load", run.report)

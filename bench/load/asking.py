@@ -3,10 +3,11 @@
 import asyncio
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
+from bench.load.wire import Connections, Response, WireError
 
 # Longer than anything that is admitted may take.
 PATIENCE_SECONDS = 120.0
@@ -62,31 +63,38 @@ class Asking:
     """A client of one server, with as many connections as it takes."""
 
     def __init__(self, url: str) -> None:
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=256)
-        self._client = httpx.AsyncClient(base_url=url, timeout=PATIENCE_SECONDS, limits=limits)
+        self._connections = Connections(url, PATIENCE_SECONDS)
 
     async def __aenter__(self) -> "Asking":
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._client.aclose()
+        self._connections.close()
 
     async def ask(self, asked: Asked, due: float | None = None) -> Came:
         """Send it, and see what comes; `due`: when it should have been sent (`time.perf_counter`)."""
         due = time.perf_counter() if due is None else due
         try:
-            response = await self._client.request(
-                asked.method, asked.path, content=asked.content,
-                headers={"content-type": asked.media} | asked.headers,
-            )  # fmt: skip
-        except httpx.HTTPError as error:
+            response = await self._connections.request(
+                asked.method, asked.path, asked.content, {"content-type": asked.media} | asked.headers
+            )
+        except WireError as error:
             ended = time.perf_counter()
-            return Came(asked.kind, 0, ended - due, ended, f"{type(error).__name__}: {error}")
+            return Came(asked.kind, 0, ended - due, ended, str(error))
         ended = time.perf_counter()
         body, wrong = _seen(asked, response)
         told = response.headers.get("retry-after", "")
-        wait = int(told) if told.isdecimal() and response.status_code in REFUSED else None
-        return Came(asked.kind, response.status_code, ended - due, ended, wrong, wait, body)
+        wait = int(told) if told.isdecimal() and response.status in REFUSED else None
+        return Came(asked.kind, response.status, ended - due, ended, wrong, wait, body)
+
+    async def text(self, path: str, headers: Mapping[str, str]) -> str:
+        """What is at `path`; raises `WireError`."""
+        return (await self._connections.request("GET", path, b"", headers)).text
+
+    async def content(self, asked: Asked) -> bytes:
+        """The bytes of an answer; raises `WireError`."""
+        headers = {"content-type": asked.media} | asked.headers
+        return (await self._connections.request(asked.method, asked.path, asked.content, headers)).content
 
     async def until_answered(self, asked: Asked) -> Came:
         """The same, and again for as long as it is told to come back."""
@@ -102,15 +110,15 @@ def claim(body: dict[str, Any]) -> Claim:
     return {name: body[name] for name in ("neighbor", "certificate", "gallery")}
 
 
-def _seen(asked: Asked, response: httpx.Response) -> tuple[Any, str | None]:
+def _seen(asked: Asked, response: Response) -> tuple[Any, str | None]:
     """The body, and what is wrong with it."""
-    if response.status_code in REFUSED:
+    if response.status in REFUSED:
         told = response.headers.get("retry-after", "")
         return None, None if told.isdecimal() and int(
             told
         ) >= 1 else "refused, and not told when to come back"
-    if response.status_code >= 400:
-        return None, f"status {response.status_code}: {response.text[:200]}"
+    if response.status >= 400:
+        return None, f"status {response.status}: {response.text[:200]}"
     if not asked.fields:
         return None, None
     try:

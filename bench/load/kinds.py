@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,8 @@ BATCH = 4
 # "Is it robust to this?"
 TARGET = 0.1
 LONG = 50_000
+# About the default, so that it takes about as many samples.
+OTHER_ALPHA = 0.00101
 Pixels = NDArray[np.uint8]
 
 
@@ -56,6 +59,14 @@ class Kinds:
     def cold(self) -> Asked:
         """An image that the cache cannot know."""
         return self._query("cold", png(self._fresh()), cache="miss")
+
+    def certify(self, cold: Asked) -> Asked:
+        """The same query at another risk: its samples are there, its certificate is not."""
+        return replace(cold, kind="certify", path=f"{cold.path}?alpha={OTHER_ALPHA}", cache=None)
+
+    def hit(self, cold: Asked) -> Asked:
+        """The same query: all of its answer is there."""
+        return replace(cold, kind="hit", cache="hit")
 
     def short(self) -> Asked:
         """A yes-or-no question about such an image."""

@@ -19,6 +19,7 @@ class Load:
 
     returned  what those got who came back when they had been told to
     offered   requests that were sent for the first time
+    spent     what all of them took: `bench.load.spent`
     """
 
     name: str
@@ -27,11 +28,17 @@ class Load:
     came: list[Came] = field(default_factory=list)
     returned: list[Came] = field(default_factory=list)
     offered: int = 0
+    spent: dict[str, float] = field(default_factory=dict)
 
     @property
     def all(self) -> list[Came]:
         """All that came."""
         return self.came + self.returned
+
+    @property
+    def answers(self) -> int:
+        """How many were answered, and rightly."""
+        return sum(one.good for one in self.all)
 
     @property
     def goodput(self) -> float:

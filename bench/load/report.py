@@ -34,6 +34,7 @@ def figures(load: Load) -> dict[str, Any]:
         "offered": load.offered,
         "goodput": round(load.goodput, 2),
         "failures": sum(one.wrong is not None for one in load.all),
+        "spent": load.spent,
         "kinds": {kind: _kind([one for one in load.came if one.kind == kind]) for kind in kinds},
         "came_back": came_back([load]),
     }

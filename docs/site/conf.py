@@ -10,6 +10,7 @@ from sphinx.application import Sphinx
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import formulas
 from routes import markdown
 
 from service.http.app import create_app
@@ -24,6 +25,9 @@ extensions = ["myst_parser"]
 exclude_patterns = ["examples", "site"]
 # Headings are named as GitHub names them, so that links work in both places.
 myst_heading_anchors = 4
+# Written as GitHub reads them, too: a fence of kind `math`.
+myst_fence_as_directive = ["math"]
+html_math_renderer = formulas.NAME
 
 html_theme = "furo"
 html_title = f"{project} {version}"
@@ -46,6 +50,7 @@ def described(app: Sphinx, document: str, source: list[str]) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """Drawings of the rooms stay text; the routes come from the code."""
+    """Drawings of the rooms stay text; formulas are set; the routes come from the code."""
+    formulas.install(app)
     app.add_lexer("mermaid", TextLexer)
     app.connect("source-read", described)

@@ -23,9 +23,10 @@ from models.model import EmbeddingModel
 from models.noise import chunk_size
 from models.passes.cuda import Batch, DevicePass
 from models.passes.gpu import gpu
-from models.passes.openvino import Ranges, VariantUnavailable, in_a_line
+from models.passes.openvino import Ranges, in_a_line
 from models.passes.pictures import noisy, pictures
 from models.passes.processor import processor
+from models.passes.unavailable import VariantUnavailable
 from models.passes.variants import BY_NAME, INT8, VARIANTS, ForwardPass, Variant, with_ranges
 
 # A variant farther from the textbook has to be faster by this much; a larger batch by the second.

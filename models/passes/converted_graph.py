@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from models.networks.embedding import EmbeddingNetwork
-from models.passes.openvino import VariantUnavailable, core, in_a_line
+from models.passes.openvino import core, in_a_line
 from models.passes.telemetry import without_telemetry
+from models.passes.unavailable import VariantUnavailable
 
 _graphs: "WeakKeyDictionary[EmbeddingNetwork, Any]" = WeakKeyDictionary()
 _converting = threading.Lock()

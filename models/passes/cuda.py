@@ -7,6 +7,7 @@ torch and no other thread can change them.
 """
 
 import copy
+import functools
 import hashlib
 import math
 import threading
@@ -23,8 +24,8 @@ from models.networks.embedding import EmbeddingNetwork
 from models.noise import chunk_size
 from models.passes.folding import fold_batch_norm
 from models.passes.gpu import gpu_kernels, gpus
-from models.passes.openvino import VariantUnavailable
 from models.passes.pictures import pictures
+from models.passes.unavailable import VariantUnavailable
 
 Precision = Literal["float32", "float16", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -75,7 +76,7 @@ class DevicePass:
         self.device, self.batch = device, batch
         self._precision: torch.dtype = getattr(torch, precision)
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._stream: torch.cuda.Stream | None = None
+        self._stream = _line(device) if device.type == "cuda" else None
         with _recording, _fixed_kernels():
             self.images = torch.zeros((batch, *input_shape), device=device)
             self._network = self._prepared(network, input_shape)
@@ -83,7 +84,7 @@ class DevicePass:
                 self._record()
 
     def on_stream(self) -> AbstractContextManager[object]:
-        """Within the block this thread's work on the device is in the order of this pass's own."""
+        """Within the block this thread's work on the device stands in line with that of all passes there."""
         return nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
 
     @torch.inference_mode()
@@ -93,6 +94,16 @@ class DevicePass:
             return self._embeddings()
         self._graph.replay()
         return self._recorded
+
+    @torch.inference_mode()
+    def run_into(self, here: Tensor) -> None:
+        """The same, into `here` (batch, d) of this machine, pinned; there when it returns. In `on_stream`."""
+        here.copy_(self.run(), non_blocking=True)
+        if self._stream is not None:
+            # Another pass may be in line by now, which nobody here waits for.
+            arrived = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+            arrived.record(self._stream)
+            arrived.synchronize()
 
     @torch.inference_mode()
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -137,16 +148,22 @@ class DevicePass:
     def _record(self) -> None:
         with torch.cuda.device(self.device):
             torch.cuda.synchronize()  # the weights are there
-            self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-            with torch.cuda.stream(self._stream):
+            # Apart from the line, in which other passes run meanwhile.
+            apart = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            with torch.cuda.stream(apart):
                 for _ in range(_WARM_UPS):
                     self._embeddings()
-            self._stream.synchronize()
+            apart.synchronize()
             graph = torch.cuda.CUDAGraph()
-            # Other threads go on with graphs of their own meanwhile.
-            with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+            with torch.cuda.graph(graph, stream=apart, capture_error_mode="thread_local"):
                 self._recorded = self._embeddings()
             self._graph = graph
+
+
+@functools.cache
+def _line(device: torch.device) -> torch.cuda.Stream:
+    """What passes on `device` stand in: one after the other they are faster than side by side."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from models.passes.openvino import VariantUnavailable
+from models.passes.unavailable import VariantUnavailable
 
 # With these a user chooses other kernels, or other number formats within them.
 _VARIABLES = (

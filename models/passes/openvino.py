@@ -14,16 +14,13 @@ from numpy.typing import NDArray
 from models.networks.embedding import EmbeddingNetwork
 from models.passes.kernels import torch_kernels
 from models.passes.telemetry import without_telemetry
+from models.passes.unavailable import VariantUnavailable
 
 Images = NDArray[np.float32]
 Precision = Literal["float32", "bfloat16", "int8"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 # The smallest and the largest value of each tensor that int8 passes round, in the order of the graph.
 Ranges = tuple[tuple[float, float], ...]
-
-
-class VariantUnavailable(Exception):
-    """This way to run the network does not work here; the message says why."""
 
 
 def in_a_line(error: Exception) -> str:

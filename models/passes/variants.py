@@ -24,9 +24,9 @@ from models.passes import cuda, openvino
 from models.passes.converted_graph import converted_graph
 from models.passes.folding import fold_batch_norm
 from models.passes.kernels import torch_kernels
-from models.passes.openvino import VariantUnavailable
 from models.passes.pictures import noisy, pictures
 from models.passes.quantization import measured_ranges, quantize
+from models.passes.unavailable import VariantUnavailable
 from models.passes.written_graph import written_graph
 
 # The arithmetic of the network as it was written.

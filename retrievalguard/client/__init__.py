@@ -10,6 +10,7 @@ Does not: anything that imports another room of ours, or needs more than httpx.
 
 from retrievalguard.client.answers import (
     Answer,
+    AnswerAttack,
     AnswerCertificate,
     AnswerExplanation,
     AnswerFileSteps,
@@ -44,6 +45,7 @@ from retrievalguard.client.refusals import (
 
 __all__ = [
     "Answer",
+    "AnswerAttack",
     "AnswerCertificate",
     "AnswerExplanation",
     "AnswerFileSteps",

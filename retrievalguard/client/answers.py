@@ -3,7 +3,9 @@
 A test compares them with the OpenAPI document. What a newer service adds is passed over.
 """
 
+import base64
 import html
+import struct
 from dataclasses import asdict, dataclass, is_dataclass
 from functools import cache
 from types import UnionType
@@ -107,9 +109,12 @@ class AnswerTiming:
 
 @dataclass(frozen=True)
 class AnswerExplanation:
-    """What limits the radius: the nearest item that has to stay behind. None of it is a claim."""
+    """What limits the radius: the nearest item that has to stay behind, and those after it, of guarantee
+    `label` one a label. None of it is a claim.
+    """
 
     rival: AnswerItem | None
+    rivals: list[AnswerItem]
     expected_radius: float | None
     alpha_spent: dict[str, float]
 
@@ -157,6 +162,33 @@ class Answer:
     def as_dict(self) -> dict[str, Any]:
         """The answer as the service sent it."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class AnswerAttack:
+    """An attack on an `answer`: the input that it led to, and the answer `moved` to that.
+
+    `size`: the l2 norm of the change; `inside`: whether it is below the radius of `answer`; `changed`:
+    whether `moved` is another answer; `broken`: whether it is certified as well, and inside: a mistake in the
+    service, or the chance α. `pixels`: the input after the change, little-endian float32 in base64.
+    """
+
+    size: float
+    inside: bool
+    changed: bool
+    broken: bool
+    shape: list[int]
+    pixels: str
+    answer: Answer
+    moved: Answer
+
+    def input(self) -> list[list[list[float]]]:
+        """The exact input after the change, C x H x W: with numpy, `np.array(attack.input(), np.float32)`."""
+        content = base64.b64decode(self.pixels)
+        values = struct.unpack(f"<{len(content) // 4}f", content)
+        _, height, width = self.shape
+        rows = [list(values[start : start + width]) for start in range(0, len(values), width)]
+        return [rows[start : start + height] for start in range(0, len(rows), height)]
 
 
 @dataclass(frozen=True)
@@ -247,6 +279,7 @@ class GalleryJob:
     refusals: list[RefusedFile]
     warnings: list[str]
     error: str | None
+    replica: str | None
 
 
 @dataclass(frozen=True)

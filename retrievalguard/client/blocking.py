@@ -10,6 +10,7 @@ import httpx
 from retrievalguard.client import calls
 from retrievalguard.client.answers import (
     Answer,
+    AnswerAttack,
     AnswerRound,
     GalleryItem,
     GalleryJob,
@@ -76,6 +77,13 @@ class Client:
         The service bounds how many may be sent at once.
         """
         return self._send(calls.batch(images, options))
+
+    def attack(self, image: Image, size: float, **options: Unpack[Options]) -> AnswerAttack:
+        """Try to have another answer to an image by a change of its input of at most `size` (l2).
+
+        A service refuses this (`Forbidden`) unless it is set to allow it. Else as `retrieve`.
+        """
+        return self._send(calls.attack(image, size, options))
 
     def gallery(self) -> GallerySummary:
         """Size, version and labels of the gallery."""

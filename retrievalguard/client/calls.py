@@ -14,6 +14,7 @@ import httpx
 
 from retrievalguard.client.answers import (
     Answer,
+    AnswerAttack,
     AnswerRound,
     GalleryItem,
     GalleryJob,
@@ -94,6 +95,13 @@ def retrieve(image: Image, options: Options) -> Call[Answer]:
     return Call(
         "POST", "retrieve", _json(Answer), _in_url(options), content, {"Content-Type": media},
     )  # fmt: skip
+
+
+def attack(image: Image, size: float, options: Options) -> Call[AnswerAttack]:
+    """A query, and another answer sought near it."""
+    content, media = _query_body(image, options)
+    params = {**_in_url(options), **_written({"size": size})}
+    return Call("POST", "attack", _json(AnswerAttack), params, content, {"Content-Type": media})
 
 
 def batch(images: Iterable[Image], options: Options) -> Call[list[Answer | ServiceProblem]]:

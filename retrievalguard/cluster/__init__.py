@@ -16,4 +16,5 @@ sampler    a sampler replica
 remote     the sampler of an API replica's engine, which asks the replicas
 wire       what goes between the two, and what proves that it is of this model and secret
 gate       what a client is told when a replica ends before it has answered
+shards     copies of the gallery's shards, as actors
 """

@@ -33,7 +33,7 @@ def cluster(
 ) -> None:
     """Serve with Ray, on this machine or several; settings come from the environment (docs/operations.md)."""
     plan = ClusterPlan(replicas(api, "--api"), replicas(samplers, "--samplers"), gpu)
-    preflight.check_cluster()
+    preflight.check_ray("a cluster")
     settings = shared(checked_settings())
     log_to_stderr(settings)
     if settings.keys_file is not None:

@@ -37,7 +37,10 @@ PR_SET_PDEATHSIG = 1
 
 @contextmanager
 def own(plan: ClusterPlan) -> Iterator[str]:
-    """Ray on this machine, which no other can reach, with its address, to its end. Raises `CheckError`."""
+    """Ray on this machine, with its address, to its end. Raises `CheckError`.
+
+    It listens on all interfaces, whatever it is told: its token keeps others out (`surroundings`).
+    """
     process, port = _started(plan)
     try:
         yield f"{LOOPBACK}:{port}"
@@ -68,7 +71,7 @@ def _start(plan: ClusterPlan) -> tuple["subprocess.Popen[bytes]", int]:
     port, grpc, http, environments, metrics = _free_ports(5)
     command = [
         *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"),
-        *("--include-dashboard=false", f"--node-ip-address={LOOPBACK}", f"--port={port}"),
+        *("--include-dashboard=false", f"--port={port}"),
         f"--num-cpus={max(len(os.sched_getaffinity(0)), plan.least_cores)}",
         f"--object-store-memory={OBJECT_STORE_BYTES}",
         # Named, for it waits only seconds until processes that choose their own have told which.
@@ -132,7 +135,7 @@ def joined(address: str) -> Iterator[str]:
     except (ConnectionError, ValueError) as error:
         raise CheckError(f"--address: there is no Ray at {address}: start it with `ray start`") from error
     try:
-        yield ray.get_runtime_context().gcs_address
+        yield address
     finally:
         ray.shutdown()
 

@@ -28,6 +28,16 @@ CREATE TRIGGER IF NOT EXISTS dropped AFTER DELETE ON entries
     BEGIN UPDATE total SET bytes = bytes - OLD.size; END;
 COMMIT;
 """
+# When a value was used: by the clock, but after all that was used before. Where a clock is set back, the
+# newest values would be dropped first otherwise.
+_GET = (
+    "UPDATE entries SET used = MAX(?, (SELECT COALESCE(MAX(used), 0) + 0.001 FROM entries))"
+    " WHERE key = ? AND expires > ? RETURNING value"
+)
+_SET = (
+    "INSERT OR REPLACE INTO entries"
+    " VALUES (?, ?, MAX(?, (SELECT COALESCE(MAX(used), 0) + 0.001 FROM entries)), ?, ?)"
+)
 _DROP_OLDEST_IF_OVER = (
     "DELETE FROM entries WHERE key = (SELECT key FROM entries ORDER BY used LIMIT 1)"
     " AND (SELECT bytes FROM total) > ?"
@@ -82,10 +92,7 @@ class EmbeddedStore:
         now = time.time()
         try:
             with self._lock:
-                row = self._db.execute(
-                    "UPDATE entries SET used = ? WHERE key = ? AND expires > ? RETURNING value",
-                    (now, key, now),
-                ).fetchone()
+                row = self._db.execute(_GET, (now, key, now)).fetchone()
         except sqlite3.Error as error:
             raise CacheUnavailable(str(error)) from error
         if row is not None and not isinstance(row[0], bytes):
@@ -99,10 +106,7 @@ class EmbeddedStore:
         now = time.time()
         try:
             with self._lock:
-                self._db.execute(
-                    "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)",
-                    (key, len(value), now, now + self._ttl, value),
-                )
+                self._db.execute(_SET, (key, len(value), now, now + self._ttl, value))
                 self._db.execute("DELETE FROM entries WHERE expires <= ?", (now,))
                 while self._db.execute(_DROP_OLDEST_IF_OVER, (self._max_bytes,)).rowcount:
                     pass

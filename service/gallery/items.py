@@ -1,6 +1,5 @@
 """Items one by one, for whoever asks from outside: looked up, listed, added, replaced, revised, deleted."""
 
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +14,6 @@ from index import (
     ItemMissing,
     NewItem,
     Outcome,
-    OutcomeUnknown,
     StoredItem,
     StoreFailure,
     always,
@@ -37,11 +35,10 @@ from service.errors import (
     Problem,
 )
 from service.gallery.check import ItemRefused, ItemRules, shown
+from service.gallery.failing import failure
 from service.gallery.intake import Change, Intake, Twins
 from service.images import media_type
 from service.traffic.admission import Admission
-
-log = logging.getLogger("retrievalguard")
 
 _CHANGED = (
     "the item is not the one that If-Match or If-None-Match is about: get it again, and look at its ETag"
@@ -235,11 +232,5 @@ def _told() -> Iterator[None]:
         raise PreconditionFailed(_CHANGED) from error
     except ItemDamaged as error:
         raise GalleryFailure(str(error)) from error
-    except OutcomeUnknown as error:
-        log.error("%s", error)
-        raise GalleryFailure(
-            "it is not known whether the change was stored: look at the gallery, or send the same again"
-        ) from error
     except StoreFailure as error:
-        log.error("the gallery was not read or changed: %s", error)
-        raise GalleryFailure from error
+        raise failure(error, "the gallery was not read or changed") from error

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from index import private_folder
 from service.errors import JobNotFound, Overloaded
+from service.gallery.replica import elsewhere
 from service.gallery.unpacking import remove
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
@@ -41,6 +42,7 @@ class Job(BaseModel):
     refused   how many should have been added and were not; `refusals` names each, when the job has ended
     skipped   entries that are not meant to be added, by reason
     error     why the job failed as a whole
+    replica   which one it was sent to, and keeps it, where several share the gallery
     """
 
     model_config = ConfigDict(frozen=True)
@@ -63,6 +65,7 @@ class Job(BaseModel):
     refusals: list[RefusedEntry] = []
     warnings: list[str] = []
     error: str | None = None
+    replica: str | None = None
 
 
 _REFUSALS = TypeAdapter(list[RefusedEntry])
@@ -127,15 +130,15 @@ class JobFolder:
 
 
 class JobRecords:
-    """All jobs, each in a folder below `place`."""
+    """All jobs, each in a folder below `place`; `replica`: whose they are, if there are several."""
 
-    def __init__(self, place: Path) -> None:
-        self._place = place
+    def __init__(self, place: Path, replica: str | None = None) -> None:
+        self._place, self.replica = place, replica
 
     def folder(self, id_: str) -> JobFolder:
         """The folder of a job; raises `JobNotFound` for what is no id of one."""
         if not _ID.fullmatch(id_):
-            raise _missing(id_)
+            raise self._missing(id_)
         return JobFolder(self._place / id_)
 
     def all(self) -> list[Job]:
@@ -148,7 +151,7 @@ class JobRecords:
         folder = self.folder(id_)
         found = folder.read()
         if found is None:
-            raise _missing(id_)
+            raise self._missing(id_)
         return found.model_copy(update={"refusals": folder.refusals()})
 
     @contextmanager
@@ -192,12 +195,11 @@ class JobRecords:
                         if not JobFolder(path).is_received:
                             remove(path)
 
+    def _missing(self, id_: str) -> JobNotFound:
+        return JobNotFound(f"there is no job {id_[:40]!r}: see GET /gallery/jobs{elsewhere(self.replica)}")
+
     def _folders(self) -> Iterator[Path]:
         return self._place.glob("*-*")
-
-
-def _missing(id_: str) -> JobNotFound:
-    return JobNotFound(f"there is no job {id_[:40]!r}: see GET /gallery/jobs")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from index import GalleryError
+from index import GalleryError, StoreBusy
 from service.errors import ItemInvalid, Problem
 from service.gallery.check import ItemRules
 from service.gallery.findings import Bounds, Findings, ImportFailure, Source, Stopped
@@ -45,13 +45,19 @@ class JobLimits:
 class Jobs:
     """The jobs in the folder `place`, worked on one at a time by a thread, between `start` and `close`.
 
-    `root`: the folder of the server below which jobs may read; None: none may.
+    `root`: the folder of the server below which jobs may read; None: none may. `replica`: as of `JobRecords`.
     """
 
     def __init__(
-        self, place: Path, root: Path | None, intake: Intake, rules: ItemRules, limits: JobLimits
+        self,
+        place: Path,
+        root: Path | None,
+        intake: Intake,
+        rules: ItemRules,
+        limits: JobLimits,
+        replica: str | None = None,
     ) -> None:
-        self.records = JobRecords(place)
+        self.records = JobRecords(place, replica)
         self._root, self._intake, self._rules, self._limits = root, intake, rules, limits
         self._changed, self._closing = threading.Condition(), False
         self._worker: threading.Thread | None = None
@@ -85,7 +91,14 @@ class Jobs:
         """
         if folder is not None:
             self._server_folder(folder)
-        job = Job(id=id_, folder=folder, prefix=prefix, replace=replace, created=datetime.now(UTC))
+        job = Job(
+            id=id_,
+            folder=folder,
+            prefix=prefix,
+            replace=replace,
+            created=datetime.now(UTC),
+            replica=self.records.replica,
+        )
         self.records.folder(id_).write(job)
         with self._changed:
             self._changed.notify_all()
@@ -114,6 +127,11 @@ class Jobs:
                 return False
             try:
                 self._run(job, folder)
+            except StoreBusy as error:  # a restore holds the gallery: this begins again until it is done
+                log.warning("job %s waits: %s", job.id, error)
+                now = folder.read() or job
+                folder.write(now.model_copy(update={"starts": max(0, now.starts - 1)}))
+                return False
             except Exception as error:
                 if not self._closing:  # else the network is gone, or the gallery is closed
                     self._fail(job, folder, error)

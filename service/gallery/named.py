@@ -4,7 +4,6 @@ An item belongs to whichever it matches, by its id, label and metadata, and need
 """
 
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,14 +17,14 @@ from index import (
     StoreFailure,
     both,
     delete_name,
+    is_name,
     named,
     names,
     put_name,
     read_filter,
 )
-from service.errors import GalleryFailure, GalleryInvalid, GalleryNotFound, TooManyGalleries
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+from service.errors import GalleryInvalid, GalleryNotFound, TooManyGalleries
+from service.gallery.failing import failure
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class NamedGalleries:
         if name == DEFAULT_GALLERY:
             return {}
         with _told():
-            text = named(self._store, name) if _NAME.fullmatch(name) else None
+            text = named(self._store, name) if is_name(name) else None
         if text is None:
             raise GalleryNotFound(f"there is no gallery {_cut(name)!r}: see GET /galleries")
         found: dict[str, Any] = json.loads(text)
@@ -78,7 +77,7 @@ class NamedGalleries:
 
         Raises `GalleryInvalid` on a name or a filter that cannot be one, or `TooManyGalleries`.
         """
-        if name == DEFAULT_GALLERY or not _NAME.fullmatch(name):
+        if not is_name(name):
             raise GalleryInvalid(
                 f"a gallery cannot be called {_cut(name)!r}: up to 100 letters, digits, dots, dashes and"
                 f" underscores, the first a letter or digit; {DEFAULT_GALLERY!r} is all of it"
@@ -98,7 +97,7 @@ class NamedGalleries:
         if name == DEFAULT_GALLERY:
             raise GalleryInvalid(f"{DEFAULT_GALLERY!r} is all of the gallery, and stays")
         with _told():
-            there = _NAME.fullmatch(name) is not None and delete_name(self._store, name)
+            there = is_name(name) and delete_name(self._store, name)
         if not there:
             raise GalleryNotFound(f"there is no gallery {_cut(name)!r}: see GET /galleries")
 
@@ -113,7 +112,7 @@ def _told() -> Iterator[None]:
     try:
         yield
     except StoreFailure as error:
-        raise GalleryFailure from error
+        raise failure(error, "the named galleries were not read or changed") from error
 
 
 def _cut(name: str) -> str:

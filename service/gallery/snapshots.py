@@ -27,7 +27,9 @@ from service.errors import (
     SnapshotNotFound,
     SnapshotOfAnotherModel,
 )
+from service.gallery.failing import failure
 from service.gallery.intake import Intake
+from service.gallery.replica import elsewhere
 
 log = logging.getLogger("retrievalguard")
 
@@ -37,24 +39,31 @@ _END = ".sqlite3"
 
 @dataclass(frozen=True)
 class SnapshotFile:
-    """A snapshot: when it was made, and how large its file is in bytes."""
+    """A snapshot: when it was made, how large its file is in bytes, and which replica has it, of several."""
 
     name: str
     path: Path
     created: datetime
     size: int
+    replica: str | None
 
 
 class Snapshots:
     """The snapshots of one gallery in the folder `place`, at most `most`.
 
-    `beside`: the gallery in another file, with what embeds for it by the same model. Every method raises
-    `GalleryFailure` where files cannot be read or written.
+    `beside`: the gallery in another file, with what embeds for it by the same model. `replica`: whose they
+    are, if there are several. Every method raises `GalleryFailure` where files cannot be read or written.
     """
 
     def __init__(
-        self, place: Path, gallery: Gallery, beside: Callable[[Path], tuple[Gallery, Intake]], most: int
+        self,
+        place: Path,
+        gallery: Gallery,
+        beside: Callable[[Path], tuple[Gallery, Intake]],
+        most: int,
+        replica: str | None = None,
     ) -> None:
+        self._replica = replica
         self._place, self._gallery, self._beside, self._most = place, gallery, beside, most
         self._busy = threading.Lock()
 
@@ -68,7 +77,7 @@ class Snapshots:
         with _told():
             path = self._path(name)
             if not _is_ours(path):
-                raise SnapshotNotFound(f"there is no snapshot {name[:100]!r}: see GET /gallery/snapshots")
+                raise self._missing(name)
             return self._file(path)
 
     def create(self, name: str | None = None) -> tuple[SnapshotFile, Exported]:
@@ -89,6 +98,8 @@ class Snapshots:
                 raise SnapshotExists(f"there are {self._most} snapshots already: delete one first")
             self._place.mkdir(mode=0o700, parents=True, exist_ok=True)
             done = export_gallery(self._gallery.store, path)
+            for gallery in done.damaged_names:
+                log.error("gallery %r is left out of snapshot %r: its filter is damaged", gallery, wanted)
             return self._file(path), done
 
     def delete(self, name: str) -> None:
@@ -104,7 +115,7 @@ class Snapshots:
         has not embedded; else `SnapshotOfAnotherModel` is raised. Raises `SnapshotNotFound`, or `Overloaded`.
         """
         archive = self.get(name).path
-        with self._alone(), _told(), prepared(self._gallery.store, archive) as path:
+        with self._alone(), _told(), prepared(self._gallery.store, archive) as (path, with_names):
             gallery, intake = self._beside(path)
             try:
                 missing = len(gallery.missing())
@@ -116,7 +127,7 @@ class Snapshots:
                 intake.embed_missing(lambda ids: ids)
             finally:
                 gallery.close()
-            return replace_all(self._gallery.store, path)
+            return replace_all(self._gallery.store, path, with_names=with_names)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -131,13 +142,18 @@ class Snapshots:
     def _path(self, name: str) -> Path:
         """Where a snapshot of this name is; raises `SnapshotNotFound` for what cannot be a name."""
         if not _NAME.fullmatch(name):
-            raise SnapshotNotFound(f"there is no snapshot {name[:100]!r}: see GET /gallery/snapshots")
+            raise self._missing(name)
         return self._place / f"{name}{_END}"
+
+    def _missing(self, name: str) -> SnapshotNotFound:
+        return SnapshotNotFound(
+            f"there is no snapshot {name[:100]!r}: see GET /gallery/snapshots{elsewhere(self._replica)}"
+        )
 
     def _file(self, path: Path) -> SnapshotFile:
         status = path.stat()
         created = datetime.fromtimestamp(status.st_mtime, UTC)
-        return SnapshotFile(path.name.removesuffix(_END), path, created, status.st_size)
+        return SnapshotFile(path.name.removesuffix(_END), path, created, status.st_size, self._replica)
 
 
 def _is_ours(path: Path) -> bool:
@@ -153,9 +169,8 @@ def _told() -> Iterator[None]:
     except ArchiveDamaged as error:
         log.error("a snapshot was not read: %s", error)
         raise GalleryFailure("the snapshot is damaged: use another; the server's log tells more") from error
-    except (StoreFailure, OSError) as error:
-        log.error("a snapshot was not made or restored: %s", error)
-        raise GalleryFailure from error
-    except GalleryError as error:
+    except StoreFailure as error:
+        raise failure(error, "a snapshot was not made or restored") from error
+    except (GalleryError, OSError) as error:
         log.error("a snapshot was not made or restored: %s", error)
         raise GalleryFailure from error

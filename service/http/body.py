@@ -44,6 +44,8 @@ async def read_query(request: Request, max_bytes: int, *apart: str) -> QueryBody
     given = request.query_params.multi_items()
     once([(name, text) for name, text in given if name in apart])
     work = partial(parse, content_type, body, [(name, text) for name, text in given if name not in apart])
+    if not (is_json(content_type) or _is_form(content_type)):
+        return work()  # an image is not looked into here: there is no more to parse than a query string
     parsing: Parsing = request.app.state.parsing
     return await parsing.run(work, json=body if is_json(content_type) else b"")
 
@@ -105,6 +107,11 @@ def is_json(content_type: str) -> bool:
     return kind in ("application/json", "text/json") or kind.endswith("+json")
 
 
+def _is_form(content_type: str) -> bool:
+    """Whether a body of this type is read as a form."""
+    return content_type.partition(";")[0].strip().lower() == "multipart/form-data"
+
+
 def parse(content_type: str, body: bytes, query: Iterable[tuple[str, str]]) -> QueryBody:
     """The query of a whole body, with the options of its query string; takes time linear in both.
 
@@ -136,11 +143,11 @@ def form(content_type: str, body: bytes, convert: Callable[[str, str], Any]) -> 
     `convert` makes a value of the name and the text of a field. What no form is, is an image if its bytes are
     one. Raises `UnsupportedMediaType` or `MalformedBody`.
     """
-    kind = content_type.partition(";")[0].strip().lower()
     image, given = body, Pairs()
-    if kind == "multipart/form-data":
+    if _is_form(content_type):
         image, given = _multipart(content_type, body, convert)
     elif not _is_raw(content_type, body):
+        kind = content_type.partition(";")[0].strip().lower()
         raise UnsupportedMediaType(
             f"cannot read {kind[:64]}: send the file as image/png, image/jpeg, image/webp or"
             " application/octet-stream, multipart/form-data with a part `image`, or application/json with"

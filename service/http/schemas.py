@@ -80,11 +80,15 @@ class JobsBody(BaseModel):
 
 
 class SnapshotBody(BaseModel):
-    """A snapshot of the gallery: its name, when it was made, and how large its file is."""
+    """A snapshot of the gallery: its name, when it was made, and how large its file is.
+
+    `replica`: which one has it, where several share the gallery.
+    """
 
     name: str
     created: datetime
     bytes: int
+    replica: str | None
 
 
 class SnapshotsBody(BaseModel):

@@ -3,7 +3,7 @@
 import math
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, PrivateAttr
 
 from certify import Certificate, Guarantee, Method, Rule, round_down
 from index import DEFAULT_GALLERY, Neighbors, Snapshot
@@ -15,6 +15,9 @@ from service.retrieval.options import RetrieveOptions
 
 # Whether none, some or all of the samples of an answer were drawn before.
 CacheResult = Literal["miss", "resumed", "hit"]
+
+# An attack from outside ends at the nearest of them in two of three answers, at one of so many in nearly all.
+EXPLAINED_RIVALS = 3
 
 
 class Neighbor(BaseModel):
@@ -114,12 +117,14 @@ class Timing(BaseModel):
 class ExplanationBody(BaseModel):
     """What limits the radius. Nothing in it is a claim.
 
-    `rival`: the nearest of the items that the guarantee keeps behind, null if there is none.
+    `rival`: the nearest of the items that the guarantee keeps behind, null if there is none; `rivals`: it and
+    those after it, for guarantee `label` the nearest of each label.
     `expected_radius`: what about four times the samples may bring; null where the samples were planned for a
     target, or for one number. `alpha_spent`: by which part of the certificate.
     """
 
     rival: Neighbor | None
+    rivals: list[Neighbor]
     expected_radius: float | None
     alpha_spent: dict[str, float]
 
@@ -135,6 +140,12 @@ class RetrieveResponse(BaseModel):
     cache: CacheResult
     timing_ms: Timing
     explanation: ExplanationBody | None = Field(description="With `explain`, else null.")
+    _complete: bool = PrivateAttr(True)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of the gallery was looked at: an answer that may be kept."""
+        return self._complete
 
 
 class RoundNeighbor(BaseModel):
@@ -159,16 +170,16 @@ def radius_unit(input_shape: tuple[int, int, int]) -> str:
 
 def respond(
     outcome: Outcome,
-    rival: Neighbors | None,
+    rivals: Neighbors | None,
     options: RetrieveOptions,
     snapshot: Snapshot,
     smoothed: SmoothedModel,
     cache: CacheResult,
     seconds: dict[str, float],
 ) -> RetrieveResponse:
-    """The response to a query; `seconds` are the fields of `Timing`, `rival` is for an explanation."""
+    """The response to a query; `seconds` are the fields of `Timing`, `rivals` are for an explanation."""
     ranked = _ranked(outcome.neighbors, outcome.votes, snapshot)
-    return RetrieveResponse(
+    response = RetrieveResponse(
         neighbor=ranked[0],
         neighbors=ranked[1:],
         certificate=_certificate(outcome.certificate, options, smoothed.model.input_shape),
@@ -181,10 +192,12 @@ def respond(
         ),
         cache=cache,
         timing_ms=timing(seconds),
-        explanation=_explanation(outcome.certificate, rival, snapshot, _diameter(smoothed.model.input_shape))
-        if options.explain
-        else None,
+        explanation=None
+        if rivals is None
+        else _explanation(outcome.certificate, rivals, snapshot, _diameter(smoothed.model.input_shape)),
     )
+    response._complete = outcome.complete
+    return response
 
 
 def about_file(
@@ -226,12 +239,14 @@ def _ranked(found: Neighbors, votes: tuple[int, ...] | None, snapshot: Snapshot)
 
 
 def _explanation(
-    certificate: Certificate, rival: Neighbors | None, snapshot: Snapshot, diameter: float
+    certificate: Certificate, rivals: Neighbors, snapshot: Snapshot, diameter: float
 ) -> ExplanationBody:
     planned = certificate.terms.horizon is not None or not certificate.terms.anytime
     expected = min(max(certificate.expected, certificate.radius), diameter)
+    ranked = _ranked(rivals, None, snapshot)
     return ExplanationBody(
-        rival=None if rival is None else _ranked(rival, None, snapshot)[0],
+        rival=ranked[0] if ranked else None,
+        rivals=ranked,
         expected_radius=None if planned else round_down(expected),
         alpha_spent=certificate.ledger,
     )

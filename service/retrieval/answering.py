@@ -10,7 +10,14 @@ from certify import EmbeddingSpace, Rule, Terms
 from index import Snapshot
 from models import SmoothedModel, Stop, input_digest
 from service.metrics import Metrics
-from service.retrieval.answer import CacheResult, RetrieveResponse, RoundBody, respond, round_body
+from service.retrieval.answer import (
+    EXPLAINED_RIVALS,
+    CacheResult,
+    RetrieveResponse,
+    RoundBody,
+    respond,
+    round_body,
+)
 from service.retrieval.contest import Arranged, Contest
 from service.retrieval.looks import looks
 from service.retrieval.query import Query
@@ -62,7 +69,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Answering:
-    """What all queries share while they are worked out."""
+    """What all queries share while they are worked out; `abstains` as contests do."""
 
     smoothed: SmoothedModel
     space: EmbeddingSpace
@@ -70,13 +77,17 @@ class Answering:
     turns: Turns
     backlog: Backlog
     metrics: Metrics
-    _arranged: Arranged = field(default_factory=Arranged)
+    abstains: bool = False
+    arranged: Arranged = field(default_factory=Arranged)
 
     def contest(
         self, snapshot: Snapshot, terms: Terms, rule: Rule = "embedding", *, top_k: int = 1
     ) -> Contest:
         """The contest of one query in this gallery."""
-        return Contest(snapshot, self._arranged.of(snapshot), self.space, rule, terms, top_k=top_k)
+        return Contest(
+            snapshot, self.arranged.of(snapshot), self.space, rule, terms,
+            top_k=top_k, abstains=self.abstains,
+        )  # fmt: skip
 
     def answer(self, question: Question) -> RetrieveResponse:
         """The answer to `question`.
@@ -113,9 +124,10 @@ class Answering:
                         seconds["certify"] += look.deciding - look.outcome.searching
                         if on_round is not None:
                             on_round(round_body(look, snapshot, self.smoothed.model.input_shape))
-                    rival = None
-                    if query.options.explain:
-                        rival = contest.rival(samples.first(look.samples, question.stop.without_deadline()))
+                    rivals = None
+                    if query.options.explain and look.outcome.complete:
+                        known = samples.first(look.samples, question.stop.without_deadline())
+                        rivals = contest.rivals(known, EXPLAINED_RIVALS)
             finally:  # what was drawn is kept also when the client has left
                 kept = time.perf_counter()
                 samples.keep()
@@ -124,7 +136,7 @@ class Answering:
         seconds["total"] = question.decoding + question.filtering + time.perf_counter() - started
         for stage, spent in seconds.items():
             self.metrics.stages.labels(stage).observe(spent)
-        response = respond(look.outcome, rival, query.options, snapshot, self.smoothed, cache, seconds)
+        response = respond(look.outcome, rivals, query.options, snapshot, self.smoothed, cache, seconds)
         body = response.certificate
         self.metrics.cache.labels(cache).inc()
         self.metrics.certificates.labels(body.status, body.method, body.guarantee).inc()

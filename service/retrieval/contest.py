@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
@@ -24,7 +24,7 @@ from certify import (
     selection_size,
     void,
 )
-from index import Neighbors, Segment, Snapshot
+from index import Neighbors, Segment, ShardMissing, Snapshot, Together, elsewhere
 from service import traces
 
 Array = NDArray[np.float64]
@@ -33,6 +33,8 @@ Rows = NDArray[np.int64]
 # Same-label items that may stand against a rival. The nearest are not the best: an item on the far side of
 # its label, away from a rival, stays ahead of that rival longest.
 WINNERS = 256
+# Among so many items that must stay behind, nearest first, those are looked for that explain an answer.
+NEAREST_RIVALS = 1_000
 # Items around the selection that are kept in mind: the answer of every look is one of the nearest of them.
 AROUND = 128
 
@@ -42,18 +44,21 @@ class Outcome:
     """Who answers, and what is certified of it.
 
     `votes` (k,) are those of `neighbors`, under rule `vote`; `searching` seconds were spent in the index.
+    `complete`: whether all of the gallery was looked at; nothing is certified otherwise.
     """
 
     neighbors: Neighbors
     votes: tuple[int, ...] | None
     certificate: Certificate
     searching: float
+    complete: bool = True
 
 
 class Contest:
     """One query's contest: the samples grow from look to look, rivals and bets are chosen once.
 
-    `vectors` are those of `snapshot` as certificates need them, `space` is where embeddings lie.
+    `vectors` are those of `snapshot` as certificates need them, `space` is where embeddings lie. `abstains`:
+    whether to answer without a certificate when a shard of the gallery is missing.
     """
 
     def __init__(
@@ -65,7 +70,9 @@ class Contest:
         terms: Terms,
         *,
         top_k: int,
+        abstains: bool = False,
     ) -> None:
+        self._abstains = abstains
         self.snapshot, self.vectors, self.space = snapshot, vectors, space
         self.rule, self.terms, self._top_k = rule, terms, top_k
         self._chosen: tuple[int, dict[Claim, Rivals]] | None = None
@@ -73,7 +80,28 @@ class Contest:
         self._certifier: Certifier | None = None
 
     def outcome(self, samples: NDArray[np.float32]) -> Outcome:
-        """The answer to a query with these `samples` (n, d), and its certificate."""
+        """The answer to a query with these `samples` (n, d), and its certificate.
+
+        Raises `ShardMissing` where not all of the gallery can be looked at, unless it abstains then.
+        """
+        try:
+            return self._outcome(samples)
+        except ShardMissing:
+            if not self._abstains:
+                raise
+            return self._incomplete(samples)
+
+    def _incomplete(self, samples: NDArray[np.float32]) -> Outcome:
+        """The nearest of the items that can be reached, and nothing said of the others."""
+        mean = self.snapshot.lift(samples).mean(axis=0)
+        found, left = self.snapshot.nearest_reached(mean, self._top_k)
+        reason = (
+            f"{left} of {len(self.snapshot)} items of the gallery cannot be reached now, so that nothing is"
+            " certified: ask again"
+        )
+        return Outcome(found, None, void(self.terms, len(samples), reason), 0.0, complete=False)
+
+    def _outcome(self, samples: NDArray[np.float32]) -> Outcome:
         started = time.perf_counter()
         points = self.snapshot.lift(samples)
         if self.rule == "vote":
@@ -104,18 +132,19 @@ class Contest:
             return replace(voted, certificate=nothing)
         return Outcome(self.snapshot.nearest(points.mean(axis=0), self._top_k), None, nothing, 0.0)
 
-    def rival(self, samples: NDArray[np.float32]) -> Neighbors | None:
-        """Who would be the first to break the guarantee by coming nearest: the one that must stay behind.
+    def rivals(self, samples: NDArray[np.float32], most: int) -> Neighbors:
+        """Who would be the first to break the guarantee by coming nearest: `most` of those that must not.
 
-        Of all items that must, it is the nearest to the mean of `samples` (n, d), or the k-th nearest for
-        guarantee `within`. None: the gallery has too few.
+        They are the nearest to the mean of `samples` (n, d), or for guarantee `within` the k-th nearest and
+        those after it; for guarantee `label` the nearest of each label. Fewer, if the gallery has no more, or
+        if those of another label are not among the nearest `NEAREST_RIVALS`.
         """
         mean = self.snapshot.lift(samples).mean(axis=0)
-        places, distances = self._behind(mean, int(self.snapshot.nearest(mean, 1).rows[0]))
-        kth = slice(self.terms.within_k - 1, self.terms.within_k)
-        if not len(places[kth]):
-            return None
-        return Neighbors(self.snapshot.rows_at(places[kth]), distances[kth], np.inf)
+        behind = self._behind(mean, int(self.snapshot.nearest(mean, 1).rows[0]), NEAREST_RIVALS)
+        first = np.arange(self.terms.within_k - 1, len(behind.rows))
+        if self.terms.claim == "label":
+            first = np.sort(np.unique(self.snapshot.labels[behind.rows], return_index=True)[1])
+        return Neighbors(behind.rows[first[:most]], behind.distances[first[:most]], np.inf)
 
     def sides(self, samples: NDArray[np.float32]) -> tuple[Array, Array]:
         """The vectors of who may answer (k, d), and who must stay behind (m, d): those near `samples` (n, d).
@@ -125,19 +154,16 @@ class Contest:
         snapshot = self.snapshot
         mean = snapshot.lift(samples).mean(axis=0)
         ours = snapshot.nearest(mean, 1).rows
-        places, _ = self._behind(mean, int(ours[0]))
+        behind = self._behind(mean, int(ours[0]), WINNERS).rows
         if self.terms.claim == "label":
             ours = snapshot.nearest_of_label(mean, WINNERS, snapshot.label(int(ours[0]))).rows
-        return snapshot.exact(ours), snapshot.exact(snapshot.rows_at(places[:WINNERS]))
+        return snapshot.exact(ours), snapshot.exact(behind)
 
-    def _behind(self, mean: Array, answer: int) -> tuple[Rows, Array]:
-        """Where those are that must stay behind row `answer`, and how far from `mean` (d,), nearest first."""
+    def _behind(self, mean: Array, answer: int, count: int) -> Neighbors:
+        """Of those that must stay behind row `answer` the `count` nearest to `mean` (d,)."""
         if self.terms.claim == "label":
-            behind = self.snapshot.of_others(self.snapshot.label(answer))
-        else:
-            behind = self.snapshot.all_but(answer)
-        rivals = Rivals(self.snapshot.exact(np.array([answer])), self.vectors, behind, mean)
-        return rivals.distances(mean)
+            return self.snapshot.nearest_of_others(mean, count, self.snapshot.label(answer))
+        return self.snapshot.nearest_but(mean, count, answer)
 
     def _nearest(self, points: Array) -> Neighbors:
         """Who is nearest to the mean of `points`: mostly one of those around that of the selection.
@@ -192,6 +218,10 @@ class Arranged:
         self._together = WeakValueDictionary[tuple[Segment, ...], Vectors]()
         self._snapshots = WeakKeyDictionary[Snapshot, Vectors]()
 
+    def handed_over(self, whole: Segment, left: Segment) -> None:
+        """Of a segment whose vectors go elsewhere, keep what certificates need of each, in what is `left`."""
+        self._segments[left] = _left(_vectors(whole, whole.columns.vectors), left.columns.vectors)
+
     def of(self, snapshot: Snapshot) -> Vectors:
         """The vectors of `snapshot`."""
         found = self._snapshots.get(snapshot)
@@ -206,18 +236,35 @@ class Arranged:
     def _joined(self, segments: tuple[Segment, ...]) -> Vectors:
         if len(segments) == 1 and not len(segments[0].centres):
             return Vectors.flat(segments[0].columns.vectors)
-        return Vectors.joined([self._of(segment) for segment in segments])
+        joined = Vectors.joined([self._of(segment) for segment in segments])
+        arrays = [segment.columns.vectors for segment in segments]
+        if all(elsewhere(each) is None for each in arrays):
+            return joined
+        return replace(joined, rows=cast(NDArray[np.float32], Together(arrays)))
 
     def _of(self, segment: Segment) -> Vectors:
         found = self._segments.get(segment)
         if found is None:
             vectors = segment.columns.vectors
-            found = self._segments[segment] = (
-                Vectors(vectors, segment.starts, segment.centres, segment.radii, segment.groups)
-                if len(segment.centres)
-                else Vectors.single(vectors)
-            )
+            found = _vectors(segment, np.asarray(vectors))  # what is elsewhere is brought here, once
+            if elsewhere(vectors) is not None:
+                found = _left(found, vectors)
+            self._segments[segment] = found
         return found
+
+
+def _vectors(segment: Segment, rows: NDArray[np.float32]) -> Vectors:
+    if not len(segment.centres):
+        return Vectors.single(rows)
+    return Vectors(rows, segment.starts, segment.centres, segment.radii, segment.groups)
+
+
+def _left(here: Vectors, there: NDArray[np.float32]) -> Vectors:
+    """`here`, whose rows are left `there`: what was computed of them stays."""
+    left = replace(here, rows=there)
+    for name in ("halves", "clusters", "grouped"):  # each kept in the instance once it was asked for
+        vars(left)[name] = getattr(here, name)
+    return left
 
 
 def vectors_of(snapshot: Snapshot) -> Vectors:

@@ -94,7 +94,9 @@ class Repeats:
 
     def _work(self, key: bytes, question: Question) -> RetrieveResponse:
         found = self._answering.answer(question)
-        if question.stop.remaining is None:  # else a longer deadline may give a larger radius
+        if (
+            question.stop.remaining is None and found.complete
+        ):  # else a longer deadline may give a larger radius
             self._answers.set(key, found.model_dump_json().encode())
         return found
 

@@ -54,6 +54,15 @@ def test_a_short_load_test_finds_nothing_wrong() -> None:
     keyed = report["loads"]["two keys, one greedy"]["kinds"]
     assert keyed["repeat"]["refused"] > 0  # the greedy one
     assert keyed["cold"]["answered"] > 0
+    for load in report["loads"].values():
+        assert load["spent"]["server_seconds"] > 0
+        assert load["spent"]["client_seconds"] > 0
+    assert set(report["answers_a_core_second_over_that_at_capacity"]) == {"1.5", "3.0"}
+    costs = report["costs"]
+    assert min(costs[name] for name in ("cold_seconds", "certify_seconds", "hit_seconds")) > 0
+    assert costs["cold_samples"] > 0
+    assert costs["bare_sample_seconds"] > 0
+    assert report["cache_hits"]["route_per_second"] > 0
     for probe in report["probes"].values():
         assert probe["count"] > 0
         assert probe["failures"] == 0

@@ -49,6 +49,16 @@ def test_every_document_is_a_page_that_loads_nothing_from_elsewhere(site: Path) 
         assert [address for address in loaded.addresses if "//" in address] == []
 
 
+def test_every_formula_is_set_and_none_of_it_is_left_as_text(site: Path) -> None:
+    written = (DOCS / "certificate.md").read_text().count("```math\n")
+    page = (site / "certificate.html").read_text()
+    assert written >= 5
+    assert len(re.findall(r'<math [^>]*display="block"', page)) == written
+    assert "\\lambda" not in page
+    assert "MathJax" not in page
+    assert page.count("<mfrac>") >= 2
+
+
 def test_the_routes_are_those_that_the_service_has(site: Path, demo_server: Server) -> None:
     document = demo_server.client.get("/openapi.json").json()
     page = (site / "routes.html").read_text()

@@ -1,5 +1,6 @@
 """Exports: whole while the gallery changes, checked before they are read, all or nothing."""
 
+import json
 import os
 import shutil
 import signal
@@ -17,11 +18,18 @@ from index import (
     GalleryError,
     GalleryStore,
     StoreFailure,
+    delete_name,
     export_gallery,
     import_gallery,
+    names,
+    prepared,
+    put_name,
+    replace_all,
 )
 from index.checksums import image_checksum, item_checksum
 from index.items import Texts
+from index.schema import WITH_NAMES
+from tests.index.filtering import filter_of
 from tests.index.items import MODEL, enough, loaded, new, process
 from tests.index.old import old_file
 
@@ -46,6 +54,80 @@ def test_what_is_imported_is_what_was_exported(tmp_path: Path) -> None:
     assert two.version() > one.version()
     two.add([new("another")], MODEL)  # rows go on where they ended
     assert two.ids()[-1] == "another"
+
+
+FILTERS = {"cats": '{"label":"cat"}', "shop-7": '{"metadata.shop":7}'}
+
+
+def named_store(path: Path, filters: dict[str, str]) -> GalleryStore:
+    store = filled(path, 3)
+    for name, text in filters.items():
+        put_name(store, name, filter_of(json.loads(text)).text, 10)
+    return store
+
+
+def test_names_are_in_an_export_and_come_back(tmp_path: Path) -> None:
+    one, two = named_store(tmp_path / "one", FILTERS), GalleryStore(tmp_path / "two" / "gallery.sqlite3")
+    put_name(two, "cats", names(one)["cats"], 10)
+    put_name(two, "mine", "{}", 10)
+    export_gallery(one, tmp_path / "archive")
+    assert import_gallery(two, tmp_path / "archive") == 3
+    assert names(two) == names(one) | {"mine": "{}"}
+
+
+def test_a_name_of_another_filter_is_not_overwritten_by_an_import(tmp_path: Path) -> None:
+    one, two = named_store(tmp_path / "one", FILTERS), GalleryStore(tmp_path / "two" / "gallery.sqlite3")
+    put_name(two, "cats", "{}", 10)
+    export_gallery(one, tmp_path / "archive")
+    with pytest.raises(GalleryError, match="has another gallery 'cats': take that name away first"):
+        import_gallery(two, tmp_path / "archive")
+    assert (names(two), two.ids()) == ({"cats": "{}"}, [])
+
+
+def test_restoring_brings_back_the_names_of_that_time(tmp_path: Path) -> None:
+    store = named_store(tmp_path / "one", FILTERS)
+    expected = names(store)
+    export_gallery(store, tmp_path / "archive")
+    delete_name(store, "cats")
+    put_name(store, "new", "{}", 10)
+    with prepared(store, tmp_path / "archive") as (path, with_names):
+        replace_all(store, path, with_names=with_names)
+    assert names(store) == expected
+
+
+def test_an_export_of_before_there_were_names_in_it_leaves_those_that_are_there(tmp_path: Path) -> None:
+    store = named_store(tmp_path / "one", FILTERS)
+    expected = names(store)
+    export_gallery(store, tmp_path / "archive")
+    with closing(sqlite3.connect(tmp_path / "archive")) as db, db:
+        db.execute("DELETE FROM named")
+        db.execute(f"PRAGMA user_version = {WITH_NAMES - 1}")
+    with prepared(store, tmp_path / "archive") as (path, with_names):
+        assert not with_names
+        assert replace_all(store, path, with_names=with_names)[1] == 3
+    assert names(store) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("default", "{}"), ("../x", "{}"), ("x" * 101, "{}"), (b"\xff", "{}"), ("a", "{"), ("a", "[]"),
+        ("a", '{"price":1}'), ("a", '{ "label": "b"}'), ("a", b"\xff"), ("a", 1), ("a", "[" * 100_000),
+    ],
+)  # fmt: skip
+def test_what_is_no_name_or_no_filter_is_in_no_export_and_read_from_none(
+    tmp_path: Path, name: object, text: object
+) -> None:
+    store, other = named_store(tmp_path / "one", {}), GalleryStore(tmp_path / "two" / "gallery.sqlite3")
+    export_gallery(store, tmp_path / "archive")
+    for file in (store.path, tmp_path / "archive"):
+        with closing(sqlite3.connect(file)) as db, db:
+            db.execute("INSERT INTO named VALUES (?, ?)", (name, text))
+    with pytest.raises(ArchiveDamaged, match=r"the filter of .* is not what was stored"):
+        import_gallery(other, tmp_path / "archive")
+    assert len(export_gallery(store, tmp_path / "again").damaged_names) == 1
+    assert import_gallery(other, tmp_path / "again") == 3
+    assert names(other) == {}
 
 
 def test_an_export_is_one_file_of_its_owner(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,15 +26,17 @@ from index import (
     import_gallery,
     list_items,
     names,
+    prepared,
     put_items,
     put_name,
+    replace_all,
     revise,
     stored_item,
 )
 from index.history import advance
 from index.postgres_schema import STEPS
 from index.postgres_session import PostgresSession
-from index.rows import put_item, put_vector
+from index.rows import WholeItem, new_row, put_item, put_vector, put_whole, whole_items
 from index.store import checked_vector
 from tests.index.filtering import filter_of
 from tests.index.items import MODEL, enough, loaded, new, process
@@ -232,11 +235,13 @@ def test_a_gallery_goes_from_a_file_to_a_server_and_back(store: GalleryStore, tm
     items = [new(f"é\0{n}", f"{n % 3}", (n, 1), {"n": n}, image=bytes([n]) * 50) for n in range(40)]
     file.add(items, MODEL)
     file.set_vectors({items[0].item.id: np.array([1, 2, 3], np.float32)}, "another model")
+    put_name(file, "cats", '{"label":"1"}', 10)
     export_gallery(file, tmp_path / "first")
     assert import_gallery(store, tmp_path / "first") == 40
     export_gallery(store, tmp_path / "second")
     assert import_gallery(back, tmp_path / "second") == 40
     for one in (store, back):
+        assert names(one) == names(file)
         assert [loaded(one, name)[1] for name in (MODEL, "another model")] == [
             loaded(file, name)[1] for name in (MODEL, "another model")
         ]
@@ -246,6 +251,88 @@ def test_a_gallery_goes_from_a_file_to_a_server_and_back(store: GalleryStore, tm
         import_gallery(store, tmp_path / "first")
     for opened in (file, back):
         opened.close()
+
+
+def test_a_snapshot_takes_the_place_of_a_gallery_and_its_names(store: GalleryStore, tmp_path: Path) -> None:
+    store.add([new("one"), new("two")], MODEL)
+    put_name(store, "cats", '{"label":"a"}', 10)
+    export_gallery(store, tmp_path / "archive")
+    put_name(store, "cats", "{}", 10)
+    put_name(store, "other", "{}", 10)
+    store.delete(["one"])
+    with prepared(store, tmp_path / "archive") as (path, with_names):
+        assert replace_all(store, path, with_names=with_names) == (3, 2)
+    assert store.ids() == ["one", "two"]
+    assert {name: json.loads(text) for name, text in names(store).items()} == {"cats": {"label": "a"}}
+
+
+def test_what_is_filled_in_is_what_is_put_one_by_one(store: GalleryStore, tmp_path: Path) -> None:
+    """In one transaction, and nothing of it if one item cannot be stored; with no, one and two vectors."""
+    file = GalleryStore(tmp_path / "file.sqlite3")
+    items = [new(f"é\0{n}", f"{n % 3}", (n, 1), {"n": n}, image=bytes([n]) * 50) for n in range(40)]
+    file.add(items, MODEL)
+    file.set_vectors({items[0].item.id: np.array([1, 2, 3], np.float32)}, "another model")
+    with file.transaction() as db:
+        db.execute("DELETE FROM vectors WHERE row = 2")
+    with file.scan() as source:
+        wholes = [whole for whole in whole_items(source) if isinstance(whole, WholeItem)]
+    rows = list[list[tuple[Any, ...]]]()
+    tables = (
+        "SELECT id, label, metadata, image, media_type FROM items ORDER BY row",
+        "SELECT id, c.image, c.item FROM items JOIN checksums c USING (row) ORDER BY row",
+        "SELECT id, model, vector, checksum FROM items JOIN vectors USING (row) ORDER BY row, model",
+    )
+    for filled in (False, True):
+        with store.transaction() as db:
+            db.execute("DELETE FROM items")
+            if filled:
+                assert db.fill(map(new_row, wholes)) == len(wholes) == 40
+            else:
+                for whole in wholes:
+                    put_whole(db, whole)
+            advance(db, [])
+        with store.reading() as db:
+            rows.append([row for table in tables for row in db.execute(table).fetchall()])
+    assert rows[0] == rows[1]
+    with pytest.raises(StoreFailure, match="cannot be used"), store.transaction() as db:
+        db.fill(map(new_row, [*wholes[:3], wholes[0]]))
+    with pytest.raises(RuntimeError), store.transaction() as db:
+        db.fill(new_row(whole) if whole is not wholes[5] else _failing() for whole in wholes)
+    assert len(store.ids()) == 40
+    assert store.add([new("after")], MODEL) == 3
+    file.close()
+
+
+def _failing() -> Any:
+    raise RuntimeError
+
+
+def test_a_restore_ends_where_the_server_hangs_in_its_middle(
+    store: GalleryStore, postgres_server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("index.following.HANGING_SECONDS", 1.0)
+    monkeypatch.setattr("index.following.LEFT_SECONDS", 0.5)
+    store.add([new("one"), new("two")], MODEL)
+    export_gallery(store, tmp_path / "archive")
+    store.delete(["one"])
+    middle, hangs = threading.Event(), threading.Event()
+
+    def pausing(db: Any) -> Iterator[Any]:
+        for whole in whole_items(db):
+            yield whole
+            middle.set()
+            hangs.wait(60)
+
+    with prepared(store, tmp_path / "archive") as (path, with_names), ThreadPoolExecutor(1) as pool:
+        monkeypatch.setattr("index.restoring.whole_items", pausing)
+        restoring = pool.submit(replace_all, store, path, with_names=with_names)
+        assert middle.wait(60)
+        with postgres_server.hanging():
+            hangs.set()
+            with pytest.raises(StoreUnreachable):
+                restoring.result(timeout=20)
+    assert store.ids() == ["two"]
+    assert store.add([new("three")], MODEL) == 3
 
 
 # --- replicas
@@ -555,7 +642,7 @@ def test_a_writer_that_stands_still_keeps_others_waiting_for_so_long_alone(
         other.execute("BEGIN")
         other.execute("SELECT version FROM gallery FOR UPDATE")
         store.transaction.__self__._writer.execute("SET lock_timeout = '100ms'")  # type: ignore[attr-defined]
-        with pytest.raises(StoreFailure, match="locked by another process"):
+        with pytest.raises(StoreFailure, match="nothing of this change was stored; try again when"):
             store.add([new("one")], MODEL)
         other.execute("ROLLBACK")
     assert store.add([new("one")], MODEL) == 1

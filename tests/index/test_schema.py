@@ -110,7 +110,7 @@ def test_a_locked_file_says_so(tmp_path: Path) -> None:
         db.execute("PRAGMA busy_timeout = 50")
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(StoreFailure, match="locked by another process"):
+        with pytest.raises(StoreFailure, match="by somebody else for a long time"):
             store.add([new("one")], MODEL)
     store.add([new("one")], MODEL)
     store.close()

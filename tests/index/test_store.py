@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from index import GalleryError, GalleryStore, Item, Place, SharedGallery
+from index import GalleryError, GalleryStore, Item, Place, SharedGallery, StoreBusy, postgres
 from tests.index.items import MODEL, PRELUDE, ROOT, enough, loaded, new, process
 
 Json = st.recursive(
@@ -127,6 +128,30 @@ def test_a_process_killed_in_the_middle_of_a_change_leaves_the_old_version(
     assert reopened.add([new("three")], MODEL) == before[0] + 1, "the lock of the killed process is left"
     assert ids(store) == ["one", "two", "three"]
     reopened.close()
+
+
+def test_whoever_waits_for_a_long_change_is_told_and_goes_on_later(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a restore is: those who wait do so at once, not one after the other."""
+    for module in ("index.sqlite_database", "index.postgres"):
+        monkeypatch.setattr(f"{module}.BUSY_SECONDS", 0.5)
+    monkeypatch.setattr("index.postgres._SETTINGS", postgres._SETTINGS.replace(b"'30s'", b"'500ms'"))
+    holder, store = GalleryStore(place), GalleryStore(place)
+    held = holder.transaction()
+    held.__enter__()
+    with ThreadPoolExecutor(8) as pool:
+        started = time.monotonic()
+        waiting = [pool.submit(store.add, [new(f"{number}")], MODEL) for number in range(8)]
+        for each in waiting:
+            with pytest.raises(StoreBusy, match="by a restore: nothing of this change was stored; try again"):
+                each.result(timeout=30)
+        assert time.monotonic() - started < 3
+    held.__exit__(None, None, None)
+    assert store.add([new("one")], MODEL) == 1
+    assert store.ids() == ["one"]
+    for opened in (holder, store):
+        opened.close()
 
 
 def _is_locked(place: Place) -> bool:

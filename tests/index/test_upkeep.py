@@ -1,5 +1,6 @@
 """What happens in the background changes no answer: compaction, and the file that a start reads."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -205,3 +206,20 @@ def test_work_that_failed_is_tried_again_when_there_is_more(caplog: pytest.LogCa
     upkeep.wake()
     wait(lambda: len(calls) == 2)
     upkeep.close()
+
+
+def test_the_end_does_not_wait_for_work_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("index.upkeep.CLOSE_SECONDS", 0.2)
+    begun, over = threading.Event(), threading.Event()
+
+    def work() -> bool:
+        begun.set()
+        return over.wait(60) and False
+
+    upkeep = Upkeep(work)
+    upkeep.wake()
+    assert begun.wait(10)
+    started = time.monotonic()
+    upkeep.close()
+    assert time.monotonic() - started < 10
+    over.set()

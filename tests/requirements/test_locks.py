@@ -28,7 +28,7 @@ def own(requirements: list[str]) -> list[str]:
     return requirements[1:]
 
 
-# What each lock must hold. The last six are installed beside a lock of the service.
+# What each lock must hold. The six before the last are installed beside a lock of the service.
 NEEDS = {
     "cpu": [*SERVICE, *own(EXTRAS["cpu"])],
     "cpu-pypi": [*SERVICE, *own(EXTRAS["cpu"])],
@@ -41,6 +41,7 @@ NEEDS = {
     "research": EXTRAS["research"],
     "docs": EXTRAS["docs"],
     "dev": EXTRAS["dev"],
+    "uv": ["uv>=0.10,<1"],
 }
 LINUX = {**default_environment(), "sys_platform": "linux", "python_version": "3.11"}
 

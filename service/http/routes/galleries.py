@@ -6,7 +6,7 @@ from typing import Any
 from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 
-from service.errors import MalformedBody, UnsupportedMediaType
+from service.errors import MalformedBody, Overloaded, UnsupportedMediaType
 from service.gallery.named import kept_filter
 from service.http.body import check_options, is_json, json_document, read_body
 from service.http.changing import Changing
@@ -28,7 +28,7 @@ def galleries(retriever: Service) -> GalleriesBody:
     return GalleriesBody(galleries=[NamedGalleryBody(name=name, filter=one) for name, one in found.items()])
 
 
-@router.get("/galleries/{name}", responses=documented(404, 503))
+@router.get("/galleries/{name}", responses=documented(404, 422, 503))
 def named_gallery(name: str, retriever: Service) -> PartBody:
     """A named gallery, and what is in it."""
     return _part(name, retriever.named.document(name), retriever)
@@ -52,7 +52,13 @@ async def put_gallery(name: str, request: Request, response: Response, retriever
 
     def put() -> tuple[bool, PartBody]:
         new = retriever.named.put(name, document["filter"])
-        return new, _part(name, document["filter"], retriever)
+        try:
+            return new, _part(name, document["filter"], retriever)
+        except Overloaded as error:
+            raise Overloaded(
+                "the gallery has this filter now; what is in it is being read: get it later",
+                retry_after=error.retry_after,
+            ) from error
 
     new, part = await to_thread.run_sync(put, limiter=request.app.state.changes)
     if new:
@@ -68,7 +74,7 @@ def delete_gallery(name: str, retriever: Changing) -> None:
 
 
 def _part(name: str, document: dict[str, Any], retriever: Retriever) -> PartBody:
-    snapshot = retriever.snapshot(kept_filter(document))
+    snapshot = retriever.snapshot(kept_filter(document), retriever.settings.max_filter_seconds)
     return PartBody(
         name=name, filter=document, version=snapshot.version, size=len(snapshot), labels=labels_of(snapshot)
     )

@@ -85,4 +85,4 @@ async def restore_snapshot(
 
 
 def _body(found: SnapshotFile) -> SnapshotBody:
-    return SnapshotBody(name=found.name, created=found.created, bytes=found.size)
+    return SnapshotBody(name=found.name, created=found.created, bytes=found.size, replica=found.replica)

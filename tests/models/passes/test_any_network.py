@@ -14,9 +14,10 @@ from models.noise import chunk_size
 from models.passes import calibration as calibrating
 from models.passes.calibration import calibrate
 from models.passes.converted_graph import converted_graph
-from models.passes.openvino import VariantUnavailable, core
+from models.passes.openvino import core
 from models.passes.pictures import noisy, pictures
 from models.passes.quantization import _with_zero, measured_ranges, quantize
+from models.passes.unavailable import VariantUnavailable
 from models.passes.variants import BY_NAME, with_ranges
 from tests.models import backbones
 from tests.models.folders import denoised, residual

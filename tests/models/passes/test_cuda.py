@@ -13,7 +13,7 @@ from models.noise import chunk_size
 from models.passes import cuda, gpu
 from models.passes.calibration import Calibration, calibrate, machine
 from models.passes.cuda import PRECISIONS, DevicePass, Precision
-from models.passes.openvino import VariantUnavailable
+from models.passes.unavailable import VariantUnavailable
 from models.passes.variants import BY_NAME, Variant
 from tests.models.elsewhere import SECRET, SIGMA
 from tests.models.folders import denoised, residual

@@ -9,7 +9,7 @@ SCRIPT = """
 import gc, os, signal
 import numpy as np
 from models import EmbeddingModel
-from models.passes.openvino import VariantUnavailable
+from models.passes.unavailable import VariantUnavailable
 from models.passes.variants import BY_NAME
 model = EmbeddingModel.load("digits-cnn")
 images = np.zeros((128, *model.input_shape), np.float32)

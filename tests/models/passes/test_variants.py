@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from models import CHUNK, EmbeddingModel
 from models.datasets import digits
 from models.passes import kernels
-from models.passes.openvino import VariantUnavailable
+from models.passes.unavailable import VariantUnavailable
 from models.passes.variants import BY_NAME, VARIANTS, Variant, with_ranges
 from tests.models.elsewhere import SIGMA
 from tests.models.folders import model_of
@@ -230,7 +230,7 @@ socket.socket.connect = socket.getaddrinfo = socket.create_connection = refuse
 import numpy as np
 from models import CHUNK, EmbeddingModel
 from models.passes import kernels
-from models.passes.openvino import VariantUnavailable
+from models.passes.unavailable import VariantUnavailable
 from models.passes.variants import BY_NAME, VARIANTS, with_ranges
 model, ran = EmbeddingModel.load("digits-cnn"), 0
 for variant in VARIANTS:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from models import CHUNK, EmbeddingModel, KeyedNoise, Stop
 from models.datasets import digits
 from models.noise import input_digest, on_grid
-from models.passes.openvino import VariantUnavailable
+from models.passes.unavailable import VariantUnavailable
 from models.passes.variants import BY_NAME, ForwardPass
 from models.sampling.engine import Engine
 from models.sampling.queue import OLDEST_EVERY

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
+import numpy as np
 import pytest
 
 from retrievalguard import client as door
@@ -42,6 +43,7 @@ def client(demo_server: Server) -> Iterator[Client]:
 
 SHAPES = {
     "RetrieveResponse": door.Answer,
+    "AttackResponse": door.AnswerAttack,
     "Neighbor": door.AnswerItem,
     "WithinBody": door.AnswerWithin,
     "FileStepsBody": door.AnswerFileSteps,
@@ -74,7 +76,8 @@ def matches(hint: Any, schema: Json) -> bool:
     if "$ref" in schema:
         return hint is SHAPES[schema["$ref"].rpartition("/")[2]]
     if schema["type"] == "array":
-        return get_origin(hint) is list and matches(get_args(hint)[0], schema["items"])
+        items = [schema["items"]] if "items" in schema else schema["prefixItems"]
+        return get_origin(hint) is list and all(matches(get_args(hint)[0], one) for one in items)
     if schema["type"] == "object":
         value = schema.get("additionalProperties", True)
         return get_origin(hint) is dict and (value is True or matches(get_args(hint)[1], value))
@@ -143,6 +146,29 @@ def test_a_stream_is_rounds_and_then_the_answer(client: Client, demo_server: Ser
     assert len(rounds) > 1
     assert isinstance(last, Answer)
     assert claims(last.as_dict()) == claims(answer(demo_server.client, image, max_samples=2000, min_gain=0))
+
+
+def test_an_attack_finds_nothing_inside_the_radius_and_something_far_outside(
+    client: Client, demo_server: Server
+) -> None:
+    radius = client.retrieve(digit(3), max_samples=1000).certificate.radius
+    inside = client.attack(digit(3), 0.9 * radius, max_samples=1000)
+    assert inside.inside
+    assert not inside.changed
+    assert not inside.broken
+
+    async def far() -> door.AnswerAttack:
+        async with AsyncClient(demo_server.url) as remote:
+            return await remote.attack(digit(3), 4 * radius, max_samples=1000)
+
+    outside = asyncio.run(far())
+    assert outside.changed
+    assert not outside.inside
+    moved = np.array(outside.input(), np.float32)
+    assert list(moved.shape) == outside.shape
+    assert outside.size == pytest.approx(float(np.linalg.norm((moved - tensor(3)).astype(np.float64))))
+    again = client.retrieve(moved, max_samples=1000)
+    assert claims(again.as_dict()) == claims(outside.moved.as_dict())
 
 
 def test_who_stops_listening_ends_the_query(client: Client, demo_server: Server) -> None:

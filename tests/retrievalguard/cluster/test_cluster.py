@@ -1,5 +1,6 @@
 """A cluster answers what one process answers, bit for bit, also while replicas are killed and replaced."""
 
+import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +40,13 @@ def here(retriever: Retriever, image: np.ndarray[Any, Any], **options: Any) -> d
     return told(found.model_dump(mode="json"))
 
 
+def lost(cluster: RayCluster) -> float:
+    """Calls of samplers that no answer came to, at whichever API replica is asked."""
+    text = httpx.get(f"{cluster.url}/metrics", timeout=60).text
+    found = re.search(r"^retrievalguard_samplers_lost_total (\S+)", text, re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
 def test_answers_are_those_of_one_process_bit_for_bit(cluster: RayCluster, demo_retriever: Retriever) -> None:
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda seed: ask(cluster, picture(seed)), range(24)))
@@ -60,6 +68,7 @@ def test_a_sampler_that_is_killed_in_the_middle_is_not_seen_in_the_answer(
     assert found.status_code == 200, found.text
     assert found.json()["certificate"]["samples"] == LONG
     assert told(found.json()) == here(demo_retriever, picture(100), max_samples=LONG, min_gain=0)
+    wait_for(lambda: lost(cluster) > 0)
     wait_for(lambda: len(cluster.pids("Sampler") - {killed}) == 2, 60)  # back by itself
 
 

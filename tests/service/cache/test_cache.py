@@ -518,6 +518,23 @@ def test_the_embedded_store_knows_its_size_whatever_is_replaced_expires_or_is_dr
         store.close()
 
 
+@pytest.mark.parametrize("jump", [-3600.0, 3600.0])
+def test_a_clock_that_jumps_has_the_oldest_dropped_and_not_the_newest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
+    store = EmbeddedStore(tmp_path / "cache.sqlite3", max_bytes=1000, ttl_seconds=86_400)
+    for name in ("first", "second", "third"):
+        store.set(name, bytes(250))
+    clock = time.time
+    monkeypatch.setattr(time, "time", lambda: clock() + jump)
+    store.set("fourth", bytes(250))
+    assert store.get("first") is not None  # used again
+    store.set("fifth", bytes(250))
+    assert [name for name in ("first", "second", "third", "fourth", "fifth") if store.get(name)] == [
+        "first", "third", "fourth", "fifth",
+    ]  # fmt: skip
+
+
 def test_writing_to_a_full_embedded_store_does_not_take_longer_the_more_it_holds(tmp_path: Path) -> None:
     def seconds(entries: int) -> float:
         store = EmbeddedStore(tmp_path / f"{entries}.sqlite3", max_bytes=100 * entries, ttl_seconds=60)

@@ -6,13 +6,14 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from service.errors import ItemInvalid, Overloaded
 from service.gallery.check import ItemRules
 from service.gallery.job_records import ENDED, Job
-from service.gallery.jobs import MOST_NAMED, JobLimits, Jobs
+from service.gallery.jobs import MOST_NAMED, MOST_STARTS, JobLimits, Jobs
 from service.gallery.unpacking import UnpackLimits
 from service.retriever import Retriever
 from service.settings import Settings
@@ -155,3 +156,27 @@ def test_jobs_are_private(jobs: Jobs, tmp_path: Path) -> None:
     submitted(jobs)
     place = tmp_path / "data" / "jobs"
     assert [path.stat().st_mode & 0o777 for path in (place, *place.iterdir())] == [0o700, 0o700]
+
+
+def test_a_job_waits_for_a_restore_that_takes_long(
+    jobs: Jobs, retriever: Retriever, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.gallery.jobs.LOOK_SECONDS", 0.05)
+    retriever.gallery.store.transaction.__self__._db.execute("PRAGMA busy_timeout = 50")  # type: ignore[attr-defined]
+    restore = retriever.gallery.store.again()
+    busy, add = list[int](), retriever.gallery.add
+
+    def counted(items: Any) -> int:
+        busy.append(len(items))
+        return add(items)
+
+    monkeypatch.setattr(retriever.gallery, "add", counted)
+    with restore.transaction():
+        job = submitted(jobs, zipped({"a/1.png": digit(1), "a/2.png": digit(2)}))
+        jobs.start()
+        wait_for(lambda: len(busy) > MOST_STARTS)
+        assert jobs.records.get(job.id).state == "running"
+    restore.close()
+    wait_for(lambda: jobs.records.get(job.id).state in ENDED)
+    ended = jobs.records.get(job.id)
+    assert (ended.state, ended.added) == ("done", 2)

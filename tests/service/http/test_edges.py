@@ -207,3 +207,20 @@ def test_behind_a_proxy_the_page_is_below_its_path_as_its_files_are(app: FastAPI
 def test_a_root_path_that_is_none_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match="root_path"):
         Settings(root_path=path)
+
+
+# --- a filter that is being read for somebody else
+
+
+@pytest.mark.parametrize("app", [{"max_filter_seconds": 0.1, "gallery_writes": "on"}], indirect=True)
+def test_a_named_gallery_waits_no_longer_than_it_may(app: FastAPI, demo_retriever: Retriever) -> None:
+    document = {"filter": {"id": {"$prefix": "digits"}}}
+    with demo_retriever.gallery._views._making:
+        put = asked(app, "PUT", "/galleries/waiting", json=document)
+        get = asked(app, "GET", "/galleries/waiting")
+    for response in (put, get):
+        assert response.status_code == 503, response.text
+        assert int(response.headers["retry-after"]) >= 1
+    assert "has this filter now" in put.json()["detail"]
+    assert asked(app, "GET", "/galleries/waiting").json()["filter"] == document["filter"]
+    assert asked(app, "DELETE", "/galleries/waiting").status_code == 204

@@ -130,6 +130,18 @@ def test_a_filter_may_come_in_every_form(client: httpx.Client, server: Server, t
     assert claims(json.loads(done.stdout)) == expected
 
 
+def test_an_empty_text_is_no_filter(client: httpx.Client) -> None:
+    """As every option that a form leaves empty is not given; an empty object is a filter that all match."""
+    image = digit(8)
+    bare = claims(answer(client, image))
+    assert claims(answer(client, image, filter="")) == bare
+    form = client.post("/retrieve", files={"image": image}, data={"filter": ""})
+    assert claims(form.json()) == bare
+    assert (bare["gallery"]["matching"], answer(client, image, filter="{}")["gallery"]["matching"]) == (
+        None, bare["gallery"]["size"],
+    )  # fmt: skip
+
+
 def test_the_command_line_filters_in_its_own_process(demo_gallery: Path, tmp_path: Path) -> None:
     data, file = copy_gallery(demo_gallery, tmp_path / "data"), tmp_path / "query.png"
     file.write_bytes(digit(0))

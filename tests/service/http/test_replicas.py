@@ -1,5 +1,6 @@
 """Two replicas on one PostgreSQL: what one changes the other answers from, also while the server is away."""
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 
@@ -7,6 +8,7 @@ import httpx
 import pytest
 
 from tests.postgres import ESCAPED, PASSWORD, PostgresServer
+from tests.service.archives import zipped
 from tests.service.processes import Server, run_cli, serving
 from tests.service.queries import Json, digit
 
@@ -89,6 +91,20 @@ def test_a_name_and_a_snapshot_made_at_one_hold_at_the_other(replicas: tuple[Ser
     assert one.client.post("/gallery/snapshots/before/restore").status_code == 200
     within(1.0, lambda: two.client.get("/gallery").json()["size"] == before["size"])
     assert answer(one, 31) == answer(two, 31)
+
+
+def test_jobs_and_snapshots_say_which_replica_keeps_them(replicas: tuple[Server, Server]) -> None:
+    one, two = replicas
+    made = one.client.post("/gallery/snapshots", params={"name": "mine"}).json()
+    job = one.client.post("/gallery/jobs", content=zipped({"a/1.png": digit(60)})).json()
+    assert made["replica"] == job["replica"] == socket.gethostname()
+    for path in ("/gallery/snapshots/mine", f"/gallery/jobs/{job['id']}"):
+        assert one.client.get(path).status_code == 200
+        missing = two.client.get(path)
+        assert missing.status_code == 404
+        assert f"This is replica '{socket.gethostname()}', and each keeps its own" in missing.json()["detail"]
+    within(60.0, lambda: one.client.get(f"/gallery/jobs/{job['id']}").json()["state"] == "done")
+    within(2.0, lambda: two.client.get("/gallery/items/a/1.png").status_code == 200)  # what it added all have
 
 
 def test_the_command_line_works_on_the_same_gallery(

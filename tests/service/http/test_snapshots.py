@@ -112,6 +112,18 @@ def test_a_snapshot_takes_the_place_of_the_gallery_and_queries_never_see_a_half(
     assert claims(again) == claims(expected) | {"gallery": whole(version + 1, 2)}
 
 
+def test_named_galleries_come_back_with_a_snapshot(client: httpx.Client) -> None:
+    assert client.put("/galleries/ones", json={"filter": {"label": "one"}}).status_code == 201
+    assert client.post(PATH, params={"name": "named"}).status_code == 201
+    assert client.put("/galleries/ones", json={"filter": {"label": "two"}}).status_code == 200
+    assert client.put("/galleries/later", json={"filter": {}}).status_code == 201
+    assert answer(client, digit(0), gallery="ones")["neighbor"]["id"] == "two"
+    assert client.post(f"{PATH}/named/restore").status_code == 200
+    assert [one["name"] for one in client.get("/galleries").json()["galleries"]] == ["default", "ones"]
+    assert answer(client, digit(0), gallery="ones")["neighbor"]["id"] == "one"
+    assert client.delete("/galleries/ones").status_code == 204
+
+
 def test_a_snapshot_of_another_model_says_so_or_is_embedded(
     client: httpx.Client, empty_server: Server
 ) -> None:

@@ -33,8 +33,15 @@ def test_the_rival_is_the_nearest_item_that_has_to_stay_behind(
             assert others == [] or rival == others[0]
             assert rival.label != found.neighbor.label
             assert rival.distance >= found.neighbor.distance
+            labels = list(dict.fromkeys(item.label for item in others))[:3]  # of those that are ranked
+            assert [item.label for item in found.explanation.rivals][: len(labels)] == labels
+            assert len({item.label for item in found.explanation.rivals}) == 3
+            distances = [item.distance for item in found.explanation.rivals]
+            assert distances == sorted(distances)
         else:
-            assert rival == ranked[options.get("within_k", 1)]
+            k = options.get("within_k", 1)
+            assert rival == ranked[k]
+            assert found.explanation.rivals == ranked[k : k + 3]
         assert found.explanation.expected_radius is None  # so few samples are planned for one number
         assert 0 < sum(found.explanation.alpha_spent.values()) <= found.certificate.alpha * (1 + 1e-9)
 
@@ -92,3 +99,4 @@ def test_where_nobody_has_to_stay_behind_there_is_no_rival(demo_settings: Settin
         found = retriever.retrieve(tensor(2), RetrieveOptions(explain=True))
     assert found.explanation is not None
     assert found.explanation.rival is None
+    assert found.explanation.rivals == []
