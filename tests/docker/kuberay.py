@@ -1,54 +1,157 @@
-"""Writes `kuberay.schema.json` from KubeRay's own: `python -m tests.docker.kuberay FILE`.
+"""What the manifest may say: fields of KubeRay 1.7 (ray.io/v1) and of a pod of Kubernetes, by name and type.
 
-FILE, `ray-operator/config/crd/bases/ray.io_rayservices.yaml` of https://github.com/ray-project/kuberay
-(Apache-2.0), is a megabyte, as it holds all of a pod three times. Kept are names, types and ranges on the way
-to what the manifest says; of what it says nothing of, the name alone. Texts are left out.
+Our own table, of those that the manifest uses and a few beside them. So it knows less than KubeRay: a field
+that is missing here is no error there, and what one field asks of another is not here. A new field of the
+manifest is looked up and written down here first.
 """
 
-import json
-import sys
-from pathlib import Path
 from typing import Any
 
-import yaml
+from tests.docker.stack import ROOT
 
-HERE = Path(__file__).parent
-SCHEMA = HERE / "kuberay.schema.json"
-MANIFEST = HERE.parents[1] / "docker" / "kuberay" / "rayservice.yaml"
-KEPT = ("type", "required", "enum", "pattern", "minimum", "maximum", "anyOf", "format")
+MANIFEST = ROOT / "docker" / "kuberay" / "rayservice.yaml"
 
+Schema = dict[str, Any]
 
-def reduced(schema: dict[str, Any], values: list[Any]) -> dict[str, Any]:
-    """What `schema` asks of `values`."""
-    found: dict[str, Any] = {name: schema[name] for name in KEPT if name in schema}
-    if schema.get("x-kubernetes-int-or-string"):
-        found.pop("type", None)
-    if "properties" in schema:
-        found["additionalProperties"] = False
-        found["properties"] = {
-            name: reduced(part, said) if (said := [value[name] for value in values if name in value]) else {}
-            for name, part in sorted(schema["properties"].items())
-        }
-    elif isinstance(schema.get("additionalProperties"), dict):
-        said = [each for value in values for each in value.values()]
-        found["additionalProperties"] = reduced(schema["additionalProperties"], said)
-    if "items" in schema:
-        found["items"] = reduced(schema["items"], [each for value in values for each in value])
-    return found
+TEXT: Schema = {"type": "string"}
+FLAG: Schema = {"type": "boolean"}
+COUNT: Schema = {"type": "integer", "minimum": 0}
+PORT: Schema = {"type": "integer", "minimum": 1, "maximum": 65535}
+QUANTITY: Schema = {"anyOf": [COUNT, {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(m|k|[KMGT]i?)?$"}]}
 
 
-def main() -> None:
-    """Write it."""
-    definition = yaml.safe_load(Path(sys.argv[1]).read_text())
-    (version,) = (one for one in definition["spec"]["versions"] if one["name"] == "v1")
-    whole = version["schema"]["openAPIV3Schema"]
-    whole["properties"]["metadata"] = {"type": "object"}
-    schema = {
-        "$comment": "Reduced by tests/docker/kuberay.py from KubeRay 1.7, which is Apache-2.0",
-        **reduced(whole, [yaml.safe_load(MANIFEST.read_text())]),
+def one_of(*words: str) -> Schema:
+    return {"enum": list(words)}
+
+
+def many(item: Schema) -> Schema:
+    return {"type": "array", "items": item}
+
+
+def named(value: Schema) -> Schema:
+    """Whatever names, each with such a value."""
+    return {"type": "object", "additionalProperties": value}
+
+
+def fields(*required: str, **known: Schema) -> Schema:
+    return {
+        "type": "object",
+        "required": list(required),
+        "properties": known,
+        "additionalProperties": False,
     }
-    SCHEMA.write_text(json.dumps(schema, indent=1) + "\n")
 
 
-if __name__ == "__main__":
-    main()
+RESOURCES = fields(requests=named(QUANTITY), limits=named(QUANTITY))
+
+PROBE = fields(
+    "httpGet",
+    httpGet=fields("port", path=TEXT, port=PORT, scheme=one_of("HTTP", "HTTPS")),
+    initialDelaySeconds=COUNT,
+    periodSeconds=COUNT,
+    timeoutSeconds=COUNT,
+    successThreshold=COUNT,
+    failureThreshold=COUNT,
+)
+
+CONTAINER = fields(
+    "name",
+    "image",
+    name=TEXT,
+    image=TEXT,
+    imagePullPolicy=one_of("Always", "IfNotPresent", "Never"),
+    command=many(TEXT),
+    args=many(TEXT),
+    env=many(fields("name", "value", name=TEXT, value=TEXT)),
+    ports=many(fields("containerPort", name=TEXT, containerPort=PORT, protocol=one_of("TCP", "UDP", "SCTP"))),
+    volumeMounts=many(fields("name", "mountPath", name=TEXT, mountPath=TEXT, readOnly=FLAG)),
+    resources=RESOURCES,
+    livenessProbe=PROBE,
+    readinessProbe=PROBE,
+    securityContext=fields(
+        readOnlyRootFilesystem=FLAG,
+        allowPrivilegeEscalation=FLAG,
+        capabilities=fields(add=many(TEXT), drop=many(TEXT)),
+    ),
+)
+
+POD = fields(
+    "containers",
+    automountServiceAccountToken=FLAG,
+    securityContext=fields(
+        runAsNonRoot=FLAG,
+        runAsUser=COUNT,
+        runAsGroup=COUNT,
+        fsGroup=COUNT,
+        seccompProfile=fields("type", type=one_of("RuntimeDefault", "Unconfined", "Localhost")),
+    ),
+    nodeSelector=named(TEXT),
+    tolerations=many(
+        fields(
+            key=TEXT,
+            operator=one_of("Exists", "Equal"),
+            value=TEXT,
+            effect=one_of("NoSchedule", "PreferNoSchedule", "NoExecute"),
+        )
+    ),
+    terminationGracePeriodSeconds=COUNT,
+    volumes=many(
+        fields(
+            "name",
+            name=TEXT,
+            secret=fields(secretName=TEXT, defaultMode=COUNT, optional=FLAG),
+            emptyDir=fields(medium=one_of("", "Memory"), sizeLimit=QUANTITY),
+        )
+    ),
+    containers=many(CONTAINER),
+)
+
+TEMPLATE = fields("spec", metadata=named({}), spec=POD)
+START = named(TEXT)  # options of `ray start`, all of them texts
+
+SELECTOR = fields(matchLabels=named(TEXT))
+PEER = fields(namespaceSelector=SELECTOR, podSelector=SELECTOR)
+TRAFFIC = fields(port=PORT, protocol=one_of("TCP", "UDP", "SCTP"))
+INGRESS = fields(ingressRules=many(fields(ports=many(TRAFFIC), **{"from": many(PEER)})))
+
+CLUSTER = fields(
+    "headGroupSpec",
+    rayVersion=TEXT,
+    enableInTreeAutoscaling=FLAG,
+    autoscalerOptions=fields(version=one_of("v1", "v2"), idleTimeoutSeconds=COUNT, resources=RESOURCES),
+    authOptions=fields(mode=one_of("disabled", "token")),
+    networkPolicy=fields(
+        mode=one_of("DenyAll", "DenyAllIngress", "DenyAllEgress"), head=INGRESS, worker=INGRESS
+    ),
+    headGroupSpec=fields("template", rayStartParams=START, template=TEMPLATE),
+    workerGroupSpecs=many(
+        fields(
+            "groupName",
+            "minReplicas",
+            "maxReplicas",
+            "template",
+            groupName=TEXT,
+            replicas=COUNT,
+            minReplicas=COUNT,
+            maxReplicas=COUNT,
+            rayStartParams=START,
+            template=TEMPLATE,
+        )
+    ),
+)
+
+TABLE = fields(
+    "apiVersion",
+    "kind",
+    "metadata",
+    "spec",
+    apiVersion=one_of("ray.io/v1"),
+    kind=one_of("RayService"),
+    metadata=named({}),
+    spec=fields(
+        "rayClusterConfig",
+        excludeHeadPodFromServeSvc=FLAG,
+        serveConfigV2=TEXT,
+        rayClusterConfig=CLUSTER,
+    ),
+)
