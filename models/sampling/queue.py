@@ -122,13 +122,16 @@ class SampleQueue:
         self._handed_out = 0
         self._closed = False
         self._heap: list[tuple[Rank, Draw]] = []
+        # Out of line: what has to be handed out alone would have to wait for a batch that nobody else is in.
+        self._alone: list[tuple[Draw, int]] = []
         self._changed = threading.Condition()
 
     @property
     def waiting(self) -> int:
         """Samples that have been asked for and not been handed out yet."""
         with self._changed:
-            return sum(draw.samples.shape[1] * draw.left for _, draw in self._heap)
+            in_line: int = sum(draw.samples.shape[1] * draw.left for _, draw in self._heap)
+            return in_line + sum(int(draw.samples.shape[1]) for draw, _ in self._alone)
 
     def put(self, draw: Draw) -> None:
         """Join the queue. Raises `RuntimeError` after `close`."""
@@ -147,6 +150,7 @@ class SampleQueue:
             draw.finished.set()
             self._heap = [entry for entry in self._heap if entry[1] is not draw]
             heapq.heapify(self._heap)
+            self._alone = [entry for entry in self._alone if entry[0] is not draw]
 
     def give_back(self, chunks: list[tuple[Draw, int]], error: Exception) -> None:
         """Chunks of `take` that nobody will deliver are to be handed out again.
@@ -159,26 +163,28 @@ class SampleQueue:
                 draw.losses[chunk] = draw.losses.get(chunk, 0) + 1
                 if self._closed or draw.losses[chunk] >= MOST_LOSSES:
                     failed.append(draw)
-                elif not draw.finished.is_set():  # else nobody waits for it any more
+                elif draw.finished.is_set():  # nobody waits for it any more
+                    continue
+                elif draw.losses[chunk] == MOST_LOSSES - 1:
+                    self._alone.append((draw, chunk))
+                else:
                     self._return(draw, chunk)
             self._changed.notify_all()
         for draw in failed:
             draw.fail(error)
 
     def take(self, most: int) -> list[tuple[Draw, int]]:
-        """Up to `most` chunks, each with its draw, as soon as there is one; none when the queue closes."""
+        """Up to `most` chunks, each with its draw, as soon as there is one; none when the queue closes.
+
+        A chunk that may be lost only once more comes first, and alone.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: self._heap or self._closed)
+            self._changed.wait_for(lambda: self._alone or self._heap or self._closed)
+            if self._alone:
+                return [self._alone.pop(0)]
             taken: list[tuple[Draw, int]] = []
-            while self._heap and not self._closed and len(taken) < most:
-                draw, chunk = self._next()
-                if draw.losses.get(chunk, 0) < MOST_LOSSES - 1:
-                    taken.append((draw, chunk))
-                elif taken:
-                    self._return(draw, chunk)
-                    break
-                else:
-                    return [(draw, chunk)]
+            while self._heap and len(taken) < most:
+                taken.append(self._next())
             return taken
 
     def _return(self, draw: Draw, chunk: int) -> None:
@@ -206,7 +212,8 @@ class SampleQueue:
         """Nothing is handed out any more; draws that wait fail."""
         with self._changed:
             self._closed = True
-            waiting, self._heap = self._heap, []
+            waiting = [draw for _, draw in self._heap] + [draw for draw, _ in self._alone]
+            self._heap, self._alone = [], []
             self._changed.notify_all()
-        for _, draw in waiting:
+        for draw in waiting:
             draw.fail(RuntimeError(CLOSED))

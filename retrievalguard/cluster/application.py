@@ -27,6 +27,5 @@ def application(wanted: Wanted) -> Application:
     """API replicas and their samplers; settings come from the environment. Raises `CheckError`."""
     plan = ClusterPlan(replicas(wanted.api, "api"), replicas(wanted.samplers, "samplers"), wanted.gpu)
     settings = shared(Settings.from_environment())
-    calibration, statement = rollout.calibration(settings, plan)
-    drawing = rollout.samplers(settings, plan, calibration, statement)
-    return rollout.api(settings, plan, calibration, drawing)
+    found = rollout.calibration(settings, plan)
+    return rollout.api(settings, plan, found, rollout.samplers(settings, plan, found))

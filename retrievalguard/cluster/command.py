@@ -3,6 +3,7 @@
 import logging
 import signal
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 log = logging.getLogger("retrievalguard")
+
+# How often it is looked whether Ray lives.
+LOOK_SECONDS = 0.5
 
 
 @app.command()
@@ -60,7 +64,7 @@ def _serve(settings: "Settings", plan: ClusterPlan, address: str | None) -> None
     from service.secret import noise_secret
 
     noise_secret(settings.secret, settings.data_dir)  # made now, so that it is there for all
-    with ray_here.own(plan) if address is None else ray_here.joined(address) as place:
+    with ray_here.own(plan) if address is None else ray_here.joined(address) as running:
         ended = threading.Event()
         if address is None:  # only now: Ray has handlers of its own until then
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -68,6 +72,20 @@ def _serve(settings: "Settings", plan: ClusterPlan, address: str | None) -> None
         check_gallery(settings, plan, ray_here.machines())
         ray_here.open_door(settings)
         rollout.roll_out(settings, plan)
-        log.info("running on http://%s:%d (update it with --address %s)", settings.host, settings.port, place)
+        log.info(
+            "running on http://%s:%d (update it with --address %s)",
+            settings.host,
+            settings.port,
+            running.address,
+        )
         if address is None:
-            ended.wait()
+            wait(ended, lambda: running.alive)
+
+
+def wait(ended: threading.Event, alive: Callable[[], bool]) -> None:
+    """Until somebody ends the command. Raises `CheckError` when Ray, which it started, is not alive."""
+    while not ended.wait(LOOK_SECONDS):
+        if not alive():
+            raise preflight.CheckError(
+                "Ray has ended, and the cluster with it (its logs are in /tmp/ray): start it again"
+            )

@@ -1,16 +1,20 @@
 """What a client is told when an API replica ends before it has answered: 503, and when to ask again.
 
 Serve's own proxy answers such a request with a bare 500, and one that finds no replica with a 503 that does
-not say when to come back. In the proxies of a cluster this stands in front of that.
+not say when to come back. In the proxies of a cluster this stands in front of that. A change may have been
+made by then: 502, which is not to be sent again without a look.
 """
 
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import NotReady
-from service.http.problems import MEDIA_TYPE, problem_response
+from service.http.problems import MEDIA_TYPE, plain_response, problem_response
 
 RETRY_SECONDS = 1
+# What changes nothing, however often it is asked.
+SAFE = ("GET", "HEAD", "OPTIONS")
+QUERIES = ("/retrieve", "/retrieve/batch", "/attack", "/model/input")
 
 
 class Gate:
@@ -25,12 +29,14 @@ class Gate:
             await self._app(scope, receive, send)
             return
         begun = failed = False
+        repeatable = _changes_nothing(scope)
 
         async def respond(message: Message) -> None:
-            nonlocal begun, failed
+            nonlocal begun, failed, repeatable
             if message["type"] == "http.response.start":
                 failed = _is_the_proxys(message)
                 begun = not failed
+                repeatable = repeatable or message["status"] == 404  # no application yet: not done
             if not failed:
                 await send(message)
 
@@ -39,12 +45,27 @@ class Gate:
         except Exception:
             if begun:
                 raise
-        if not begun:
+        if begun:
+            return
+        if repeatable:
             problem = NotReady(
                 "the replica that this was sent to ended before it answered, or there is none: ask again",
                 RETRY_SECONDS,
             )
-            await problem_response(problem)(scope, receive, send)
+            answer = problem_response(problem)
+        else:
+            answer = plain_response(
+                502,
+                "the replica that this was sent to ended before it answered, or there is none: it is not"
+                " known whether it was done. Look, then send it again",
+            )
+        await answer(scope, receive, send)
+
+
+def _changes_nothing(scope: Scope) -> bool:
+    """Whether a request may be sent again, whatever became of it."""
+    # By the end of the path: /v1 and the root path are in front of it.
+    return scope["method"] in SAFE or (scope["method"] == "POST" and scope["path"].endswith(QUERIES))
 
 
 def _is_the_proxys(start: Message) -> bool:

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
 import ray
 from ray import serve
@@ -35,15 +36,28 @@ LOOPBACK = "127.0.0.1"
 PR_SET_PDEATHSIG = 1
 
 
+@dataclass(frozen=True)
+class Running:
+    """A Ray at `address`, and its `process` if it was started here."""
+
+    address: str
+    process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether that process is: it ends when one that belongs to it does."""
+        return self.process is None or self.process.poll() is None
+
+
 @contextmanager
-def own(plan: ClusterPlan) -> Iterator[str]:
-    """Ray on this machine, with its address, to its end. Raises `CheckError`.
+def own(plan: ClusterPlan) -> Iterator[Running]:
+    """Ray on this machine, to its end. Raises `CheckError`.
 
     It listens on all interfaces, whatever it is told: its token keeps others out (`surroundings`).
     """
     process, port = _started(plan)
     try:
-        yield f"{LOOPBACK}:{port}"
+        yield Running(f"{LOOPBACK}:{port}", process)
     finally:
         if process.poll() is None:
             serve.shutdown()  # type: ignore[no-untyped-call]
@@ -128,14 +142,14 @@ def _free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def joined(address: str) -> Iterator[str]:
+def joined(address: str) -> Iterator[Running]:
     """The Ray that runs at `address`, left as it is at the end. Raises `CheckError` if there is none."""
     try:
         ray.init(address=address, configure_logging=False)
     except (ConnectionError, ValueError) as error:
         raise CheckError(f"--address: there is no Ray at {address}: start it with `ray start`") from error
     try:
-        yield address
+        yield Running(address)
     finally:
         ray.shutdown()
 

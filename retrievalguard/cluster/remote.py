@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from models.sampling.queue import Stream
 from models.sampling.samplers import SamplerLost
 from retrievalguard.cluster.wire import Call, Input, Refusal, Reply, Seals
-from service.errors import SamplersAway
+from service.errors import ModelFailure, SamplersAway
 
 log = logging.getLogger("retrievalguard")
 
@@ -25,11 +25,15 @@ class NobodyAnswers(Exception):
     """No sampler has answered in time: there is none, or all are busy."""
 
 
+class SamplerFailed(Exception):
+    """A sampler that lives has failed to draw: its network or the input is the cause."""
+
+
 class RemoteSampler:
     """Asks samplers, for all workers of an engine.
 
-    ask      sends a call and waits for its reply; raises `NobodyAnswers`, and `ConnectionError` if the
-             sampler that it went to is lost
+    ask      sends a call and waits for its reply; raises `NobodyAnswers`, `SamplerFailed`, and
+             `ConnectionError` if the sampler that it went to is lost
     refused  is told of every reply that was not taken; `lost` of every call that no reply came to
     """
 
@@ -64,6 +68,13 @@ class RemoteSampler:
             self._lost()
             log.warning("a sampler was lost with %d chunks, which others draw: %s", len(chunks), error)
             raise _lost("samplers were lost while they drew for this query: try again") from error
+        except (
+            SamplerFailed
+        ) as error:  # once more elsewhere, in the end alone: it may be that of another query
+            self._lost()
+            log.error("a sampler has failed to draw: %s", error)
+            failure = ModelFailure("the samplers failed to draw for this query; their log tells why")
+            raise SamplerLost(failure) from error
         taken = self._seals.taken(call, reply, (len(chunks), self._chunk, self._dimension))
         if isinstance(taken, str):
             self._refused(taken)

@@ -1,18 +1,20 @@
 """An API replica: the very same application as `retrievalguard serve`, whose engine has the samplers draw."""
 
+import hashlib
 from typing import Any
 
 from fastapi import FastAPI
 from ray import serve
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from models import Calibration, EmbeddingModel
+from models.code import embedding_code
 from models.noise import chunk_size
 from models.sampling.samplers import SamplersElsewhere
-from retrievalguard.cluster.remote import NobodyAnswers, RemoteSampler
-from retrievalguard.cluster.wire import Call, Reply, Seals
+from retrievalguard.cluster.remote import NobodyAnswers, RemoteSampler, SamplerFailed
+from retrievalguard.cluster.wire import Call, Reply, Seals, Statement
 from service.http.app import create_app
 from service.metrics import Metrics
 from service.retriever import Retriever
@@ -23,6 +25,16 @@ from service.settings import Settings
 CALLS_A_SAMPLER = 2
 # A call holds so many batches that it takes about so many seconds: then what Ray adds to it is little.
 CALL_SECONDS, MOST_BATCHES = 0.04, 16
+
+
+class UnfitReplica(Exception):
+    """This machine has another model, program or secret than its cluster; the message says which."""
+
+
+def model_here(model: EmbeddingModel) -> str:
+    """What names `model` on every machine: its manifest, with the digest of its weights, and our code."""
+    named = f"{model.manifest.model_dump_json()} code {embedding_code()}"
+    return "sha256:" + hashlib.sha256(named.encode()).hexdigest()
 
 
 def batches_a_call(calibration: Calibration, chunk: int) -> int:
@@ -44,26 +56,48 @@ class Ask:
         self._seconds = seconds
 
     def __call__(self, call: Call) -> Reply:
-        """The reply. Raises `NobodyAnswers`, and `ConnectionError` if the sampler is lost."""
+        """The reply. Raises `NobodyAnswers`, `SamplerFailed`, or `ConnectionError`: the sampler is lost."""
         response = self._samplers.draw.remote(call)
         try:
             reply: Reply = response.result(timeout_s=self._seconds)
         except TimeoutError as error:
             response.cancel()  # type: ignore[no-untyped-call]
             raise NobodyAnswers(f"no sampler has answered in {self._seconds:g} s") from error
+        except RayTaskError as error:
+            raise SamplerFailed(_first_line(error)) from error
         except (RayError, RayServeException) as error:
             raise ConnectionError(_first_line(error)) from error
         return reply
 
 
 def application(
-    settings: Settings, calibration: Calibration, samplers: str | DeploymentHandle[Any], most_samplers: int
+    settings: Settings,
+    calibration: Calibration,
+    statement: Statement,
+    stated_model: str,
+    samplers: str | DeploymentHandle[Any],
+    most_samplers: int,
 ) -> FastAPI:
-    """The application of a replica, with a retriever of its own; `samplers`: the application of those."""
+    """The application of a replica, with a retriever of its own; `samplers`: the application of those.
+
+    Raises `UnfitReplica` unless this is the `stated_model` (`model_here`), under the same secret and σ: else
+    samples of one network would be certified, decoded for and searched with what is known of another.
+    """
     metrics = Metrics()
     model = EmbeddingModel.load(settings.model)
+    if model_here(model) != stated_model:
+        raise UnfitReplica(
+            f"the model folder {settings.model} or the program of this machine is not that of the cluster:"
+            " give all machines the same. This replica answers nothing"
+        )
     secret = noise_secret(settings.secret, settings.data_dir)
     seals = Seals(secret, calibration.digest, settings.sigma or model.manifest.sigma)
+    refusal = seals.refusal(statement)
+    if refusal is not None:
+        raise UnfitReplica(
+            f"the {refusal} of this replica is not that of the cluster: give all machines the same"
+            " RETRIEVALGUARD_SECRET or RETRIEVALGUARD_SECRET_FILE. This replica answers nothing"
+        )
     chunk = chunk_size(model.input_shape)
     remote = RemoteSampler(
         Ask(samplers, settings.sampler_timeout_seconds),

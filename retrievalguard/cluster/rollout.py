@@ -24,7 +24,7 @@ from ray.serve.schema import LoggingConfig
 
 from models import Calibration, EmbeddingModel, calibrated
 from retrievalguard.cluster.plan import ClusterPlan, Replicas
-from retrievalguard.cluster.replica import application
+from retrievalguard.cluster.replica import UnfitReplica, application, model_here
 from retrievalguard.cluster.sampler import Drawing, UnfitSampler
 from retrievalguard.cluster.wire import Call, Reply, Seals, Statement
 from retrievalguard.preflight import CheckError
@@ -45,6 +45,8 @@ LOOK_BACK_SECONDS, DOWNSCALE_SECONDS = 5.0, 60.0
 # How often a replica is asked whether it lives, in seconds.
 HEALTH_SECONDS = 2.0
 QUIET = LoggingConfig(log_level="WARNING", enable_access_log=False)
+# How samplers run the network, as JSON, what they state, and the model that replicas are to have.
+Found = tuple[str, Statement, str]
 
 
 class SamplerReplica:
@@ -73,10 +75,21 @@ class ApiReplica:
     """An API replica; `samplers`: the application of those that draw for it, at most `most`."""
 
     def __init__(
-        self, settings: Settings, calibration: str, samplers: str | DeploymentHandle[Any], most: int
+        self,
+        settings: Settings,
+        calibration: str,
+        statement: Statement,
+        stated_model: str,
+        samplers: str | DeploymentHandle[Any],
+        most: int,
     ) -> None:
         _own_replica(settings)
-        self._app = application(settings, Calibration.model_validate_json(calibration), samplers, most)
+        found = Calibration.model_validate_json(calibration)
+        try:
+            self._app = application(settings, found, statement, stated_model, samplers, most)
+        except UnfitReplica as error:
+            log.error("an API replica is refused: %s", error)
+            raise
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return self._app
@@ -94,22 +107,24 @@ def roll_out(settings: Settings, plan: ClusterPlan) -> None:
 
 
 def _roll_out(settings: Settings, plan: ClusterPlan) -> None:
-    found, statement = calibration(settings, plan)
+    found = calibration(settings, plan)
+    _, statement, _ = found
     name = SAMPLERS + hashlib.sha256(statement.digest.encode() + statement.proof).hexdigest()[:12]
     log.info("samplers of %s start", statement.digest)
-    serve.run(samplers(settings, plan, found, statement), name=name, route_prefix=None)
+    serve.run(samplers(settings, plan, found), name=name, route_prefix=None)
     serve.run(api(settings, plan, found, name), name=API, route_prefix="/")
     _end_old(name, settings.shutdown_grace_seconds)
 
 
-def calibration(settings: Settings, plan: ClusterPlan) -> tuple[str, Statement]:
-    """How samplers run the network, as JSON, and what they state."""
-    found: tuple[str, Statement] = ray.get(ray.remote(_calibrated).options(**_machine(plan)).remote(settings))
+def calibration(settings: Settings, plan: ClusterPlan) -> Found:
+    """What all replicas are built of, worked out where a sampler would run."""
+    found: Found = ray.get(ray.remote(_calibrated).options(**_machine(plan)).remote(settings))
     return found
 
 
-def samplers(settings: Settings, plan: ClusterPlan, calibration: str, statement: Statement) -> Application:
+def samplers(settings: Settings, plan: ClusterPlan, found: Found) -> Application:
     """Those that draw."""
+    calibration, statement, _ = found
     drawing = serve.deployment(
         name="Sampler",
         ray_actor_options=_machine(plan),
@@ -121,7 +136,7 @@ def samplers(settings: Settings, plan: ClusterPlan, calibration: str, statement:
     return drawing.bind(settings, calibration, statement)
 
 
-def api(settings: Settings, plan: ClusterPlan, calibration: str, samplers: str | Application) -> Application:
+def api(settings: Settings, plan: ClusterPlan, found: Found, samplers: str | Application) -> Application:
     """Those that answer, and have `samplers` draw: an application by its name, or a part of this one."""
     answering = serve.deployment(
         name="Api",
@@ -133,21 +148,20 @@ def api(settings: Settings, plan: ClusterPlan, calibration: str, samplers: str |
         health_check_period_s=HEALTH_SECONDS,
         **_scaled(plan.api, BUSY_QUERIES),
     )(ApiReplica)
-    return answering.bind(settings, calibration, samplers, plan.samplers.most)
+    return answering.bind(settings, *found, samplers, plan.samplers.most)
 
 
 def _machine(plan: ClusterPlan) -> dict[str, Any]:
     return {"num_gpus": 1, "num_cpus": 0} if plan.on_gpu else {"num_cpus": 1}
 
 
-def _calibrated(settings: Settings) -> tuple[str, Statement]:
-    """How samplers run the network, as JSON, and what they state: worked out where one of them would run."""
+def _calibrated(settings: Settings) -> Found:
     _own_replica(settings)
     model = EmbeddingModel.load(settings.model)
     sigma = settings.sigma or model.manifest.sigma
     found = calibrated(model, sigma, settings.variant, settings.data_dir / "calibration.json")
     secret = noise_secret(settings.secret, settings.data_dir)
-    return found.model_dump_json(), Seals(secret, found.digest, sigma).statement
+    return found.model_dump_json(), Seals(secret, found.digest, sigma).statement, model_here(model)
 
 
 def _own_replica(settings: Settings) -> None:

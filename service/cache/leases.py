@@ -63,6 +63,10 @@ class Leases:
                     return
             for lease in held:
                 self._store.hold(lease.name, lease.holder, LEASE_SECONDS)
+                with self._changed:
+                    kept = lease in self._held
+                if not kept:  # it was given up meanwhile, and is not to be ours again
+                    self._store.let_go(lease.name, lease.holder)
 
 
 class Lease:

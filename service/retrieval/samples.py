@@ -2,7 +2,7 @@
 
 Queries with the same pixels share one `QuerySamples` while any of them is under way: one draws, the others
 wait for it, and if it leaves before it is done, the next goes on where it stopped. Replicas that share a
-Redis do the same with a lease (`service.cache.leases`).
+Redis do the same with a lease (`service.cache.leases`), for so long: then each draws the same samples itself.
 """
 
 import threading
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from models import SmoothedModel, Stop
 from models.sampling.queue import Stream
 from service.cache.leases import Lease, Leases
+from service.cache.redis_store import VALUE_LIMIT
 from service.cache.samples import SampleCache
 from service.errors import ModelFailure
 from service.metrics import Metrics
@@ -25,6 +26,8 @@ from service.metrics import Metrics
 SLICE = 32
 # How often one that waits for another replica looks whether it is done, in seconds.
 LOOK_SECONDS = 0.02
+# It waits twice as long as drawing should take; at least and at most so long, in seconds.
+LEAST_WAIT, MOST_WAIT = 2.0, 30.0
 
 
 class QuerySamples:
@@ -41,6 +44,8 @@ class QuerySamples:
         self._cache, self._metrics, self._smoothed, self._stream = cache, metrics, smoothed, stream
         self._leases = leases
         self._lease: Lease | None = None
+        # When waiting for other replicas ends; and whether somebody has no time for it.
+        self._wait_ends, self._in_haste = 0.0, False
         self._slice = max(SLICE, smoothed.engine.chunks_at_work)
         self._changed = threading.Condition()
         self._loading = threading.Lock()
@@ -66,6 +71,7 @@ class QuerySamples:
         `ModelFailure` when one is not finite.
         """
         self._load()
+        self._in_haste = self._in_haste or stop.remaining is not None
         with stop.waking(self._wake):
             while True:
                 with self._changed:
@@ -90,6 +96,7 @@ class QuerySamples:
 
     def chunk(self, stop: Stop) -> NDArray[np.float32]:
         """The first chunk of samples, without waiting for another who draws many: if need be, drawn again."""
+        self._in_haste = True
         with self._changed:
             another = self._busy and not self._there
         if not another:
@@ -98,12 +105,15 @@ class QuerySamples:
         return self._draw(anew, 0, 1, stop)
 
     def keep(self) -> None:
-        """Give the cache what it does not have yet."""
+        """Give the cache what it does not have yet: another replica may go on from there."""
         with self._changed:
-            if self._busy or self._there <= self._kept:
+            if self._busy:
                 return
-            self._kept, known = self._there, self._buffer[: self._there]
-        self._cache.set(self._stream.digest, known)
+            new = self._there > self._kept
+            self._kept, known = max(self._kept, self._there), self._buffer[: self._there]
+        if new:
+            self._cache.set(self._stream.digest, known)
+        self.leave()
 
     def leave(self) -> None:
         """Nobody here needs them any more: another replica may draw them."""
@@ -121,19 +131,25 @@ class QuerySamples:
     def _elsewhere(self, stop: Stop) -> NDArray[np.float32]:
         """What another replica has drawn beyond what is there, if it is at work on the same: waits for it.
 
-        Nothing if these are ours to draw. Whoever has a deadline waits for nobody.
+        Nothing if these are ours to draw, or are so many that the cache would not hold them. While somebody
+        here has a deadline, nobody waits.
         """
-        if self._leases is None:
+        smoothed, stream = self._smoothed, self._stream
+        most = stream.most * smoothed.chunk
+        if self._leases is None or 4 * most * smoothed.model.dimension > VALUE_LIMIT:
             return self._buffer[:0]
         if self._lease is None:  # equal queries ask for equally many
-            smoothed, stream = self._smoothed, self._stream
             self._lease = self._leases.on(
                 smoothed.digest.encode(),
                 f"{smoothed.sigma!r} {stream.most}".encode(),
                 stream.digest,
             )
+            drawing = max(most - self._there, 0) * smoothed.engine.seconds_a_sample / smoothed.engine.workers
+            self._wait_ends = time.monotonic() + min(max(2 * drawing, LEAST_WAIT), MOST_WAIT)
         waited = False
-        while not self._lease.taken() and stop.remaining is None and not stop.reached:
+        while not self._lease.taken():
+            if self._in_haste or stop.reached or time.monotonic() > self._wait_ends:
+                break
             waited = True
             time.sleep(LOOK_SECONDS)
         if not waited:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import CHUNK, Purpose
-from models.sampling.queue import FOREGROUND, OLDEST_EVERY, Draw, SampleQueue, Stream
+from models.sampling.queue import FOREGROUND, MOST_LOSSES, OLDEST_EVERY, Draw, SampleQueue, Stream
 
 
 def request(chunks: int, served: int = 0, first: int = 0, purpose: Purpose = "query") -> Draw:
@@ -190,3 +190,38 @@ def test_what_is_there_without_a_gap() -> None:
     assert found == [(0, False), (0, False), (2, False), (2, False)]
     assert (asked.whole, asked.finished.is_set()) == (4, True)
     assert np.array_equal(asked.samples[:, 0, 0], [2, 3, 4, 5])
+
+
+@pytest.mark.parametrize("most", [OLDEST_EVERY, 2 * OLDEST_EVERY])
+def test_what_is_handed_out_alone_comes_under_any_load_and_holds_up_nobody(most: int) -> None:
+    """In step with the chunk in `OLDEST_EVERY`, too: batches are full, and the rest of its draw goes on."""
+    line, long, short = SampleQueue(), request(20), [request(1) for _ in range(20 * most)]
+    line.put(long)
+    for _ in range(MOST_LOSSES - 1):
+        assert line.take(1) == [(long, 0)]
+        line.give_back([(long, 0)], RuntimeError("lost"))
+    for one in short:
+        line.put(one)
+    assert line.waiting == CHUNK * (20 + len(short))
+
+    taken = [line.take(most) for _ in range(10)]
+
+    assert taken[0] == [(long, 0)]
+    assert [len(batch) for batch in taken[1:]] == [most] * 9
+    assert any(draw is long for batch in taken[1:] for draw, _ in batch)
+
+
+def test_what_is_to_be_handed_out_alone_leaves_and_ends_with_its_draw() -> None:
+    line, left, waits = SampleQueue(), request(1), request(1)
+    for draw in (left, waits):
+        line.put(draw)
+        for _ in range(MOST_LOSSES - 1):
+            line.give_back(line.take(1), RuntimeError("lost"))
+        if draw is left:
+            line.drop(left)
+            assert line.waiting == 0
+    line.close()
+
+    assert left.error is None
+    assert waits.error is not None
+    assert line.take(1) == []

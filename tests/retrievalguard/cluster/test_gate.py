@@ -7,6 +7,7 @@ import pytest
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from retrievalguard.client.refusals import ServiceBroken, problem_of
 from retrievalguard.cluster.gate import Gate
 from service.errors import ModelFailure, NotReady
 from service.http.problems import problem_response
@@ -20,11 +21,11 @@ async def error(scope: Scope, receive: Receive, send: Send) -> None:
     raise RuntimeError("of the proxy")
 
 
-def asked(app: ASGIApp, path: str = "/retrieve") -> httpx.Response:
+def asked(app: ASGIApp, path: str = "/retrieve", method: str = "GET") -> httpx.Response:
     async def ask() -> httpx.Response:
         transport = httpx.ASGITransport(Gate(app), raise_app_exceptions=True)
         async with httpx.AsyncClient(transport=transport, base_url="http://cluster") as client:
-            return await client.get(path)
+            return await client.request(method, path)
 
     return asyncio.run(ask())
 
@@ -44,6 +45,39 @@ def test_what_is_the_proxys_becomes_a_problem(app: ASGIApp) -> None:
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "1"
     assert answer.json()["type"] == "urn:retrievalguard:problem:not-ready"
+
+
+CHANGES = [
+    ("POST", "/gallery/items"), ("PUT", "/v1/gallery/items/retrieve"), ("PATCH", "/gallery/items/a"),
+    ("DELETE", "/v1/gallery/items"), ("POST", "/v1/gallery/jobs"), ("POST", "/gallery/snapshots/a/restore"),
+]  # fmt: skip
+QUERIES = [
+    ("POST", "/retrieve"), ("POST", "/v1/retrieve/batch"), ("POST", "/root/attack"), ("POST", "/model/input"),
+    ("HEAD", "/gallery"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("app", [nothing, error, PlainTextResponse("Internal Server Error", 500)])
+@pytest.mark.parametrize(("method", "path"), CHANGES)
+def test_a_change_that_may_have_been_made_is_not_said_to_be_unsent(
+    app: ASGIApp, method: str, path: str
+) -> None:
+    answer = asked(app, path, method)
+    assert answer.status_code == 502
+    assert "retry-after" not in answer.headers
+    assert "not known whether it was done" in answer.json()["detail"]
+    with pytest.raises(ServiceBroken):  # which our client does not send again
+        raise problem_of(answer)
+
+
+@pytest.mark.parametrize(("method", "path"), QUERIES)
+def test_a_query_may_be_sent_again(method: str, path: str) -> None:
+    answer = asked(nothing, path, method)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+
+
+def test_before_there_is_an_application_a_change_was_not_made() -> None:
+    assert asked(PlainTextResponse("Path not found.", 404), "/gallery/items", "POST").status_code == 503
 
 
 @pytest.mark.parametrize(

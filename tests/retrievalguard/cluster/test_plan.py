@@ -1,12 +1,16 @@
 """What is wrong with a cluster that was asked for is told before Ray is started."""
 
 import os
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
 from retrievalguard.cluster import surroundings
+from retrievalguard.cluster.command import wait
 from retrievalguard.cluster.plan import ClusterPlan, Replicas, check_gallery, replicas, shared
 from retrievalguard.preflight import CheckError
 from service.settings import Settings
@@ -81,3 +85,17 @@ def test_the_token_of_a_ray_is_its_owners_and_goes_with_it(
     monkeypatch.delenv("RAY_AUTH_TOKEN_PATH")
     with surroundings.for_joined_ray(tmp_path):
         assert "RAY_AUTH_TOKEN_PATH" not in os.environ
+
+
+def test_the_command_ends_with_an_error_when_its_ray_does() -> None:
+    ray_here = pytest.importorskip("retrievalguard.cluster.ray_here", reason="the extra is not installed")
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    running, ended = ray_here.Running("127.0.0.1:1", process), threading.Event()
+    assert running.alive
+    threading.Timer(0.2, process.kill).start()
+    with pytest.raises(CheckError, match="Ray has ended"):
+        wait(ended, lambda: running.alive)
+    ended.set()
+    wait(ended, lambda: True)  # somebody ended it: no error
+    assert process.stdin is not None
+    process.stdin.close()

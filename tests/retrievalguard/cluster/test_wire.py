@@ -13,10 +13,10 @@ from models import Calibration, EmbeddingModel, SmoothedModel
 from models.noise import input_digest, on_grid
 from models.sampling.queue import Stream
 from models.sampling.samplers import SamplerLost
-from retrievalguard.cluster.remote import NobodyAnswers, RemoteSampler
+from retrievalguard.cluster.remote import NobodyAnswers, RemoteSampler, SamplerFailed
 from retrievalguard.cluster.sampler import Drawing, UnfitSampler
 from retrievalguard.cluster.wire import Call, Reply, Seals, Statement
-from service.errors import SamplersAway
+from service.errors import ModelFailure, SamplersAway
 
 SECRET, SIGMA = b"a secret that only the tests know", 0.25
 
@@ -175,6 +175,20 @@ def test_silence_is_told_as_503_with_a_time(
     assert (error.status, error.retry_after) == (503, 5)
     assert asked.lost == 1
     assert isinstance(told.value, SamplerLost) == isinstance(said, ConnectionError)
+
+
+def test_a_sampler_that_fails_is_told_as_what_it_is(
+    drawing: Drawing, model: EmbeddingModel, calibration: Calibration
+) -> None:
+    def failed(reply: Reply) -> Reply:
+        raise SamplerFailed("RuntimeError: out of memory")
+
+    asked = Asked(drawing, model, calibration.digest)
+    asked.change = failed
+    with pytest.raises(SamplerLost) as told:  # others try it, so that it is not the fault of one of them
+        asked.sampler([(stream(1, model), 0)])
+    assert isinstance(told.value.error, ModelFailure)
+    assert "memory" not in told.value.error.detail
 
 
 def test_statements_and_seals_hold_no_secret(calibration: Calibration, tmp_path: Path) -> None:

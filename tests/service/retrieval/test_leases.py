@@ -14,6 +14,7 @@ from service.cache.leases import Lease, Leases
 from service.cache.redis_store import RedisStore
 from service.cache.samples import SampleCache
 from service.metrics import Metrics
+from service.retrieval import samples as samples_module
 from service.retrieval.samples import SamplesInUse
 from tests.service.processes import PATIENCE_MS, RedisServer
 from tests.service.queries import tensor
@@ -62,7 +63,9 @@ def replicas(redis_server: RedisServer) -> Iterator[list[Replica]]:
         replica.close()
 
 
-def test_equal_queries_are_drawn_once(replicas: list[Replica]) -> None:
+def test_equal_queries_are_drawn_once(replicas: list[Replica], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples_module, "LEAST_WAIT", 60.0)  # however busy the machine is
+    monkeypatch.setattr(samples_module, "MOST_WAIT", 60.0)
     with ThreadPoolExecutor(6) as pool:
         found = list(pool.map(lambda number: replicas[number % 2].ask(0), range(6)))
     assert all(np.array_equal(each, found[0]) for each in found)
@@ -108,6 +111,92 @@ def test_who_leaves_while_waiting_leaves_at_once(replicas: list[Replica]) -> Non
     assert len(two.ask(4, stop=stop)) == 0
     assert two.drawn() == 0
     held.leave()
+
+
+def test_a_lease_that_never_ends_costs_no_more_than_a_wait(
+    replicas: list[Replica], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is forged, or whose holder is stuck: one wait, not one a slice, and the same samples."""
+    for name, value in {"LEAST_WAIT": 0.5, "MOST_WAIT": 0.5, "SLICE": 2}.items():
+        monkeypatch.setattr(samples_module, name, value)
+    one, two = replicas
+    forged = one.lease(6)
+    one.store.hold(forged.name, "somebody", 10**6)
+    began = time.monotonic()
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(two.ask, 6).result(60)
+    assert 0.5 < time.monotonic() - began < 6
+    assert np.array_equal(found, one.smoothed.sample(tensor(6), 0, MANY // 128))
+    assert not forged.taken()
+
+
+def test_after_a_deadline_nobody_waits_for_a_lease(replicas: list[Replica]) -> None:
+    """Not for the samples that there are after it, and not with one that has no deadline and does wait."""
+    one, two = replicas
+    held = one.lease(7)
+    assert held.taken()
+    with two.samples.of(tensor(7)) as samples, ThreadPoolExecutor(1) as pool:
+        samples.expect(MANY)
+        waits = pool.submit(samples.first, MANY, Stop())
+        time.sleep(0.1)
+        assert not waits.done()
+        over = Stop(0.0)
+        began = time.monotonic()
+        assert len(samples.first(MANY, over)) in (0, MANY)
+        assert len(samples.chunk(over.without_deadline())) == 128
+        assert len(waits.result(60)) == MANY
+        assert time.monotonic() - began < samples_module.LEAST_WAIT
+    held.leave()
+
+
+def test_who_has_kept_its_samples_holds_no_lease_while_others_look_at_them(replicas: list[Replica]) -> None:
+    one, two = replicas
+    with one.samples.of(tensor(8)):
+        one.ask(8)
+        theirs = two.lease(8)
+        assert theirs.taken()
+        theirs.leave()
+
+
+def test_samples_that_the_cache_cannot_hold_are_waited_for_by_nobody(
+    replicas: list[Replica], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = replicas
+    held = one.lease(9)
+    assert held.taken()
+    monkeypatch.setattr(samples_module, "VALUE_LIMIT", 4 * MANY * 64 - 1)
+    monkeypatch.setattr(samples_module, "LEAST_WAIT", 600.0)
+    monkeypatch.setattr(samples_module, "MOST_WAIT", 600.0)
+    with ThreadPoolExecutor(1) as pool:
+        assert len(pool.submit(two.ask, 9).result(60)) == MANY
+    held.leave()
+
+
+def test_a_lease_that_is_given_up_while_it_is_renewed_is_free(
+    replicas: list[Replica], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "LEASE_SECONDS", 2.0)
+    one, two = (replica.leases.on(b"another name") for replica in replicas)
+    hold, renewing, given_up = replicas[0].store.hold, threading.Event(), threading.Event()
+
+    def slow(name: str, holder: str, seconds: float) -> bool | None:
+        if threading.current_thread().name == "leases":
+            renewing.set()
+            assert given_up.wait(30)
+            seconds = 60.0  # it would be held for long
+        return hold(name, holder, seconds)
+
+    monkeypatch.setattr(replicas[0].store, "hold", slow)
+    assert one.taken()
+    assert renewing.wait(30)
+    one.leave()
+    given_up.set()
+    deadline = time.monotonic() + 10
+    time.sleep(0.2)
+    while not two.taken():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    two.leave()
 
 
 def test_without_redis_everybody_draws_the_same(replicas: list[Replica], redis_server: RedisServer) -> None:
