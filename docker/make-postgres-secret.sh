@@ -1,9 +1,14 @@
 #!/bin/sh
-# Makes the password between the service and PostgreSQL, and the secret that all replicas share, once. The server
-# sees the password alone. To have another password made: docs/operations.md.
+# Makes the password between the service and PostgreSQL, and what all replicas share, once. The server sees the
+# password alone. To have another password made: docs/operations.md.
 set -eu
-[ ! -s /replica/url ] || exit 0
 random() { od -An -v -tx1 -N32 /dev/urandom | tr -d ' \n'; }
+if [ ! -s /replica/ray-token ]; then # what lets machines into a cluster of Ray
+  random > /replica/draft
+  chmod 444 /replica/draft
+  mv /replica/draft /replica/ray-token
+fi
+[ ! -s /replica/url ] || exit 0
 password=$(random)
 printf %s "$password" > /server/password
 random > /replica/secret

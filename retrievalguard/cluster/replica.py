@@ -1,11 +1,13 @@
 """An API replica: the very same application as `retrievalguard serve`, whose engine has the samplers draw."""
 
 import hashlib
+from typing import Any
 
 from fastapi import FastAPI
 from ray import serve
 from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import RayServeException
+from ray.serve.handle import DeploymentHandle
 
 from models import Calibration, EmbeddingModel
 from models.code import embedding_code
@@ -44,13 +46,14 @@ def batches_a_call(calibration: Calibration, chunk: int) -> int:
 
 
 class Ask:
-    """Sends calls to the samplers of the application `app`, to whichever has least to do.
+    """Sends calls to samplers, of another application or of this one, to whichever has least to do.
 
     A call waits for `seconds` at most, also for a sampler to appear.
     """
 
-    def __init__(self, app: str, seconds: float) -> None:
-        self._samplers, self._seconds = serve.get_app_handle(app), seconds
+    def __init__(self, samplers: str | DeploymentHandle[Any], seconds: float) -> None:
+        self._samplers = serve.get_app_handle(samplers) if isinstance(samplers, str) else samplers
+        self._seconds = seconds
 
     def __call__(self, call: Call) -> Reply:
         """The reply. Raises `NobodyAnswers`, `SamplerFailed`, or `ConnectionError`: the sampler is lost."""
@@ -72,7 +75,7 @@ def application(
     calibration: Calibration,
     statement: Statement,
     stated_model: str,
-    samplers: str,
+    samplers: str | DeploymentHandle[Any],
     most_samplers: int,
 ) -> FastAPI:
     """The application of a replica, with a retriever of its own; `samplers`: the application of those.

@@ -17,7 +17,9 @@ import ray
 from fastapi import FastAPI
 from ray import serve
 from ray.exceptions import RayError
+from ray.serve import Application
 from ray.serve.config import AutoscalingConfig
+from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 
 from models import Calibration, EmbeddingModel, calibrated
@@ -43,6 +45,8 @@ LOOK_BACK_SECONDS, DOWNSCALE_SECONDS = 5.0, 60.0
 # How often a replica is asked whether it lives, in seconds.
 HEALTH_SECONDS = 2.0
 QUIET = LoggingConfig(log_level="WARNING", enable_access_log=False)
+# How samplers run the network, as JSON, what they state, and the model that replicas are to have.
+Found = tuple[str, Statement, str]
 
 
 class SamplerReplica:
@@ -76,7 +80,7 @@ class ApiReplica:
         calibration: str,
         statement: Statement,
         stated_model: str,
-        samplers: str,
+        samplers: str | DeploymentHandle[Any],
         most: int,
     ) -> None:
         _own_replica(settings)
@@ -103,21 +107,37 @@ def roll_out(settings: Settings, plan: ClusterPlan) -> None:
 
 
 def _roll_out(settings: Settings, plan: ClusterPlan) -> None:
-    machine = {"num_gpus": 1, "num_cpus": 0} if plan.on_gpu else {"num_cpus": 1}
-    calibration, statement, stated_model = ray.get(
-        ray.remote(_calibrated).options(**machine).remote(settings)
-    )
-    samplers = SAMPLERS + hashlib.sha256(statement.digest.encode() + statement.proof).hexdigest()[:12]
+    found = calibration(settings, plan)
+    _, statement, _ = found
+    name = SAMPLERS + hashlib.sha256(statement.digest.encode() + statement.proof).hexdigest()[:12]
     log.info("samplers of %s start", statement.digest)
+    serve.run(samplers(settings, plan, found), name=name, route_prefix=None)
+    serve.run(api(settings, plan, found, name), name=API, route_prefix="/")
+    _end_old(name, settings.shutdown_grace_seconds)
+
+
+def calibration(settings: Settings, plan: ClusterPlan) -> Found:
+    """What all replicas are built of, worked out where a sampler would run."""
+    found: Found = ray.get(ray.remote(_calibrated).options(**_machine(plan)).remote(settings))
+    return found
+
+
+def samplers(settings: Settings, plan: ClusterPlan, found: Found) -> Application:
+    """Those that draw."""
+    calibration, statement, _ = found
     drawing = serve.deployment(
         name="Sampler",
-        ray_actor_options=machine,
+        ray_actor_options=_machine(plan),
         max_ongoing_requests=CALLS,
         logging_config=QUIET,
         health_check_period_s=HEALTH_SECONDS,
         **_scaled(plan.samplers, BUSY_CALLS),
     )(SamplerReplica)
-    serve.run(drawing.bind(settings, calibration, statement), name=samplers, route_prefix=None)
+    return drawing.bind(settings, calibration, statement)
+
+
+def api(settings: Settings, plan: ClusterPlan, found: Found, samplers: str | Application) -> Application:
+    """Those that answer, and have `samplers` draw: an application by its name, or a part of this one."""
     answering = serve.deployment(
         name="Api",
         ray_actor_options={"num_cpus": 1, **_place(settings)},
@@ -128,16 +148,14 @@ def _roll_out(settings: Settings, plan: ClusterPlan) -> None:
         health_check_period_s=HEALTH_SECONDS,
         **_scaled(plan.api, BUSY_QUERIES),
     )(ApiReplica)
-    api = answering.bind(settings, calibration, statement, stated_model, samplers, plan.samplers.most)
-    serve.run(api, name=API, route_prefix="/")
-    _end_old(samplers, settings.shutdown_grace_seconds)
+    return answering.bind(settings, *found, samplers, plan.samplers.most)
 
 
-def _calibrated(settings: Settings) -> tuple[str, Statement, str]:
-    """How samplers run the network, as JSON, what they state, and the model that replicas are to have.
+def _machine(plan: ClusterPlan) -> dict[str, Any]:
+    return {"num_gpus": 1, "num_cpus": 0} if plan.on_gpu else {"num_cpus": 1}
 
-    Worked out where a sampler would run.
-    """
+
+def _calibrated(settings: Settings) -> Found:
     _own_replica(settings)
     model = EmbeddingModel.load(settings.model)
     sigma = settings.sigma or model.manifest.sigma
