@@ -1,6 +1,7 @@
 """From an image file to the model's input: so many at a time, and what is lost on the way is counted."""
 
 import logging
+import math
 import threading
 from typing import get_args
 
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import Manifest, Purpose
+from models.passes.memory import give_back_freed_memory
 from service.images import Picture, read_image
 from service.losses import Losses, Reason
 from service.metrics import Metrics
@@ -15,6 +17,9 @@ from service.settings import Settings
 from service.traffic.backlog import Backlog
 
 log = logging.getLogger("retrievalguard")
+
+# An image of so many pixels takes some 100 MB while it is decoded and resized.
+LARGE_PIXELS = 2**22
 
 
 class Decoder:
@@ -58,13 +63,16 @@ class Decoder:
 
     def _read(self, content: bytes) -> Picture:
         with self._at_once:
-            return read_image(
+            picture = read_image(
                 content,
                 self._manifest.input_shape,
                 max_pixels=self._settings.max_image_pixels,
                 min_side=self._settings.min_image_side,
                 preprocessing=self._manifest.preprocessing,
             )
+            if math.prod(picture.size) >= LARGE_PIXELS:
+                give_back_freed_memory()
+            return picture
 
     def _tally(self, purpose: Purpose) -> Losses:
         def count(reason: Reason) -> None:

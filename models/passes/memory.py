@@ -1,4 +1,8 @@
-"""Keep freed memory: the activations of one pass are the next one's, and giving them back costs a fifth."""
+"""Keep freed memory: the activations of one pass are the next one's, and giving them back costs a fifth.
+
+What is kept, each thread that ever had it keeps for itself. So work that takes much more than passes do gives
+it back.
+"""
 
 import ctypes
 
@@ -16,3 +20,10 @@ def keep_freed_memory() -> bool:
     return bool(
         library.mallopt(_M_MMAP_THRESHOLD, _LARGEST) and library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
     )
+
+
+def give_back_freed_memory() -> None:
+    """Return to the kernel what this process has freed, by whichever thread; nothing without glibc."""
+    library = ctypes.CDLL(None)
+    if hasattr(library, "malloc_trim"):
+        library.malloc_trim(0)
