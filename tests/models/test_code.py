@@ -125,7 +125,7 @@ def test_a_constant_changes_the_key_of_samples_and_a_comment_does_not(path: Path
 
 def test_most_files_behind_samples_have_a_constant_to_change() -> None:
     having = [path for path in BEHIND_SAMPLES if other_constant((ROOT / path).read_text())]
-    assert len(having) >= len(BEHIND_SAMPLES) - 3  # the docstrings of folders
+    assert len(having) >= len(BEHIND_SAMPLES) - 4  # the docstrings of folders, and an error
     for name in (
         "noise/normal.py",
         "manifest.py",
