@@ -144,7 +144,7 @@ def _damaged_manifest(chance: random.Random, shipped: dict[str, Any]) -> bytes:
                 if chance.random() < 0.2:
                     del inside[name]
                 elif isinstance(inside[name], float | int) and chance.random() < 0.5:
-                    inside[name] = chance.choice([-1, 0, 1, math.nan, math.inf, 1e-320, inside[name] * 1e9])
+                    inside[name] = chance.choice([-1, 0, 1, math.nan, math.inf, 1e-320, inside[name] * 10**9])
                 else:
                     inside[chance.choice([name, "x", ""])] = chance.choice(VALUES)
                 break

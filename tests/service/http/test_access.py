@@ -155,7 +155,7 @@ def test_samples_that_were_drawn_for_who_left_are_counted(guarded: tuple[Server,
             content=digit(253),
             params={"max_samples": 100_000, "min_gain": 0},
             headers={"content-type": "image/png", "x-api-key": token},
-            timeout=1,
+            timeout=2,
         )
     wait_for(lambda: left() > before)
     refused(query(server, token, 254, max_samples=100_000), 429, "rate-limited")

@@ -323,6 +323,8 @@ def test_a_promise_that_is_broken_is_told_loudly_with_what_repeats_it(page: Page
         route.fulfill(json=body)
 
     page.route("**/v1/attack*", break_it)
+    page.get_by_text("What to ask for").click()
+    page.get_by_label("Samples, at most").fill("2000")
     ask_with(page, CLOSE)
     page.get_by_role("button", name="Inside, by").click()
     alert = page.get_by_role("alert")
