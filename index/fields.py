@@ -7,7 +7,7 @@ of any item that is in the file, a field knows all once it has read to the end.
 
 import operator
 from array import array
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from itertools import islice
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from pydantic_core import from_json
 
 from index.database import Session
 from index.filters import METADATA, Condition, Operator
+from index.items import Texts
 from index.rows import TEXTS, stored_texts
 
 Serials = NDArray[np.int64]
@@ -63,6 +64,13 @@ class Field(Protocol):
 _LATER = f"{TEXTS} WHERE items.row > ? ORDER BY items.row"
 
 
+def _later(db: Session, row: int) -> Iterator[list[tuple[int, Texts | None]]]:
+    """The items after `row`, lot after lot: their rows, and their texts if they are what was written."""
+    rows = db.each(_LATER, (row,), LOT)
+    while lot := list(islice(rows, LOT)):
+        yield [(number, stored_texts(*fields)) for number, *fields in lot]
+
+
 class Column:
     """The values at one path of the metadata."""
 
@@ -82,11 +90,10 @@ class Column:
     def read(self, db: Session) -> Generator[int, None, None]:
         """Read what was added to the file since, lot after lot."""
         serials, codes, there, damaged = array("q"), array("i"), array("q"), array("q")
-        rows, read_to = db.each(_LATER, (self._read_to,), LOT), self._read_to
+        read_to = self._read_to
         try:
-            while lot := list(islice(rows, LOT)):
-                for row, *fields in lot:
-                    texts = stored_texts(*fields)
+            for lot in _later(db, read_to):
+                for row, texts in lot:
                     if texts is None:
                         damaged.append(row)
                         continue
@@ -147,11 +154,10 @@ class Ids:
         """Read what was added to the file since, lot after lot."""
         text, ends, serials, hashes = bytearray(), array("q"), array("q"), array("q")
         damaged, begin = array("q"), int(self._ends[-1])
-        rows, read_to = db.each(_LATER, (self._read_to,), LOT), self._read_to
+        read_to = self._read_to
         try:
-            while lot := list(islice(rows, LOT)):
-                for row, *fields in lot:
-                    texts = stored_texts(*fields)
+            for lot in _later(db, read_to):
+                for row, texts in lot:
                     if texts is None:
                         damaged.append(row)
                         continue

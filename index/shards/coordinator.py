@@ -110,40 +110,29 @@ class Shards:
     def rows(self, wanted: Sequence[tuple[Elsewhere, Places]]) -> list[Singles]:
         """The vectors (k, d) at places (k,) of each; each travels once. Raises `ShardMissing`."""
         single = [np.unique(places, return_inverse=True) for _, places in wanted]
-        of_shard = defaultdict[int, list[int]](list)
-        for number, (vectors, _) in enumerate(wanted):
-            of_shard[vectors.shard].append(number)
 
-        def fetch(shard: int) -> list[Singles]:
-            mine = [wanted[number][0] for number in of_shard[shard]]
-            places = tuple(single[number][0] for number in of_shard[shard])
+        def fetch(shard: int, numbers: list[int]) -> Sequence[Singles]:
+            mine = [wanted[number][0] for number in numbers]
+            places = tuple(single[number][0] for number in numbers)
             shapes = [(len(some), each.shape[1]) for each, some in zip(mine, places, strict=True)]
             request = Fetch(marks=tuple(each.mark for each in mine), places=places)
-            return list(self._shards[shard].ask(request, partial(check_rows, shapes=shapes)))
+            return self._shards[shard].ask(request, partial(check_rows, shapes=shapes))
 
-        found = dict[int, Singles]()
-        for shard, arrays in zip(of_shard, self._each(fetch, list(of_shard)), strict=True):
-            found |= zip(of_shard[shard], arrays, strict=True)
-        return [found[number][back] for number, (_, back) in enumerate(single)]
+        found = self._in_order([vectors.shard for vectors, _ in wanted], fetch)
+        return [rows[back] for rows, (_, back) in zip(found, single, strict=True)]
 
     def products(self, runs: Sequence[RunElsewhere], point: Singles) -> list[Singles]:
         """The products of the vectors in each of `runs` with `point` (d,). Raises `ShardMissing`."""
-        of_shard = defaultdict[int, list[int]](list)
-        for number, run in enumerate(runs):
-            of_shard[run.vectors.shard].append(number)
 
-        def multiply(shard: int) -> list[Singles]:
-            mine = [runs[number] for number in of_shard[shard]]
+        def multiply(shard: int, numbers: list[int]) -> Sequence[Singles]:
+            mine = [runs[number] for number in numbers]
             request = Multiply(
                 runs=tuple((run.vectors.mark, run.first, run.last) for run in mine), point=point
             )
             shapes = [(run.last - run.first,) for run in mine]
-            return list(self._shards[shard].ask(request, partial(check_rows, shapes=shapes)))
+            return self._shards[shard].ask(request, partial(check_rows, shapes=shapes))
 
-        found = dict[int, Singles]()
-        for shard, arrays in zip(of_shard, self._each(multiply, list(of_shard)), strict=True):
-            found |= zip(of_shard[shard], arrays, strict=True)
-        return [found[number] for number in range(len(runs))]
+        return self._in_order([run.vectors.shard for run in runs], multiply)
 
     def mend(self) -> set[tuple[int, bytes]]:
         """Give copies that lack a segment what another has, and have all let go of what nobody needs.
@@ -182,6 +171,22 @@ class Shards:
         except ShardMissing:  # it was there a moment ago: the next time tells
             return
         shard.give(Hold(owner=self._owner, layout=vectors.layout, vectors=whole_of_it), lacks)
+
+    def _in_order(
+        self, of: Sequence[int], ask: Callable[[int, list[int]], Sequence[Singles]]
+    ) -> list[Singles]:
+        """What is found for each of several things, in their order, with one question to a shard.
+
+        `of`: the shard of each; `ask` is told a shard, and which of the things it is asked about.
+        """
+        of_shard = defaultdict[int, list[int]](list)
+        for number, shard in enumerate(of):
+            of_shard[shard].append(number)
+        answers = self._each(lambda shard: ask(shard, of_shard[shard]), list(of_shard))
+        found = dict[int, Singles]()
+        for numbers, arrays in zip(of_shard.values(), answers, strict=True):
+            found |= zip(numbers, arrays, strict=True)
+        return [found[number] for number in range(len(of))]
 
     def _each(self, ask: Callable[[int], Answered], shards: Sequence[int]) -> list[Answered]:
         """What each of `shards` answers, asked at the same time."""

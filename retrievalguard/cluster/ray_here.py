@@ -21,6 +21,7 @@ from ray.serve.config import HTTPOptions, ProxyLocation
 from ray.serve.schema import LoggingConfig
 
 from retrievalguard.cluster.plan import ClusterPlan
+from retrievalguard.cluster.surroundings import STARTS
 from retrievalguard.preflight import CheckError
 from service.settings import Settings
 
@@ -28,8 +29,6 @@ log = logging.getLogger("retrievalguard")
 
 # How long Ray may take to start and to end, in seconds: it is a dozen processes, and the machine may be busy.
 START_SECONDS, STOP_SECONDS = 180.0, 30.0
-# It gives its own processes 30 seconds, and then gives up.
-STARTS = 4
 # What is on its way between replicas, in bytes: calls and replies of less than a megabyte.
 OBJECT_STORE_BYTES = 2**28
 LOOPBACK = "127.0.0.1"

@@ -11,15 +11,12 @@ import ray
 import index
 from index import Copy, Shard
 from index.shards.messages import Answer, Keep, Request
+from retrievalguard.cluster.surroundings import OURS, STARTS
 
 # Copies of each shard; seconds for all of them to be there.
 COPIES, STARTED_SECONDS = 2, 120.0
 # Where all replicas of a service find them, and how many questions each answers at a time.
 NAMESPACE, AT_ONCE = "retrievalguard", 4
-# Nothing is told to Ray's makers; and shards answer queries, so that they do not come after all else.
-ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
-# On a busy machine Ray's own processes take longer to start than the time that it gives them.
-STARTS = 4
 
 
 class ShardActor:
@@ -75,7 +72,7 @@ def ray_shards(count: int) -> list[list[Copy]]:
 def _start() -> None:
     # Without an address Ray would join any that it finds on this machine.
     address = os.environ.get("RAY_ADDRESS", "local")
-    for name, value in ENVIRONMENT.items():
+    for name, value in OURS.items():
         os.environ.setdefault(name, value)
     for left in reversed(range(STARTS)):
         try:

@@ -12,13 +12,13 @@ from pathlib import Path
 
 # What the proxies of Serve put in front of themselves (`retrievalguard.cluster.gate`).
 IMPORT_PATH = "retrievalguard.cluster.gate:middlewares"
+# Nothing is sent to Ray's makers; and what runs in it is for queries: by Ray's default that comes after
+# everything else that the machine does.
+OURS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
 # Machines that are joined need these where Ray is started (docs/operations.md).
-EVERYWHERE = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": IMPORT_PATH,
-    # Replicas answer queries: by Ray's default they come after everything else that the machine does.
-    "RAY_worker_niceness": "0",
-}
+EVERYWHERE = OURS | {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": IMPORT_PATH}
+# How often Ray is started: on a busy machine its processes take longer than the time that it gives them.
+STARTS = 4
 
 
 @contextmanager
