@@ -12,23 +12,24 @@ import pytest
 
 from tests.docker.stack import (
     COMPOSE,
+    DEMO,
+    DIGIT,
+    POSTGRES,
     PROJECT,
-    ROOT,
-    asked,
     asking,
     claim,
     compose,
+    compose_with,
     done,
     end,
     require_engine,
     retrieve,
     run,
     wait_for,
+    wait_until_ready,
 )
 
-DIGIT = ROOT / "docs" / "examples" / "digits-0039.png"
 WORKER = f"{PROJECT}-ray-worker-1"
-DEMO = {"RETRIEVALGUARD_MODEL": "digits-cnn"}  # the smaller one
 
 pytestmark = [
     pytest.mark.docker,
@@ -40,13 +41,10 @@ pytestmark = [
 def stack() -> Iterator[None]:
     require_engine()
     try:
-        try:
-            compose("--profile", "cluster", "up", "--build", "--detach", "ray-head", "ray-worker", **DEMO)
-        except AssertionError as error:
-            if "registry" not in str(error):
-                raise
-            pytest.skip("there is no image of PostgreSQL; POSTGRES_TAG names another tag")
-        wait_for(lambda: asked("http://127.0.0.1:8000/readyz")["status"] == "ok", 1200)
+        compose_with(
+            POSTGRES, "--profile", "cluster", "up", "--build", "--detach", "ray-head", "ray-worker", **DEMO
+        )
+        wait_until_ready()
         compose("exec", "ray-head", "retrievalguard", "gallery", "add", "digits")
         wait_for(lambda: retrieve(DIGIT)["gallery"]["size"] == 600)
         yield

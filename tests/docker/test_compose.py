@@ -16,6 +16,7 @@ from tests.docker.stack import (
     asking,
     claim,
     compose,
+    compose_with,
     done,
     end,
     prometheus,
@@ -137,12 +138,15 @@ def test_the_drill_of_the_documents_reads_a_backup_back(stack: None) -> None:
 
 
 def test_prometheus_reads_the_metrics_and_takes_the_rules(stack: None) -> None:
-    try:
-        compose("--profile", "observability", "up", "--no-deps", "--wait", "prometheus")
-    except AssertionError as error:
-        if "registry" not in str(error):
-            raise
-        pytest.skip("there is no image of Prometheus; PROMETHEUS_TAG names another tag")
+    compose_with(
+        "Prometheus; PROMETHEUS_TAG names another tag",
+        "--profile",
+        "observability",
+        "up",
+        "--no-deps",
+        "--wait",
+        "prometheus",
+    )
     wait_for(lambda: prometheus("retrievalguard_ready") == [1.0])
     assert prometheus("retrievalguard_gallery_items") == [7687.0]
     assert prometheus("retrievalguard_memory_limit_bytes") == [4096.0 * MEGABYTE]
@@ -158,12 +162,15 @@ def rules() -> list[dict[str, str]]:
 
 
 def test_grafana_begins_with_the_dashboard_and_lets_nobody_in(stack: None) -> None:
-    try:
-        compose("--profile", "observability", "up", "--no-deps", "--wait", "grafana")
-    except AssertionError as error:
-        if "registry" not in str(error):
-            raise
-        pytest.skip("there is no image of Grafana; GRAFANA_TAG names another tag")
+    compose_with(
+        "Grafana; GRAFANA_TAG names another tag",
+        "--profile",
+        "observability",
+        "up",
+        "--no-deps",
+        "--wait",
+        "grafana",
+    )
     wait_for(lambda: asked("http://127.0.0.1:3000/api/health")["database"] == "ok")
     found = asked("http://127.0.0.1:3000/api/dashboards/uid/retrievalguard")
     assert found["dashboard"]["title"] == "RetrievalGuard"
@@ -172,12 +179,9 @@ def test_grafana_begins_with_the_dashboard_and_lets_nobody_in(stack: None) -> No
 
 
 def test_a_load_test_of_what_is_up_finds_nothing_wrong(stack: None) -> None:
-    try:
-        told = compose("run", "--rm", "load", LOAD_USERS="2", LOAD_TIME="20s")
-    except AssertionError as error:
-        if "registry" not in str(error):
-            raise
-        pytest.skip("there is no image of Locust; LOCUST_TAG names another tag")
+    told = compose_with(
+        "Locust; LOCUST_TAG names another tag", "run", "--rm", "load", LOAD_USERS="2", LOAD_TIME="20s"
+    )
     rows = [line.split() for line in told.splitlines()]
     failures = {row[1]: row[3] for row in rows if row[:1] == ["POST"]}
     assert failures.keys() == {"Cold", "Repeat"}

@@ -13,21 +13,22 @@ import pytest
 
 from tests.docker.stack import (
     COMPOSE,
-    ROOT,
-    asked,
+    DEMO,
+    DIGIT,
+    POSTGRES,
     asking,
     compose,
+    compose_with,
     done,
     end,
     require_engine,
     retrieve,
     run,
     wait_for,
+    wait_until_ready,
 )
 
-DIGIT = ROOT / "docs" / "examples" / "digits-0039.png"
 ITEM = "http://127.0.0.1:8000/gallery/items/test/digit"
-DEMO = {"RETRIEVALGUARD_MODEL": "digits-cnn"}  # the smaller one
 
 pytestmark = [
     pytest.mark.docker,
@@ -39,21 +40,11 @@ pytestmark = [
 def stack() -> Iterator[None]:
     require_engine()
     try:
-        try:
-            compose("--profile", "postgres", "up", "--build", "--detach", "api-postgres", **DEMO)
-        except AssertionError as error:
-            if "registry" not in str(error):
-                raise
-            pytest.skip("there is no image of PostgreSQL; POSTGRES_TAG names another tag")
-        wait_for_answers()
+        compose_with(POSTGRES, "--profile", "postgres", "up", "--build", "--detach", "api-postgres", **DEMO)
+        wait_until_ready()
         yield
     finally:
         end()
-
-
-def wait_for_answers() -> None:
-    """However busy the machine is: a first start measures how the network runs best."""
-    wait_for(lambda: asked("http://127.0.0.1:8000/readyz")["status"] == "ok", 1200)
 
 
 def sql(statement: str) -> str:
@@ -126,7 +117,7 @@ def test_a_change_waits_for_the_server_and_is_there_after_both_were_killed(stack
     assert int(refused.value.headers["Retry-After"]) > 0
     compose("kill", "api-postgres")
     compose("start", "postgres", "api-postgres")
-    wait_for_answers()
+    wait_until_ready()
     wait_for(stored)
     assert put(key) == "unchanged"
     assert int(sql("select count(*) from retrievalguard.items")) == 601
