@@ -297,6 +297,7 @@ def test_what_is_filled_in_is_what_is_put_one_by_one(store: GalleryStore, tmp_pa
     with pytest.raises(StoreFailure, match="cannot be used"), store.transaction() as db:
         db.fill(map(new_row, [*wholes[:3], wholes[0]]))
     with pytest.raises(RuntimeError), store.transaction() as db:
+        db.execute("DELETE FROM items")
         db.fill(new_row(whole) if whole is not wholes[5] else _failing() for whole in wholes)
     assert len(store.ids()) == 40
     assert store.add([new("after")], MODEL) == 3

@@ -15,7 +15,8 @@ export function Gallery({ askWithItem }) {
   const [cursors, setCursors] = useState([null]);
   const [page, setPage] = useState({ items: [], next: null });
   const [problem, setProblem] = useState(null);
-  const [chosen, setChosen] = useState(null);
+  // An item is wrapped anew each time: a dialog is told that it was closed only some 40 ms later, and may be open again.
+  const [opened, setOpened] = useState(null);
 
   const load = () => {
     getGallery().then(setGallery, setProblem);
@@ -53,7 +54,7 @@ export function Gallery({ askWithItem }) {
     <ul class="items">
       ${page.items.map(
         (item) => html`<li key=${item.id}>
-          <button type="button" aria-haspopup="dialog" onClick=${() => setChosen(item)}>
+          <button type="button" aria-haspopup="dialog" onClick=${() => setOpened({ item })}>
             <${ItemPicture} id=${item.id} alt=${`Item ${item.id}`} /><span>${item.label}</span>
           </button>
         </li>`,
@@ -62,7 +63,7 @@ export function Gallery({ askWithItem }) {
     ${page.items.length === 0 && html`<p>There is none.</p>`}
     <${Adding} added=${load} />
     <${Jobs} changed=${load} />
-    ${chosen && html`<${ItemDialog} item=${chosen} close=${() => setChosen(null)} changed=${load} askWithItem=${askWithItem} />`}
+    ${opened && html`<${ItemDialog} key=${opened} item=${opened.item} close=${() => setOpened((now) => (now === opened ? null : now))} changed=${load} askWithItem=${askWithItem} />`}
   `;
 }
 
