@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from certify import Rule
+from service.retrieval.assembly import SAMPLE_SLACK
 from service.retrieval.options import RetrieveOptions
-from service.retriever import SAMPLE_SLACK, Retriever
+from service.retriever import Retriever
 from service.settings import Settings
 from tests.service.processes import SAMPLES, copy_gallery, opened, serving
 from tests.service.queries import QUERIES, answer, ask_in_process, claims, digit, tensor
