@@ -48,10 +48,9 @@ from index.names import DEFAULT_GALLERY, delete_name, is_name, named, names, put
 from index.restoring import prepared, replace_all
 from index.segment import Segment
 from index.shards.coordinator import Shards
-from index.shards.elsewhere import elsewhere
+from index.shards.elsewhere import elsewhere, gathered, multiplied
 from index.shards.messages import Copy, Lacking
 from index.shards.shard import Shard
-from index.shards.together import Together
 from index.snapshot import Neighbors, Snapshot
 from index.store import GalleryStore
 
@@ -94,7 +93,6 @@ __all__ = [
     "StoreFailure",
     "StoreUnreachable",
     "StoredItem",
-    "Together",
     "always",
     "both",
     "current_tag",
@@ -104,12 +102,14 @@ __all__ = [
     "elsewhere",
     "export_gallery",
     "first_with_image",
+    "gathered",
     "gpu",
     "if_new",
     "image_checksum",
     "import_gallery",
     "is_name",
     "list_items",
+    "multiplied",
     "named",
     "names",
     "prepared",
