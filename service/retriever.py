@@ -214,16 +214,17 @@ class Retriever:
         *,
         progress: Callable[[Iterable[str]], Iterable[str]] = lambda ids: ids,
         metrics: Metrics | None = None,
+        model: EmbeddingModel | None = None,
         elsewhere: SamplersElsewhere | None = None,
         shards: Sequence[Sequence[Copy]] = (),
     ) -> Self:
         """Load the model and the gallery that `settings` (default: the environment) name.
 
-        Items that this model has not embedded yet are embedded first; `progress` wraps their ids. Samplers
-        `elsewhere` draw all samples, if there are such; `shards`, each with its copies, hold the vectors of
-        the gallery if there are any. Raises `SettingsError` if they are not as many as the settings say,
-        `models.ModelError` if the model folder cannot be used, `models.VariantError` if the network cannot be
-        run as the settings want it.
+        `model`: the one of the settings, if it was loaded before. Items that it has not embedded yet are
+        embedded first; `progress` wraps their ids. Samplers `elsewhere` draw all samples, if there are such;
+        `shards`, each with its copies, hold the vectors of the gallery if there are any. Raises
+        `SettingsError` if they are not as many as the settings say, `models.ModelError` if the model folder
+        cannot be used, `models.VariantError` if the network cannot be run as the settings want it.
         """
         settings = settings or Settings.from_environment()
         if settings.gallery_shards != len(shards):
@@ -244,7 +245,7 @@ class Retriever:
                 max_bytes=settings.cache_max_bytes,
                 ttl_seconds=settings.cache_ttl_seconds,
             )
-        model = EmbeddingModel.load(settings.model)
+        model = model or EmbeddingModel.load(settings.model)
         secret = noise_secret(settings.secret, settings.data_dir)
         folder = model_folder(settings.model)
         recall = Recall.read(folder, model.manifest, settings.sigma or model.manifest.sigma)
