@@ -13,6 +13,7 @@ from certify.rounding import round_down
 from certify.rounds import DECISIVE, DOUBLING, QUARTER, horizon_for, rounds, settled
 from certify.selection import selection_size
 from certify.space import EmbeddingSpace
+from certify.stacked import Stacked
 from certify.terms import (
     ANYTIME,
     CLAIMS,
@@ -46,6 +47,7 @@ __all__ = [
     "Method",
     "Rivals",
     "Rule",
+    "Stacked",
     "Terms",
     "Vectors",
     "certify",

@@ -152,12 +152,7 @@ class Crowd:
         sizes = vectors.starts[numbers + 1] - vectors.starts[numbers]
         begins = np.cumsum(sizes) - sizes
         behind = self.rivals[rows]
-        products = [
-            vectors.rows[first:last] @ self.point
-            for first, last in zip(
-                vectors.grouped.starts[groups], vectors.grouped.starts[groups + 1], strict=True
-            )
-        ]
+        products = vectors.products(groups, self.point)
         if not len(numbers):
             return self.clusters.of(numbers)
         found = np.where(behind, vectors.halves[rows] - np.concatenate(products), np.inf)

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from certify.stacked import Stacked
+from certify.stacked import Stacked, multiplied
 
 Array = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -76,6 +76,16 @@ class Vectors:
             np.concatenate([part.radii for part in parts]),
             _one_after_the_other([part.groups for part in parts]),
             tuple(parts),
+        )
+
+    def products(self, groups: Rows, point: Singles) -> Sequence[Singles]:
+        """The products with `point` (d,) of all rows in each of `groups`."""
+        starts = self.grouped.starts
+        firsts, lasts = starts[groups], starts[groups + 1]
+        if isinstance(self.rows, Stacked):
+            return self.rows.products(firsts, lasts, point)
+        return multiplied(
+            [(self.rows, first, last) for first, last in zip(firsts, lasts, strict=True)], point
         )
 
     @cached_property

@@ -50,11 +50,15 @@ from index.restoring import prepared, replace_all
 from index.search import Neighbors
 from index.segment import Segment
 from index.shards.coordinator import Shards
-from index.shards.elsewhere import elsewhere
+from index.shards.elsewhere import elsewhere, gathered, multiplied
 from index.shards.messages import Copy, Lacking
 from index.shards.shard import Shard
+<<<<<<< HEAD
 from index.shards.together import Together
 from index.snapshot import Snapshot
+=======
+from index.snapshot import Neighbors, Snapshot
+>>>>>>> cluster
 from index.store import GalleryStore
 
 FAISS_VERSION: str = faiss.__version__
@@ -96,7 +100,6 @@ __all__ = [
     "StoreFailure",
     "StoreUnreachable",
     "StoredItem",
-    "Together",
     "always",
     "both",
     "current_tag",
@@ -106,6 +109,7 @@ __all__ = [
     "elsewhere",
     "export_gallery",
     "first_with_image",
+    "gathered",
     "gpu",
     "if_new",
     "image_checksum",
@@ -114,6 +118,7 @@ __all__ = [
     "is_name",
     "item_of",
     "list_items",
+    "multiplied",
     "named",
     "names",
     "page_of",

@@ -2,9 +2,16 @@
 
 import logging
 import threading
+<<<<<<< HEAD
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+=======
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from itertools import groupby
+>>>>>>> cluster
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +19,14 @@ import numpy as np
 from index.compaction import compacted, due
 from index.database import Place, Session, Version
 from index.device import Device
+<<<<<<< HEAD
 from index.embedded import EmbeddedItems
 from index.entries import Stored, damaged, tell, unembedded
 from index.failures import StoreUnreachable
+=======
+from index.entries import Stored, damaged, read_stored, tell, unembedded
+from index.failures import GalleryError, StoreFailure, StoreUnreachable
+>>>>>>> cluster
 from index.filters import Filter
 from index.growth import LOT, Entry, State, View, lots
 from index.held import HeldTexts
@@ -131,10 +143,28 @@ class Gallery:
     @contextmanager
     def _newest(self) -> Iterator[tuple[Session, Snapshot]]:
         """The file as it is, and the snapshot of just that."""
-        with self._lock, self.store.view() as db:
+        with self._in_turn(), self._view() as db:
             if newest(db) != self._seen.version:  # else somebody was faster
                 self._catch_up(db, touched(db, self._seen.version))
             yield db, self._seen.snapshot
+
+    @contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        """Nobody else changes what is known meanwhile.
+
+        With shards, which may be handed a whole gallery, `StoreFailure` after as long as one may take to
+        answer.
+        """
+        if not self._lock.acquire(timeout=-1 if self._shards is None else self._shards.seconds):
+            raise StoreFailure("shards are being given what is in the gallery: try again later")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _view(self) -> AbstractContextManager[Session]:
+        """One consistent view, in which nobody is kept waiting who reads, however long shards take."""
+        return self.store.view() if self._shards is None else self.store.scan()
 
     def _open(self, db: Session) -> None:
         """The newest version, from what an earlier process kept, if that is of any use."""
@@ -239,7 +269,7 @@ class Gallery:
         mine = {vectors.name for vectors in parts if vectors is not None}
         if mine & self._shards.mend():
             log.warning("a shard of the gallery lost its segments: the gallery is read again")
-            with self._lock, self.store.view() as db:
+            with self._lock, self._view() as db:
                 self._load(db)
 
     def missing(self) -> list[str]:

@@ -101,6 +101,9 @@ def _shards(count: int) -> "Sequence[Sequence[Copy]]":
     if not count:
         return ()
     preflight.check_ray("RETRIEVALGUARD_GALLERY_SHARDS")
+    from retrievalguard.cluster import surroundings
+
+    surroundings.for_shards()  # before Ray is imported, which reads it then
     from retrievalguard.cluster.shards import ray_shards
 
     return ray_shards(count)

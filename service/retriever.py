@@ -118,16 +118,17 @@ class Retriever:
         *,
         progress: Callable[[Iterable[str]], Iterable[str]] = lambda ids: ids,
         metrics: Metrics | None = None,
+        model: EmbeddingModel | None = None,
         elsewhere: SamplersElsewhere | None = None,
         shards: Sequence[Sequence[Copy]] = (),
     ) -> Self:
         """Load the model and the gallery that `settings` (default: the environment) name.
 
-        Items that this model has not embedded yet are embedded first; `progress` wraps their ids. Samplers
-        `elsewhere` draw all samples, if there are such; `shards`, each with its copies, hold the vectors of
-        the gallery if there are any. Raises `SettingsError` if they are not as many as the settings say,
-        `models.ModelError` if the model folder cannot be used, `models.VariantError` if the network cannot be
-        run as the settings want it.
+        `model`: the one of the settings, if it was loaded before. Items that it has not embedded yet are
+        embedded first; `progress` wraps their ids. Samplers `elsewhere` draw all samples, if there are such;
+        `shards`, each with its copies, hold the vectors of the gallery if there are any. Raises
+        `SettingsError` if they are not as many as the settings say, `models.ModelError` if the model folder
+        cannot be used, `models.VariantError` if the network cannot be run as the settings want it.
         """
         settings = settings or Settings.from_environment()
         if settings.gallery_shards != len(shards):
@@ -135,7 +136,24 @@ class Retriever:
                 f"RETRIEVALGUARD_GALLERY_SHARDS is {settings.gallery_shards}, and {len(shards)} shards were"
                 " given: pass them to Retriever.open, as `retrievalguard serve` does, or unset it"
             )
+<<<<<<< HEAD
         store, model = chosen_store(settings), EmbeddingModel.load(settings.model)
+=======
+        store: CacheStore
+        if settings.redis_url is not None:
+            store = RedisStore(
+                settings.redis_url.get_secret_value(),
+                timeout_ms=settings.redis_timeout_ms,
+                ttl_seconds=settings.cache_ttl_seconds,
+            )
+        else:
+            store = embedded_store(
+                settings.data_dir / "cache.sqlite3",
+                max_bytes=settings.cache_max_bytes,
+                ttl_seconds=settings.cache_ttl_seconds,
+            )
+        model = model or EmbeddingModel.load(settings.model)
+>>>>>>> cluster
         secret = noise_secret(settings.secret, settings.data_dir)
         folder = model_folder(settings.model)
         recall = Recall.read(folder, model.manifest, settings.sigma or model.manifest.sigma)

@@ -669,6 +669,12 @@ MUTANTS = [
         'rows, side="left"',
     ),
     Mutant(
+        "certify/stacked.py",
+        "products of the first row of an array are sought in the one before",
+        'firsts, side="right"',
+        'firsts, side="left"',
+    ),
+    Mutant(
         "service/retrieval/contest.py",
         "items of any label stand for the label",
         "snapshot.nearest_of_label(centre, WINNERS, label)",

@@ -52,7 +52,7 @@ def check_held(arrays: Sequence[Array], marks: int) -> None:
 
 
 def check_nothing(arrays: Sequence[Array]) -> None:
-    """Of a `Hold`."""
+    """Of a `Hold`, and of a `Fetch` of nothing."""
     _of(arrays)
 
 

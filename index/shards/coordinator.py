@@ -40,6 +40,7 @@ class Shards:
         failed: Callable[[], None] = lambda: None,
         handed_over: Callable[[Segment, Segment], None] = lambda whole, left: None,
     ) -> None:
+        self.seconds = seconds
         self._shards = [Copies(number, copies, seconds) for number, copies in enumerate(shards)]
         self._failed, self._handed_over = failed, handed_over
         self._owner = secrets.token_hex(8)

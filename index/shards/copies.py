@@ -9,13 +9,13 @@ from functools import partial
 
 from index.failures import ShardMissing
 from index.shards.checks import check_held, check_nothing
-from index.shards.messages import Answer, Array, Copy, Hold, Keep, Lacking, Request
+from index.shards.messages import Answer, Array, Copy, Fetch, Hold, Keep, Lacking, Request
 
 log = logging.getLogger("retrievalguard")
 
 # Seconds for which a copy that failed is asked last, and between questions to one that lags.
 REST, PAUSE = 5.0, 0.02
-# A segment is large: so long a copy may take to be given one.
+# A segment is large: so long a copy that lives may take to be given one.
 HANDED_SECONDS = 60.0
 # What an answer has to be for its arrays to be used; raises `ValueError`.
 Check = Callable[[Sequence[Array]], None]
@@ -100,7 +100,10 @@ class Copies:
         return self.give(request, well, HANDED_SECONDS) or self.give(request, ill, self._seconds)
 
     def give(self, request: Hold, copies: Sequence[int], seconds: float = HANDED_SECONDS) -> bool:
-        """Give some of the copies a segment, within so many seconds; whether one took it."""
+        """Give some of the copies a segment, within so many seconds; whether one took it.
+
+        Those that answer nothing else meanwhile are not waited for, unless one of the others does.
+        """
         late: dict[Future[Sequence[Array] | None], int] = {
             self._hands[copy].submit(self._tried, copy, request, check_nothing, seconds): copy
             for copy in copies
@@ -108,7 +111,10 @@ class Copies:
         until = time.monotonic() + seconds
         taken = False
         while late and time.monotonic() < until:
-            done, _ = wait(late, max(0.0, until - time.monotonic()), FIRST_COMPLETED)
+            left = max(0.0, until - time.monotonic())
+            done, _ = wait(late, min(left, self._seconds), FIRST_COMPLETED)
+            if not done and not any(self._lives(copy) for copy in late.values()):
+                break  # what waits for this would wait for nothing
             if not taken and any(future.result() is not None for future in done):
                 taken, until = True, min(until, time.monotonic() + self._seconds)
             late = {future: copy for future, copy in late.items() if future not in done}
@@ -116,6 +122,10 @@ class Copies:
             future.cancel()
             self.fail(copy, TimeoutError("it is late to take a segment"))
         return taken
+
+    def _lives(self, copy: int) -> bool:
+        """Whether a copy that is late answers a question that takes no time."""
+        return self._tried(copy, Fetch(marks=(), places=()), check_nothing, self._seconds) is not None
 
     def _tried(self, copy: int, request: Request, check: Check, seconds: float) -> Sequence[Array] | None:
         """What a copy answers; None if it fails to."""

@@ -101,3 +101,16 @@ def gathered(wanted: Sequence[tuple[Singles, Places]]) -> list[Singles]:
     far = [(vectors, places) for each, places in wanted if (vectors := elsewhere(each)) is not None]
     brought = iter(far[0][0].holder.rows(far) if far else ())
     return [each[places] if elsewhere(each) is None else next(brought) for each, places in wanted]
+
+
+def multiplied(runs: Sequence[tuple[Singles, int, int]], point: Singles) -> list[Singles]:
+    """Of runs (array, first, last) the products with `point` (d,); elsewhere with one question to a shard."""
+    far = [
+        RunElsewhere(vectors, first, last)
+        for each, first, last in runs
+        if (vectors := elsewhere(each)) is not None
+    ]
+    brought = iter(far[0].vectors.holder.products(far, point) if far else ())
+    return [
+        each[first:last] @ point if elsewhere(each) is None else next(brought) for each, first, last in runs
+    ]

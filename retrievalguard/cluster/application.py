@@ -27,5 +27,5 @@ def application(wanted: Wanted) -> Application:
     """API replicas and their samplers; settings come from the environment. Raises `CheckError`."""
     plan = ClusterPlan(replicas(wanted.api, "api"), replicas(wanted.samplers, "samplers"), wanted.gpu)
     settings = shared(Settings.from_environment())
-    found = rollout.calibration(settings, plan)
-    return rollout.api(settings, plan, found, rollout.samplers(settings, plan, found))
+    version = rollout.version(settings, plan)
+    return rollout.api(settings, plan, version, rollout.samplers(settings, plan, version))

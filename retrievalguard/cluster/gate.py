@@ -5,6 +5,8 @@ not say when to come back. In the proxies of a cluster this stands in front of t
 made by then: 502, which is not to be sent again without a look.
 """
 
+from collections.abc import Iterable
+
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -37,6 +39,7 @@ class Gate:
                 failed = _is_the_proxys(message)
                 begun = not failed
                 repeatable = repeatable or message["status"] == 404  # no application yet: not done
+                message["headers"] = _with_one_id(message["headers"])
             if not failed:
                 await send(message)
 
@@ -66,6 +69,13 @@ def _changes_nothing(scope: Scope) -> bool:
     """Whether a request may be sent again, whatever became of it."""
     # By the end of the path: /v1 and the root path are in front of it.
     return scope["method"] in SAFE or (scope["method"] == "POST" and scope["path"].endswith(QUERIES))
+
+
+def _with_one_id(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The `headers` with one id of the request: Serve's proxy adds its own, which replicas go by."""
+    given = list(headers)
+    ids = [each for each in given if each[0].lower() == b"x-request-id"]
+    return [each for each in given if each not in ids] + ids[:1]
 
 
 def _is_the_proxys(start: Message) -> bool:

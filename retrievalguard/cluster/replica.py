@@ -1,6 +1,5 @@
 """An API replica: the very same application as `retrievalguard serve`, whose engine has the samplers draw."""
 
-import hashlib
 from typing import Any
 
 from fastapi import FastAPI
@@ -9,32 +8,22 @@ from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from models import Calibration, EmbeddingModel
-from models.code import embedding_code
+from models import Calibration
 from models.noise import chunk_size
 from models.sampling.samplers import SamplersElsewhere
+from retrievalguard.cluster.members import Member
 from retrievalguard.cluster.remote import NobodyAnswers, RemoteSampler, SamplerFailed
-from retrievalguard.cluster.wire import Call, Reply, Seals, Statement
+from retrievalguard.cluster.shards import ray_shards
+from retrievalguard.cluster.wire import Call, Reply
 from service.http.app import create_app
 from service.metrics import Metrics
 from service.retriever import Retriever
-from service.secret import noise_secret
 from service.settings import Settings
 
 # Calls under way for each sampler: while it draws for one, the next is on its way.
 CALLS_A_SAMPLER = 2
 # A call holds so many batches that it takes about so many seconds: then what Ray adds to it is little.
 CALL_SECONDS, MOST_BATCHES = 0.04, 16
-
-
-class UnfitReplica(Exception):
-    """This machine has another model, program or secret than its cluster; the message says which."""
-
-
-def model_here(model: EmbeddingModel) -> str:
-    """What names `model` on every machine: its manifest, with the digest of its weights, and our code."""
-    named = f"{model.manifest.model_dump_json()} code {embedding_code()}"
-    return "sha256:" + hashlib.sha256(named.encode()).hexdigest()
 
 
 def batches_a_call(calibration: Calibration, chunk: int) -> int:
@@ -71,39 +60,16 @@ class Ask:
 
 
 def application(
-    settings: Settings,
-    calibration: Calibration,
-    statement: Statement,
-    stated_model: str,
-    samplers: str | DeploymentHandle[Any],
-    most_samplers: int,
+    settings: Settings, member: Member, samplers: str | DeploymentHandle[Any], most_samplers: int
 ) -> FastAPI:
-    """The application of a replica, with a retriever of its own; `samplers`: the application of those.
-
-    Raises `UnfitReplica` unless this is the `stated_model` (`model_here`), under the same secret and σ: else
-    samples of one network would be certified, decoded for and searched with what is known of another.
-    """
-    metrics = Metrics()
-    model = EmbeddingModel.load(settings.model)
-    if model_here(model) != stated_model:
-        raise UnfitReplica(
-            f"the model folder {settings.model} or the program of this machine is not that of the cluster:"
-            " give all machines the same. This replica answers nothing"
-        )
-    secret = noise_secret(settings.secret, settings.data_dir)
-    seals = Seals(secret, calibration.digest, settings.sigma or model.manifest.sigma)
-    refusal = seals.refusal(statement)
-    if refusal is not None:
-        raise UnfitReplica(
-            f"the {refusal} of this replica is not that of the cluster: give all machines the same"
-            " RETRIEVALGUARD_SECRET or RETRIEVALGUARD_SECRET_FILE. This replica answers nothing"
-        )
-    chunk = chunk_size(model.input_shape)
+    """The application of a replica, with a retriever of its own; `samplers`: the application of those."""
+    metrics, calibration = Metrics(), member.calibration
+    chunk = chunk_size(member.model.input_shape)
     remote = RemoteSampler(
         Ask(samplers, settings.sampler_timeout_seconds),
-        seals,
+        member.seals,
         chunk=chunk,
-        dimension=model.dimension,
+        dimension=member.model.dimension,
         refused=lambda why: metrics.samplers_refused.labels(why).inc(),
         lost=metrics.samplers_lost.inc,
     )
@@ -113,7 +79,10 @@ def application(
         workers=CALLS_A_SAMPLER * most_samplers,
         batches=batches_a_call(calibration, chunk),
     )
-    return create_app(Retriever.open(settings, metrics=metrics, elsewhere=elsewhere))
+    shards = ray_shards(settings.gallery_shards) if settings.gallery_shards else ()
+    return create_app(
+        Retriever.open(settings, metrics=metrics, model=member.model, elsewhere=elsewhere, shards=shards)
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -2,60 +2,51 @@
 
 import asyncio
 import itertools
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import Self
 
 import numpy as np
 
-from models import Calibration, EmbeddingModel, KeyedNoise, input_digest
+from models import KeyedNoise, input_digest
 from models.sampling.here import WORKERS_A_GPU, sampler_here
 from models.sampling.queue import Stream
 from models.sampling.samplers import Sampler, on_own_core
-from retrievalguard.cluster.wire import Call, Reply, Seals, Statement
-
-
-class UnfitSampler(Exception):
-    """This machine cannot draw the samples of this cluster; the message says what differs."""
+from retrievalguard.cluster.members import Member, Unfit
+from retrievalguard.cluster.priority import give_way
+from retrievalguard.cluster.wire import Call, Reply
 
 
 class Drawing:
-    """Samples of `model` on this machine, in batches of `calibration`, whose digest it must have.
+    """Samples of a `member`'s model on this machine; raises `Unfit` unless it computes what the cluster does.
 
-    On a GPU two threads take turns: while one computes, the other gets the next batch ready.
+    On a GPU two threads take turns: while one computes, the other gets the next batch ready. On a core there
+    is one for queries, and one that gives way to it, with a pass of its own, for items of the gallery.
     """
 
-    def __init__(
-        self,
-        model: EmbeddingModel,
-        sigma: float,
-        secret: bytes,
-        calibration: Calibration,
-        expected: Statement,
-    ) -> None:
-        if not calibration.fits(model):
-            raise UnfitSampler(
-                f"this machine does not compute {calibration.digest}: its model folder, processor, GPU or"
-                " libraries are others than those of the cluster. It draws nothing"
+    def __init__(self, member: Member) -> None:
+        self._seals, self._model, self._calibration = member.seals, member.model, member.calibration
+        if not self._calibration.fits(self._model):
+            raise Unfit(
+                f"this machine does not compute {self._calibration.digest}: its model folder, processor, GPU"
+                " or libraries are others than those of the cluster. This replica does nothing"
             )
-        self._seals = Seals(secret, calibration.digest, sigma)
-        refusal = self._seals.refusal(expected)
-        if refusal is not None:
-            raise UnfitSampler(
-                f"the {refusal} of this sampler is not that of the cluster: give all machines the same"
-                " RETRIEVALGUARD_SECRET or RETRIEVALGUARD_SECRET_FILE. It draws nothing"
-            )
-        self._model, self._calibration = model, calibration
-        self._noise = KeyedNoise(secret, calibration.digest, sigma)
-        pools = [
-            ThreadPoolExecutor(1, "sampler") for _ in range(WORKERS_A_GPU if calibration.on_gpu else 1)
-        ]  # built now, each on its thread, and what goes wrong is told now
-        self._turns = itertools.cycle([(pool, pool.submit(self._build).result()) for pool in pools])
+        self._noise = KeyedNoise(member.secret, self._calibration.digest, member.sigma)
+        # Built now, each on its thread, and what goes wrong is told now.
+        self._turns = itertools.cycle(
+            [_Turn(self._build).ready() for _ in range(WORKERS_A_GPU if self._calibration.on_gpu else 1)]
+        )
+        self._for_gallery = None if self._calibration.on_gpu else _Turn(self._build, give_way)
 
     async def answer(self, call: Call) -> Reply:
         """What was asked for; nothing but a statement if it was asked of another model or secret."""
         if self._seals.refusal(call.statement) is not None:
             return Reply(self._seals.statement)
-        pool, sampler = next(self._turns)
-        return await asyncio.get_running_loop().run_in_executor(pool, self._draw, sampler, call)
+        turn = next(self._turns)
+        if self._for_gallery is not None and all(each.purpose == "gallery" for each in call.inputs):
+            turn = self._for_gallery
+        return await asyncio.get_running_loop().run_in_executor(turn.pool, self._draw, turn, call)
 
     def _build(self) -> Sampler:
         def build() -> Sampler:
@@ -63,7 +54,7 @@ class Drawing:
 
         return build() if self._calibration.on_gpu else on_own_core(0, 0, build)
 
-    def _draw(self, sampler: Sampler, call: Call) -> Reply:
+    def _draw(self, turn: "_Turn", call: Call) -> Reply:
         # Not by the digests that were sent: the seal says of which inputs these samples are.
         streams = [Stream(input_digest(each.pixels), each.pixels, each.purpose) for each in call.inputs]
         chunks = [(streams[place], number) for place, number in call.chunks]
@@ -71,7 +62,25 @@ class Drawing:
         drawn = [
             samples.copy()  # a sampler's arrays hold until its next call
             for start in range(0, len(chunks), batch)
-            for samples in sampler(chunks[start : start + batch])
+            for samples in turn.sampler(chunks[start : start + batch])
         ]
         asked = [(stream.purpose, stream.digest, number) for stream, number in chunks]
         return self._seals.reply(asked, np.stack(drawn))
+
+
+class _Turn:
+    """A thread, and its sampler, which is built on it: `before` anything else it does what that says."""
+
+    def __init__(self, build: Callable[[], Sampler], before: Callable[[], None] | None = None) -> None:
+        self.pool = ThreadPoolExecutor(1, "sampler", before)
+        self._build = build
+
+    def ready(self) -> Self:
+        """Itself, once its sampler is built; raises what that raises."""
+        self.pool.submit(lambda: self.sampler).result()
+        return self
+
+    @cached_property
+    def sampler(self) -> Sampler:
+        """That of this thread, for nobody else."""
+        return self._build()

@@ -11,7 +11,7 @@ import ray
 import index
 from index import Copy, Shard
 from index.shards.messages import Answer, Keep, Request
-from retrievalguard.cluster.surroundings import OURS, STARTS
+from retrievalguard.cluster.surroundings import STARTS
 
 # Copies of each shard; seconds for all of them to be there.
 COPIES, STARTED_SECONDS = 2, 120.0
@@ -46,9 +46,9 @@ def name_of(number: int, copy: int) -> str:
 def ray_shards(count: int) -> list[list[Copy]]:
     """The copies of `count` shards, by number: those that are there already, and new ones for all others.
 
-    Ray is joined where RAY_ADDRESS says, or else started on this machine. An actor that dies is started anew,
-    empty: whoever coordinates gives it its segments again. Raises `ray.exceptions.GetTimeoutError` if they do
-    not start.
+    Ray is joined where RAY_ADDRESS says, or else started on this machine (`surroundings.for_shards`), unless
+    that has happened. An actor that dies is started anew, empty: whoever coordinates gives it its segments
+    again. Raises `ray.exceptions.GetTimeoutError` if they do not start.
     """
     if not ray.is_initialized():
         _start()
@@ -72,8 +72,6 @@ def ray_shards(count: int) -> list[list[Copy]]:
 def _start() -> None:
     # Without an address Ray would join any that it finds on this machine.
     address = os.environ.get("RAY_ADDRESS", "local")
-    for name, value in OURS.items():
-        os.environ.setdefault(name, value)
     for left in reversed(range(STARTS)):
         try:
             ray.init(

@@ -17,6 +17,8 @@ IMPORT_PATH = "retrievalguard.cluster.gate:middlewares"
 OURS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
 # Machines that are joined need these where Ray is started (docs/operations.md).
 EVERYWHERE = OURS | {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": IMPORT_PATH}
+# By default the command leaves out lines of replicas' logs that are like one of the last 5 seconds.
+WHOLE_LOG = {"RAY_DEDUP_LOGS": "0"}
 # How often Ray is started: on a busy machine its processes take longer than the time that it gives them.
 STARTS = 4
 
@@ -29,20 +31,35 @@ def for_own_ray(data: Path) -> Iterator[None]:
     descriptor = os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(secrets.token_hex(32))
-    os.environ.update(EVERYWHERE | _with(token))
+    os.environ.update(EVERYWHERE | WHOLE_LOG | _with(token))
     try:
         yield
     finally:
         token.unlink(missing_ok=True)
 
 
+def for_shards() -> None:
+    """For a Ray of shards alone: the one that RAY_ADDRESS names, or one that is started for this process.
+
+    That has a token, too, which is in the environment of its processes alone.
+    """
+    for name, value in OURS.items():
+        os.environ.setdefault(name, value)
+    if "RAY_ADDRESS" not in os.environ and not _has_token():
+        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+
+
 @contextmanager
 def for_joined_ray(data: Path) -> Iterator[None]:
     """For one that runs: with its token if it was started here, unless the environment names another."""
     token = data / "ray-token"
-    own = token.is_file() and not any(name.startswith("RAY_AUTH_") for name in os.environ)
-    os.environ.update(EVERYWHERE | (_with(token) if own else {}))
+    own = token.is_file() and not _has_token()
+    os.environ.update(EVERYWHERE | WHOLE_LOG | (_with(token) if own else {}))
     yield
+
+
+def _has_token() -> bool:
+    return any(name.startswith("RAY_AUTH_") for name in os.environ)
 
 
 def _with(token: Path) -> dict[str, str]:

@@ -17,19 +17,12 @@ from numpy.typing import NDArray
 
 from models import Purpose
 from models.noise import length_prefixed
+from retrievalguard.cluster.version import Statement
 
 # Why a sampler, or what it sent, is refused.
 Refusal = Literal["digest", "secret", "seal"]
 # A chunk: the purpose and digest of its input, and its number.
 Asked = tuple[Purpose, bytes, int]
-
-
-@dataclass(frozen=True)
-class Statement:
-    """Whose samples these are: the digest of h as it is computed, and a proof of secret and σ."""
-
-    digest: str
-    proof: bytes
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """From sources to stored items: decode, embed, add. The one way into the gallery."""
 
 import logging
+import random
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,8 +30,9 @@ from service.images import media_type
 
 log = logging.getLogger("retrievalguard")
 
-# Items in one transaction: a crash loses at most these, and a progress bar moves.
-BATCH = 64
+# Items in one transaction: a crash loses at most these, and a progress bar moves. A gallery that another
+# model has embedded is embedded in so many lots at most, each at least as large.
+BATCH, LOTS = 64, 64
 
 Progress = Callable[[Iterable[Source]], Iterable[Source]]
 Change = Literal["added", "replaced", "unchanged"]
@@ -167,22 +169,35 @@ class Intake:
     def embed_missing(self, progress: Callable[[Iterable[str]], Iterable[str]]) -> None:
         """Give items that this model has not embedded yet their vectors; `progress` wraps their ids.
 
-        Those whose image is damaged, or is not read any more, stay out of every answer, and the log says so.
+        In an order of its own, and stored in lots: replicas that start together share the work, and one that
+        starts again goes on where it was. Items whose image is damaged, or is not read any more, stay out of
+        every answer, and the log says so.
         """
         missing, vectors = self._gallery.missing(), dict[str, NDArray[np.float32]]()
         images = dict[str, bytes]()  # an item may get another image meanwhile, by another process
+        lot, still = max(BATCH, len(missing) // LOTS), set(missing)
+        random.shuffle(missing)
 
-        def embedded(id_: str) -> tuple[NDArray[np.float32], bytes]:
+        def embedded(id_: str) -> tuple[NDArray[np.float32], bytes] | None:
+            if id_ not in still:  # another replica was faster
+                return None
             content, kind = self._gallery.store.image(id_)
             return self._vectors.of(self._decode(content)), image_checksum(kind.encode(), content)
 
         for id_, future in _several(embedded, progress(missing) if missing else (), self._vectors.at_a_time):
             try:
-                vectors[id_], images[id_] = future.result()
+                found = future.result()
             except ItemMissing:
                 continue  # deleted meanwhile
             except (ItemDamaged, Problem) as error:
                 log.error("item %r is left out of every answer: %s", id_, error)
+                continue
+            if found is not None:
+                vectors[id_], images[id_] = found
+            if len(vectors) == lot:
+                self._gallery.set_vectors(vectors, images)
+                vectors, images = {}, {}
+                still = set(self._gallery.missing())
         if vectors:
             self._gallery.set_vectors(vectors, images)
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, cast
+from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
@@ -17,6 +17,7 @@ from certify import (
     EmbeddingSpace,
     Rivals,
     Rule,
+    Stacked,
     Terms,
     Vectors,
     certify,
@@ -24,7 +25,7 @@ from certify import (
     selection_size,
     void,
 )
-from index import Neighbors, Segment, ShardMissing, Snapshot, Together, elsewhere
+from index import Neighbors, Segment, ShardMissing, Snapshot, elsewhere, gathered, multiplied
 from service import traces
 
 Array = NDArray[np.float64]
@@ -248,7 +249,7 @@ class Arranged:
         arrays = [segment.columns.vectors for segment in segments]
         if all(elsewhere(each) is None for each in arrays):
             return joined
-        return replace(joined, rows=cast(NDArray[np.float32], Together(arrays)))
+        return replace(joined, rows=Stacked(arrays, gathered, multiplied))
 
     def _of(self, segment: Segment) -> Vectors:
         found = self._segments.get(segment)

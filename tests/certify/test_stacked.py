@@ -69,10 +69,15 @@ def test_rows_that_are_stacked_are_those_of_one_array(lengths: list[int]) -> Non
     assert (len(stacked), stacked.shape) == (len(whole), whole.shape)
     order = rng.permutation(len(whole))
     np.testing.assert_array_equal(stacked[order], whole[order])
+    point = rng.standard_normal(3).astype(np.float32)
     begins = np.cumsum([0, *lengths])
-    for array, begin in zip(arrays, begins, strict=False):
-        if len(array) > 1:
-            np.testing.assert_array_equal(stacked[begin : begin + 1], array[:1])
-            some = stacked[begin + 1 : begin + len(array)]
-            np.testing.assert_array_equal(some, array[1:])
-            assert some.base is array
+    runs = [
+        (begin, begin + cut, begin + len(array))
+        for array, begin in zip(arrays, begins, strict=False)
+        for cut in range(len(array))
+    ]
+    firsts, cuts, lasts = np.array(runs).T
+    for first, last in ((firsts, cuts), (cuts, lasts), (firsts, lasts)):
+        products = stacked.products(first, last, point)
+        for product, begin, end in zip(products, first, last, strict=True):
+            np.testing.assert_array_equal(product, whole[begin:end] @ point)

@@ -3,14 +3,19 @@
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from index import Gallery, Shard, ShardMissing, Shards
+<<<<<<< HEAD
 from index.failures import StoreUnreachable
 from index.reading import Reading
+=======
+from index.failures import StoreFailure, StoreUnreachable
+>>>>>>> cluster
 from index.segment import Segment
 from index.shards.messages import Answer, Hold, Request
 from tests.index.items import MODEL
@@ -136,6 +141,48 @@ def test_a_copy_that_hangs_is_waited_for_only_as_long_as_a_question(
     began = time.monotonic()
     gallery.mend()
     assert time.monotonic() - began < 5
+    assert np.isfinite(gallery.snapshot().vectors).all()
+    gallery.close()
+    shards.close()
+
+
+class Hangs(FakeCopy):
+    """A copy that will hang once it is told to, as if its machine were switched off."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.well = threading.Event()
+        self.well.set()
+
+    def __call__(self, request: Request, seconds: float) -> Answer:
+        if not self.well.wait(seconds):
+            raise TimeoutError("hung")
+        return super().__call__(request, seconds)
+
+
+def test_while_all_copies_hang_queries_after_a_large_change_wait_only_as_long_as_for_a_question(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were behind one that waited a minute for each segment (a quarter of one here)."""
+    monkeypatch.setattr("index.shards.copies.HANDED_SECONDS", 15.0)
+    monkeypatch.setattr("index.gallery.MANY", 20)
+    held = [Hangs(), Hangs()]
+    shards = Shards([held], SECONDS)
+    gallery = Gallery(path, MODEL, DIMENSION, 0.5, shards=shards)
+    for copy in held:
+        copy.well.clear()
+    fill(gallery, np.random.default_rng(2), 150)  # all items again: a gallery of its own
+
+    def asked(number: int) -> float:
+        began = time.monotonic()
+        with pytest.raises(StoreFailure):
+            gallery.snapshot()
+        return time.monotonic() - began
+
+    with ThreadPoolExecutor(6) as pool:
+        assert max(pool.map(asked, range(6))) < 10 * SECONDS
+    for copy in held:
+        copy.well.set()
     assert np.isfinite(gallery.snapshot().vectors).all()
     gallery.close()
     shards.close()

@@ -4,91 +4,76 @@ import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
-import numpy as np
+import pytest
 
-from bench.replicas import RayCluster
-from models.datasets import digits
-from service.retrieval.options import RetrieveOptions
-from service.retriever import Retriever
+from index import GalleryStore, SharedGallery, export_gallery, import_gallery
+from tests.postgres import ESCAPED, PASSWORD, PostgresServer
+from tests.retrievalguard.cluster.both import Both, picture, told
 from tests.service.processes import SECRET, wait_for
+from tests.service.queries import digit, events
 
-LONG = 20_000
-
-
-def picture(seed: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Pixels that no other test asks for, so that no cache holds their samples."""
-    image = digits("query").pixels[seed % 200].astype(np.float32) / 255
-    image[0, 3, 3] = (seed + 1) / 4096
-    return image
+LONG = 10_000
+OTHER = "a secret for the version that is next"
 
 
-def ask(cluster: RayCluster, image: np.ndarray[Any, Any], **options: object) -> httpx.Response:
-    body = {"pixels": image.tolist(), **options}
-    return httpx.post(f"{cluster.url}/retrieve", json=body, timeout=120)
+def lost(both: Both) -> float:
+    """Calls of samplers that no answer came to, at the API replica that knows of most."""
+    texts = [both.client.get("/metrics").text for _ in range(10)]
+    found = [re.search(r"^retrievalguard_samplers_lost_total (\S+)", text, re.M) for text in texts]
+    return max((float(each[1]) for each in found if each), default=0.0)
 
 
-def told(answer: dict[str, Any]) -> dict[str, Any]:
-    """What must be the same: all but how long it took, and what the cache held."""
-    return {name: value for name, value in answer.items() if name not in ("timing_ms", "cache")}
-
-
-def here(retriever: Retriever, image: np.ndarray[Any, Any], **options: Any) -> dict[str, Any]:
-    found = retriever.retrieve(image, RetrieveOptions(**options))
-    return told(found.model_dump(mode="json"))
-
-
-def lost(cluster: RayCluster) -> float:
-    """Calls of samplers that no answer came to, at whichever API replica is asked."""
-    text = httpx.get(f"{cluster.url}/metrics", timeout=60).text
-    found = re.search(r"^retrievalguard_samplers_lost_total (\S+)", text, re.MULTILINE)
-    return float(found[1]) if found else 0.0
-
-
-def test_answers_are_those_of_one_process_bit_for_bit(cluster: RayCluster, demo_retriever: Retriever) -> None:
+def test_answers_are_those_of_one_process_bit_for_bit(both: Both) -> None:
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda seed: ask(cluster, picture(seed)), range(24)))
+        answers = list(pool.map(both.ask, range(24)))
     for seed, answer in enumerate(answers):
         assert answer.status_code == 200, answer.text
-        assert told(answer.json()) == here(demo_retriever, picture(seed))
+        assert told(answer.json()) == both.here(seed)
 
 
-def test_a_sampler_that_is_killed_in_the_middle_is_not_seen_in_the_answer(
-    cluster: RayCluster, demo_retriever: Retriever
-) -> None:
-    assert len(cluster.pids("Sampler")) == 2
-    with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(ask, cluster, picture(100), max_samples=LONG, min_gain=0)
-        time.sleep(0.3)
-        assert not answer.done()
-        killed = cluster.kill("Sampler")
-        found = answer.result()
-    assert found.status_code == 200, found.text
-    assert found.json()["certificate"]["samples"] == LONG
-    assert told(found.json()) == here(demo_retriever, picture(100), max_samples=LONG, min_gain=0)
-    wait_for(lambda: lost(cluster) > 0)
-    wait_for(lambda: len(cluster.pids("Sampler") - {killed}) == 2, 60)  # back by itself
+def test_a_sampler_that_is_killed_in_the_middle_is_not_seen_in_the_answers(both: Both) -> None:
+    """Of several long queries, so that it has always something in its hands."""
+    assert len(both.cluster.pids("Sampler")) == 2
+    options = {"max_samples": LONG, "min_gain": 0}
+    asked = {"pixels": picture(100).tolist(), **options}
+    with ThreadPoolExecutor(3) as pool:
+        others = [pool.submit(both.ask, seed, **options) for seed in (101, 102, 103)]
+        with both.client.stream(
+            "POST", "/retrieve", json=asked, headers={"accept": "text/event-stream"}
+        ) as stream:
+            text, killed = "", set[int]()
+            for line in stream.iter_lines():
+                if line == "event: round" and not killed:  # most is still to be drawn
+                    killed.add(both.cluster.kill("Sampler"))
+                text += f"{line}\n"
+        answers = [other.result() for other in others]
+    name, first = events(httpx.Response(200, text=text))[-1]
+    assert (name, {answer.status_code for answer in answers}) == ("answer", {200})
+    for seed, answer in enumerate([first, *(answer.json() for answer in answers)], 100):
+        assert answer["certificate"]["samples"] == LONG
+        assert told(answer) == both.here(seed, max_samples=LONG, min_gain=0)
+    assert lost(both) > 0
+    wait_for(lambda: len(both.cluster.pids("Sampler") - killed) == 2, 60)  # back by itself
 
 
-def test_an_api_replica_that_is_killed_under_load_costs_503_with_a_time_at_most(
-    cluster: RayCluster, demo_retriever: Retriever
-) -> None:
+def test_an_api_replica_that_is_killed_under_load_costs_503_with_a_time_at_most(both: Both) -> None:
     ended, answers = threading.Event(), list[tuple[int, httpx.Response]]()
 
     def client(first: int) -> None:
         seed = first
         while not ended.is_set():
-            answers.append((seed, ask(cluster, picture(seed))))
+            answers.append((seed, both.ask(seed)))
             seed += 4
 
     with ThreadPoolExecutor(4) as pool:
         clients = [pool.submit(client, 200 + number) for number in range(4)]
-        time.sleep(1)
-        killed = cluster.kill("Api")
-        wait_for(lambda: len(cluster.pids("Api") - {killed}) == 2, 60)
-        time.sleep(1)
+        wait_for(lambda: len(answers) > 8)
+        killed = both.cluster.kill("Api")
+        wait_for(lambda: len(both.cluster.pids("Api") - {killed}) == 2, 60)
         ended.set()
         for each in clients:
             each.result()
@@ -100,29 +85,60 @@ def test_an_api_replica_that_is_killed_under_load_costs_503_with_a_time_at_most(
     good = [(seed, answer) for seed, answer in answers if answer.status_code == 200]
     assert len(good) > len(failed)
     for seed, answer in good[-5:]:
-        assert told(answer.json()) == here(demo_retriever, picture(seed))
+        assert told(answer.json()) == both.here(seed)
 
 
-def test_an_update_fails_no_query_and_each_version_tells_its_digest(
-    cluster: RayCluster, demo_retriever: Retriever
-) -> None:
-    """To another way to run the network, which is another model digest, and to another secret."""
-    other = "a secret for the version that is next"
-    old = demo_retriever.smoothed.digest
-    changed = {"RETRIEVALGUARD_VARIANT": "eager", "RETRIEVALGUARD_SECRET": other}
-    answers = list[httpx.Response]()
-    updating = cluster.update("--api", "2", "--samplers", "2", **changed)
-    seed = 600
+@dataclass(frozen=True)
+class Updated:
+    """What an update came to: its end, all that was written, and what was answered from before to after."""
+
+    status: int
+    written: str
+    answers: list[httpx.Response]
+
+
+@pytest.fixture(scope="module")
+def updated(both: Both, few_items: Path, postgres_server: PostgresServer) -> Updated:
+    """To another way to run the network, which is another model digest, another secret, and PostgreSQL."""
+    url = postgres_server.database()
+    archive = both.cluster.log.with_suffix(".archive")
+    file = GalleryStore(few_items / "gallery.sqlite3")
+    shared = GalleryStore(SharedGallery(url, both.cluster.log.with_suffix(".sqlite3")))
+    export_gallery(file, archive)
+    import_gallery(shared, archive)
+    for store in (file, shared):
+        store.close()
+    changed = {"RETRIEVALGUARD_VARIANT": "eager", "RETRIEVALGUARD_SECRET": OTHER, "DATABASE_URL": url}
+    answers = [both.ask(600)]
+    updating = both.cluster.update("--api", "2", "--samplers", "2", **changed)
     while updating.poll() is None:
-        answers.append(ask(cluster, picture(seed)))
-        seed += 1
-    written = cluster.log.read_text() + cluster.log.with_suffix(".update").read_text()
-    assert updating.returncode == 0, written
-    answers += [ask(cluster, picture(seed + number)) for number in range(4)]
-    assert {answer.status_code for answer in answers} == {200}
-    digests = [answer.json()["model"]["digest"] for answer in answers]
-    assert digests[0] == old
-    assert old not in digests[-4:]
+        answers.append(both.ask(600 + len(answers)))
+    written = both.cluster.log.read_text() + both.cluster.log.with_suffix(".update").read_text()
+    answers += [both.ask(600 + len(answers) + number) for number in range(4)]
+    return Updated(updating.returncode, written, answers)
+
+
+def test_an_update_fails_no_query_and_each_version_tells_its_digest(both: Both, updated: Updated) -> None:
+    assert updated.status == 0, updated.written
+    assert {answer.status_code for answer in updated.answers} == {200}
+    digests = [answer.json()["model"]["digest"] for answer in updated.answers]
+    assert digests[0] == both.retriever.smoothed.digest
+    assert digests[0] not in digests[-4:]
     assert len(set(digests)) == 2
-    assert SECRET not in written
-    assert other not in written
+    for secret in (SECRET, OTHER, PASSWORD, ESCAPED):
+        assert secret not in updated.written
+
+
+def test_the_log_of_the_command_has_a_line_for_each_answer(both: Both, updated: Updated) -> None:
+    """Of replicas that are gone, too, though lines are alike."""
+    for answer in updated.answers:
+        wait_for(lambda: answer.headers["x-request-id"] in both.cluster.log.read_text(), 20)  # noqa: B023
+
+
+def test_a_change_in_postgresql_is_seen_at_all_replicas_within_a_second(both: Both, updated: Updated) -> None:
+    assert updated.status == 0
+    done = both.client.put("/gallery/items/new", params={"label": "new"}, content=digit(7))
+    assert done.status_code == 201, done.text
+    time.sleep(1)
+    seen = [both.client.get("/gallery").json()["version"] for _ in range(20)]  # of two replicas
+    assert seen == [done.json()["version"]] * 20

@@ -96,6 +96,13 @@ def test_what_is_a_replicas_stays(app: ASGIApp, status: int) -> None:
     assert answer.headers.get("retry-after") == ("7" if b"wait" in answer.content else None)
 
 
+def test_an_answer_has_one_id() -> None:
+    twice = Response(b"", headers={"a": "b"})
+    twice.raw_headers += [(b"x-request-id", b"1"), (b"X-Request-Id", b"1")]
+    headers = asked(twice).headers
+    assert (headers.get_list("x-request-id"), headers["a"]) == (["1"], "b")
+
+
 def test_a_stream_that_breaks_is_not_ended_as_if_it_were_whole() -> None:
     async def broken(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})

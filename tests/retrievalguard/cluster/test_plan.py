@@ -67,7 +67,7 @@ def test_a_mistake_is_one_line(tmp_path: Path) -> None:
 def test_the_token_of_a_ray_is_its_owners_and_goes_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", *surroundings.EVERYWHERE):
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", *surroundings.EVERYWHERE, *surroundings.WHOLE_LOG):
         monkeypatch.setenv(name, "before")
         monkeypatch.delenv(name)
     token = tmp_path / "ray-token"
@@ -85,6 +85,30 @@ def test_the_token_of_a_ray_is_its_owners_and_goes_with_it(
     monkeypatch.delenv("RAY_AUTH_TOKEN_PATH")
     with surroundings.for_joined_ray(tmp_path):
         assert "RAY_AUTH_TOKEN_PATH" not in os.environ
+
+
+def test_a_ray_of_shards_alone_has_a_token_unless_it_was_started_by_somebody_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A process of its own that has none is refused: docs/log.md; Ray reads it when it is imported."""
+    names = ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", *surroundings.OURS)
+    for name in names:
+        monkeypatch.setenv(name, "before")
+        monkeypatch.delenv(name)
+    with monkeypatch.context() as patch:
+        patch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+        surroundings.for_shards()
+        assert "RAY_AUTH_MODE" not in os.environ
+    with monkeypatch.context() as patch:
+        patch.setenv("RAY_AUTH_TOKEN_PATH", "theirs")
+        surroundings.for_shards()
+        assert "RAY_AUTH_TOKEN" not in os.environ
+    surroundings.for_shards()
+    first = os.environ["RAY_AUTH_TOKEN"]
+    assert (os.environ["RAY_AUTH_MODE"], len(first)) == ("token", 64)
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+    surroundings.for_shards()
+    assert os.environ["RAY_AUTH_TOKEN"] == first
 
 
 def test_the_command_ends_with_an_error_when_its_ray_does() -> None:

@@ -1,6 +1,8 @@
-"""An API replica on a machine with another model or secret does not start: it would certify wrongly."""
+"""A replica on a machine with another model or secret does not start: it would certify wrongly."""
 
+import os
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -8,24 +10,22 @@ import pytest
 from models import Calibration, EmbeddingModel
 from models.manifest import MANIFEST
 from models.model import model_folder
-from retrievalguard.cluster.wire import Seals
+from retrievalguard.cluster.members import Member, Unfit
+from retrievalguard.cluster.priority import NICER, give_way, giving_way
+from retrievalguard.cluster.version import ClusterVersion
 from service.settings import Settings
-
-replica = pytest.importorskip("retrievalguard.cluster.replica", reason="the extra `cluster` is not installed")
 
 SECRET = "a secret of this file alone"
 
 
-def settings(data: Path, model: str = "digits-cnn") -> Settings:
-    return Settings.model_validate({"data_dir": data, "model": model, "secret": SECRET})
+def settings(data: Path, model: str = "digits-cnn", secret: str = SECRET) -> Settings:
+    return Settings.model_validate({"data_dir": data, "model": model, "secret": secret})
 
 
-def opened(given: Settings, cluster_secret: str = SECRET) -> None:
-    """As a replica of a cluster that serves the digits."""
+def version(secret: str = SECRET) -> ClusterVersion:
+    """That of a cluster that serves the digits."""
     model = EmbeddingModel.load("digits-cnn")
-    calibration = Calibration.fixed(model)
-    statement = Seals(cluster_secret.encode(), calibration.digest, model.manifest.sigma).statement
-    replica.application(given, calibration, statement, replica.model_here(model), "samplers-none", 1)
+    return Member(model, model.manifest.sigma, secret.encode(), Calibration.fixed(model)).version
 
 
 def test_a_replica_with_another_model_does_not_start(tmp_path: Path) -> None:
@@ -35,25 +35,43 @@ def test_a_replica_with_another_model_does_not_start(tmp_path: Path) -> None:
     manifest = EmbeddingModel.load("digits-cnn").manifest
     changed = manifest.model_copy(update={"sigma": manifest.sigma * 2})
     (folder / MANIFEST).write_text(changed.model_dump_json())
-    with pytest.raises(replica.UnfitReplica, match="give all machines the same"):
-        opened(settings(tmp_path, str(folder)))
+    with pytest.raises(Unfit, match="give all machines the same"):
+        Member.of(settings(tmp_path, str(folder)), version())
 
 
-def test_a_replica_with_another_secret_does_not_start(tmp_path: Path) -> None:
-    with pytest.raises(replica.UnfitReplica, match="RETRIEVALGUARD_SECRET") as refused:
-        opened(settings(tmp_path), "that of the cluster")
+def test_a_replica_with_another_secret_or_sigma_does_not_start(tmp_path: Path) -> None:
+    with pytest.raises(Unfit, match="RETRIEVALGUARD_SECRET") as refused:
+        Member.of(settings(tmp_path), version("that of the cluster"))
     assert SECRET not in str(refused.value)
+    other = settings(tmp_path).model_copy(update={"sigma": 0.5})
+    with pytest.raises(Unfit, match="the secret of this replica"):
+        Member.of(other, version())
 
 
-def test_a_replica_that_is_alike_goes_on_to_its_samplers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Reached(Exception):
-        """The samplers are looked for."""
+def test_a_replica_that_is_alike_is_of_that_version(tmp_path: Path) -> None:
+    assert Member.of(settings(tmp_path), version()).version == version()
 
-    def ask(samplers: str, seconds: float) -> None:
-        raise Reached(samplers)
 
-    monkeypatch.setattr(replica, "Ask", ask)
-    with pytest.raises(Reached, match="samplers-none"):
-        opened(settings(tmp_path))
+def test_versions_are_named_after_all_that_decides_samples() -> None:
+    assert version().name == version().name
+    assert version().name != version("another secret").name
+    assert SECRET not in repr(version())
+
+
+def test_work_that_gives_way_leaves_all_others_as_they_were() -> None:
+    def nice() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    before = nice()
+    assert giving_way(nice) == before + NICER
+    assert nice() == before
+    with pytest.raises(Unfit, match="as it was raised"):
+        giving_way(fails)
+    thread = threading.Thread(target=give_way)
+    thread.start()
+    thread.join()
+    assert nice() == before
+
+
+def fails() -> None:
+    raise Unfit("as it was raised")

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import os
 import pickle
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +15,11 @@ from models import Calibration, EmbeddingModel, SmoothedModel
 from models.noise import input_digest, on_grid
 from models.sampling.queue import Stream
 from models.sampling.samplers import SamplerLost
+from retrievalguard.cluster.members import Member, Unfit
+from retrievalguard.cluster.priority import NICER
 from retrievalguard.cluster.remote import NobodyAnswers, RemoteSampler, SamplerFailed
-from retrievalguard.cluster.sampler import Drawing, UnfitSampler
-from retrievalguard.cluster.wire import Call, Reply, Seals, Statement
+from retrievalguard.cluster.sampler import Drawing
+from retrievalguard.cluster.wire import Call, Reply, Seals
 from service.errors import ModelFailure, SamplersAway
 
 SECRET, SIGMA = b"a secret that only the tests know", 0.25
@@ -33,7 +37,7 @@ def calibration(model: EmbeddingModel) -> Calibration:
 
 @pytest.fixture(scope="module")
 def drawing(model: EmbeddingModel, calibration: Calibration) -> Drawing:
-    return Drawing(model, SIGMA, SECRET, calibration, Seals(SECRET, calibration.digest, SIGMA).statement)
+    return Drawing(Member(model, SIGMA, SECRET, calibration))
 
 
 def stream(seed: int, model: EmbeddingModel) -> Stream:
@@ -144,19 +148,34 @@ def test_a_sampler_of_another_model_or_secret_draws_nothing_and_is_refused(
     assert secret.decode() not in caplog.text
 
 
-def test_a_sampler_of_another_model_or_secret_does_not_start(
+def test_a_sampler_that_computes_something_else_does_not_start(
     model: EmbeddingModel, calibration: Calibration
 ) -> None:
-    ours = Seals(SECRET, calibration.digest, SIGMA).statement
     other = calibration.model_copy(update={"digest": "sha256:" + "0" * 64})
-    with pytest.raises(UnfitSampler, match="its model folder, processor"):
-        Drawing(model, SIGMA, SECRET, other, ours)
-    for secret, sigma in ((b"another secret of the tests", SIGMA), (SECRET, 0.5)):
-        with pytest.raises(UnfitSampler, match="the secret of this sampler") as refused:
-            Drawing(model, sigma, secret, calibration, ours)
-        assert secret.decode() not in str(refused.value)
-    with pytest.raises(UnfitSampler, match="the digest of this sampler"):
-        Drawing(model, SIGMA, SECRET, calibration, Statement("sha256:1", ours.proof))
+    with pytest.raises(Unfit, match="its model folder, processor"):
+        Drawing(Member(model, SIGMA, SECRET, other))
+
+
+def test_samples_for_the_gallery_give_way_and_are_those_of_one_process(
+    drawing: Drawing, model: EmbeddingModel, calibration: Calibration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call with a query in it does not."""
+    nice, draw = list[int](), Drawing._draw
+
+    def watched(self: Drawing, turn: object, call: Call) -> Reply:
+        nice.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        return draw(self, turn, call)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Drawing, "_draw", watched)
+    asked = Asked(drawing, model, calibration.digest)
+    query, item = stream(1, model), replace(stream(2, model), purpose="gallery")
+    here = SmoothedModel(model, SIGMA, SECRET, calibration, workers=1)
+    found = [*asked.sampler([(item, 0), (item, 5)]), *asked.sampler([(query, 0), (item, 1)])]
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
+    assert nice == [usual + NICER, usual]
+    for samples, (each, number) in zip(found, [(item, 0), (item, 5), (query, 0), (item, 1)], strict=True):
+        assert np.array_equal(samples, here.engine.draw(each, number, number + 1))
+    here.close()
 
 
 @pytest.mark.parametrize("said", [NobodyAnswers("no sampler"), ConnectionError("the actor died")])

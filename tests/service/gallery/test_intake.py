@@ -1,14 +1,18 @@
 """What becomes of every entry of a source: counts that sum to what was found, and nothing in silence."""
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from index import Item, StoreFailure
+from index import Gallery, Item, StoreFailure
 from service.errors import GalleryFailure
 from service.gallery.findings import Findings
-from service.gallery.intake import AddReport
+from service.gallery.intake import AddReport, Intake
 from service.gallery.items import Addition
 from service.gallery.sources import sources
 from service.retriever import Retriever
@@ -144,3 +148,35 @@ def test_what_is_looked_up_beside_an_item_cannot_fail_after_it_is_stored(
     with pytest.raises(GalleryFailure):
         retriever.items.add_all([Addition("later", "3", {}, digit(1))])
     assert ids(retriever) == []
+
+
+def test_replicas_that_start_together_share_what_another_model_has_left_to_embed(
+    retriever: Retriever, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two on one gallery, in lots of eight; what both embed is what was in their hands at the same time."""
+    monkeypatch.setattr("service.gallery.intake.BATCH", 8)
+    retriever.intake.add(
+        sources(str(folder_of(tmp_path, {f"a/{row}.png": digit(row) for row in range(160)})))
+    )
+    place, dimension = retriever.gallery.store.path, retriever.model.dimension
+    asked = list[bytes]()
+
+    class Vectors:
+        at_a_time = 2
+
+        def of(self, image: bytes) -> NDArray[np.float32]:
+            asked.append(image)
+            time.sleep(0.002)
+            return np.full(dimension, 0.1, np.float32)
+
+    def start(number: int) -> int:
+        gallery = Gallery(place, "another model", dimension)
+        Intake(gallery, Vectors(), lambda content: content).embed_missing(lambda ids: ids)  # type: ignore[arg-type, return-value]
+        found = len(gallery.snapshot())
+        gallery.close()
+        return found
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(start, range(2))) == [160, 160]
+    assert set(asked) == {digit(row) for row in range(160)}
+    assert 160 <= len(asked) < 240
