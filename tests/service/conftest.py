@@ -10,9 +10,9 @@ from tests.service.processes import PATIENCE_MS, RedisServer, Server, copy_galle
 
 @pytest.fixture(scope="session")
 def rough_server(tmp_path_factory: pytest.TempPathFactory, demo_gallery: Path) -> Iterator[Server]:
-    """The demo gallery behind a server that waits for nobody: for clients who behave badly."""
+    """The demo gallery, without a label weight, behind a server that is impatient: for rough clients."""
     data = copy_gallery(demo_gallery, tmp_path_factory.mktemp("rough"))
-    with serving(data, BODY_TIMEOUT_SECONDS=5, IDLE_TIMEOUT_SECONDS=5) as server:
+    with serving(data, BODY_TIMEOUT_SECONDS=5, IDLE_TIMEOUT_SECONDS=5, LABEL_WEIGHT=0) as server:
         yield server
 
 
