@@ -53,12 +53,7 @@ from index.shards.coordinator import Shards
 from index.shards.elsewhere import elsewhere, gathered, multiplied
 from index.shards.messages import Copy, Lacking
 from index.shards.shard import Shard
-<<<<<<< HEAD
-from index.shards.together import Together
 from index.snapshot import Snapshot
-=======
-from index.snapshot import Neighbors, Snapshot
->>>>>>> cluster
 from index.store import GalleryStore
 
 FAISS_VERSION: str = faiss.__version__

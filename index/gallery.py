@@ -2,16 +2,9 @@
 
 import logging
 import threading
-<<<<<<< HEAD
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-=======
-from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
-from itertools import groupby
->>>>>>> cluster
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +12,9 @@ import numpy as np
 from index.compaction import compacted, due
 from index.database import Place, Session, Version
 from index.device import Device
-<<<<<<< HEAD
 from index.embedded import EmbeddedItems
 from index.entries import Stored, damaged, tell, unembedded
-from index.failures import StoreUnreachable
-=======
-from index.entries import Stored, damaged, read_stored, tell, unembedded
-from index.failures import GalleryError, StoreFailure, StoreUnreachable
->>>>>>> cluster
+from index.failures import StoreFailure, StoreUnreachable
 from index.filters import Filter
 from index.growth import LOT, Entry, State, View, lots
 from index.held import HeldTexts

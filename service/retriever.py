@@ -136,24 +136,7 @@ class Retriever:
                 f"RETRIEVALGUARD_GALLERY_SHARDS is {settings.gallery_shards}, and {len(shards)} shards were"
                 " given: pass them to Retriever.open, as `retrievalguard serve` does, or unset it"
             )
-<<<<<<< HEAD
-        store, model = chosen_store(settings), EmbeddingModel.load(settings.model)
-=======
-        store: CacheStore
-        if settings.redis_url is not None:
-            store = RedisStore(
-                settings.redis_url.get_secret_value(),
-                timeout_ms=settings.redis_timeout_ms,
-                ttl_seconds=settings.cache_ttl_seconds,
-            )
-        else:
-            store = embedded_store(
-                settings.data_dir / "cache.sqlite3",
-                max_bytes=settings.cache_max_bytes,
-                ttl_seconds=settings.cache_ttl_seconds,
-            )
-        model = model or EmbeddingModel.load(settings.model)
->>>>>>> cluster
+        store, model = chosen_store(settings), model or EmbeddingModel.load(settings.model)
         secret = noise_secret(settings.secret, settings.data_dir)
         folder = model_folder(settings.model)
         recall = Recall.read(folder, model.manifest, settings.sigma or model.manifest.sigma)

@@ -10,12 +10,8 @@ import numpy as np
 import pytest
 
 from index import Gallery, Shard, ShardMissing, Shards
-<<<<<<< HEAD
-from index.failures import StoreUnreachable
-from index.reading import Reading
-=======
 from index.failures import StoreFailure, StoreUnreachable
->>>>>>> cluster
+from index.reading import Reading
 from index.segment import Segment
 from index.shards.messages import Answer, Hold, Request
 from tests.index.items import MODEL
