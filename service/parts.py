@@ -1,6 +1,7 @@
 """What named galleries hold: items, listed and looked up in the view that a query is asked to."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from index import (
     Filter,
@@ -13,12 +14,15 @@ from index import (
     item_of,
     page_of,
 )
-from service.errors import GalleryFailure
+from service.errors import GalleryFailure, ItemNotFound
+from service.gallery.check import shown
 from service.gallery.failing import item_failures
 from service.gallery.named import NamedGalleries, label_filter
 
 # Versions of the gallery that are listed, if items go meanwhile.
 ATTEMPTS = 5
+
+Result = TypeVar("Result")
 
 
 class GalleryParts:
@@ -54,12 +58,20 @@ class GalleryParts:
 
     def item(self, name: str, id_: str) -> StoredItem:
         """One item."""
-        view = self.view(name)
-        with item_failures():
-            return item_of(self._store, view, id_)
+        return self._looked_up(item_of, name, id_)
 
     def image(self, name: str, id_: str) -> tuple[bytes, str]:
         """The image file of an item as it was added, and its media type."""
+        return self._looked_up(image_of, name, id_)
+
+    def _looked_up(
+        self, look_up: Callable[[GalleryStore, Snapshot, str], Result], name: str, id_: str
+    ) -> Result:
         view = self.view(name)
-        with item_failures():
-            return image_of(self._store, view, id_)
+        try:
+            with item_failures():
+                return look_up(self._store, view, id_)
+        except ItemNotFound as error:
+            raise ItemNotFound(
+                f"there is no item {shown(id_)} in this gallery: see GET /galleries/{name}/items"
+            ) from error
