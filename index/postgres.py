@@ -33,8 +33,9 @@ _LOCK = b"SELECT version FROM gallery FOR UPDATE"
 _TELL = f"NOTIFY {CHANNEL}".encode()
 _NAME_OF = "SELECT gallery.version, versions.name FROM gallery LEFT JOIN versions ON versions.version = ?"
 # Whatever is usual for this user. Who waits for the lock gives up after 30 s, as with a file.
-# Who holds it and stands still loses it.
+# Who holds it and stands still loses it. A database without an encoding (SQL_ASCII) would send names as bytes.
 _SETTINGS = f"""
+SET client_encoding TO 'UTF8';
 SET search_path TO {SCHEMA};
 SET lock_timeout = '30s';
 SET statement_timeout = 0;

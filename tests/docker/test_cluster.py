@@ -1,7 +1,5 @@
 """Profile `cluster` for real: Ray's head and two workers, one of which is killed while queries come.
 
-Not yet seen to pass: docs/scale.md.
-
 TEST_DOCKER=1 pytest -m docker tests/docker/test_cluster.py
 """
 

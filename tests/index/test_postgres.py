@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,20 @@ def refusal(shared: SharedGallery) -> str:
     assert PASSWORD not in str(error.value)
     assert "\n" not in str(error.value)
     return str(error.value)
+
+
+def test_a_database_without_an_encoding_is_opened_again(
+    postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    """As initdb makes them where there is no locale."""
+    with closing(postgres_server.connect()) as db:
+        db.execute("CREATE DATABASE bare ENCODING 'SQL_ASCII' TEMPLATE template0")
+    url = postgres_server.url.removesuffix("postgres") + "bare"
+    for version in (1, 2):
+        store = GalleryStore(SharedGallery(url, tmp_path / "gallery.sqlite3"))
+        assert store.add([new(f"\u00e9 {version}")], MODEL) == version
+        assert len(store.ids()) == version
+        store.close()
 
 
 def test_a_newer_layout_and_a_schema_of_another_program_are_refused_untouched(
