@@ -8,7 +8,7 @@ BENCH ?= engine
 LOCKS := $(wildcard requirements/*.txt) requirements/install.py requirements/pip_settings.py
 PIP_PROJECT := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 
-.PHONY: install serve test test-alone test-together lint lock sbom audit bench load docs evaluate experiments soundness mutants fuzz soak screens emoji emoji-vectors train \
+.PHONY: install serve test test-bounds test-served test-rest lint lock sbom audit bench load docs evaluate experiments soundness mutants fuzz soak screens emoji emoji-vectors train \
   test-docker clean
 install: $(VENV)/.installed
 
@@ -35,18 +35,22 @@ serve: export RETRIEVALGUARD_DATA_DIR ?= data/$(notdir $(RETRIEVALGUARD_MODEL))
 serve: install  ## the demo: which emoji is this? on http://127.0.0.1:8000
 	$(BIN)/retrievalguard serve --demo
 
-# Tests that share no server, beside those that do: one core each, about as long.
-ALONE := tests/certify tests/index tests/models tests/house tests/bench tests/requirements tests/docker
-TOGETHER := $(filter-out tests/__pycache__ $(ALONE),$(patsubst %/,%,$(wildcard tests/*/))) $(wildcard tests/test_*.py)
+# Three lanes for two cores, about as long: who waits for a server leaves its core to another.
+BOUNDS := tests/certify tests/index tests/house tests/requirements tests/docker
+SERVED := tests/service tests/retrievalguard
+REST := $(filter-out tests/__pycache__ $(BOUNDS) $(SERVED),$(patsubst %/,%,$(wildcard tests/*/))) $(wildcard tests/test_*.py)
 
-test: $(VENV)/.installed-dev  ## the whole suite, with a real server and a real Redis; on two cores
-	$(MAKE) --no-print-directory --jobs 2 --keep-going test-alone test-together
+test: $(VENV)/.installed-dev  ## the whole suite, with a real server and a real Redis
+	$(MAKE) --no-print-directory --jobs 3 --keep-going test-served test-rest test-bounds
 
-test-alone: $(VENV)/.installed-dev
-	$(BIN)/pytest -q $(ALONE)
+test-bounds: $(VENV)/.installed-dev
+	$(BIN)/pytest -q $(BOUNDS)
 
-test-together: $(VENV)/.installed-dev
-	$(BIN)/pytest -q $(TOGETHER)
+test-served: $(VENV)/.installed-dev
+	$(BIN)/pytest -q $(SERVED)
+
+test-rest: $(VENV)/.installed-dev
+	$(BIN)/pytest -q $(REST)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
