@@ -37,7 +37,7 @@ serve: install  ## the demo: which emoji is this? on http://127.0.0.1:8000
 
 # Tests that share no server, beside those that do: one core each, about as long.
 ALONE := tests/certify tests/index tests/models tests/house tests/bench tests/requirements tests/docker
-TOGETHER := $(filter-out tests/__pycache__ $(ALONE),$(patsubst %/,%,$(wildcard tests/*/))) tests/test_readme.py
+TOGETHER := $(filter-out tests/__pycache__ $(ALONE),$(patsubst %/,%,$(wildcard tests/*/))) $(wildcard tests/test_*.py)
 
 test: $(VENV)/.installed-dev  ## the whole suite, with a real server and a real Redis; on two cores
 	$(MAKE) --no-print-directory --jobs 2 --keep-going test-alone test-together

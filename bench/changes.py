@@ -1,7 +1,8 @@
-"""Changes and batches beside queries, over HTTP: `make bench BENCH=changes`.
+"""Changes and batches beside queries, over HTTP: `make bench BENCH=changes`, five minutes at most.
 
 In turns, on one server with the demo gallery: cold queries of one client alone, and while another adds items,
-one after the other; and 64 cold queries in one batch, and as 64 single ones in flight.
+one after the other; and 64 cold queries in one batch, and as 64 single ones in flight. Each for so many
+seconds, however few that are: a busy machine makes the figures worse, and not the run longer.
 """
 
 import base64
@@ -23,8 +24,12 @@ from bench.server import EXECUTABLE, launched
 from models.datasets import digits
 from service.images import png
 
-ROUNDS, QUERIES, BATCH, BATCHES = 6, 40, 64, 5
-SAMPLES = 2_048
+BATCH, SAMPLES = 64, 1_024
+# Turns of queries alone and beside adds, each so many seconds; and pairs of batches, for so long at most.
+ROUNDS, TURN_SECONDS = 6, 6.0
+PAIRS, PAIRS_SECONDS = 5, 90.0
+# A start, a request.
+START_SECONDS, REQUEST_SECONDS = 100.0, 60.0
 
 
 class Client:
@@ -85,18 +90,27 @@ def beside_adds(asking: Client, adding: Client) -> dict[str, float]:
         while not over.is_set():
             adds.append(adding.add())
 
+    def asked() -> list[float]:
+        end, times = time.perf_counter() + TURN_SECONDS, list[float]()
+        while time.perf_counter() < end:
+            times.append(asking.ask(asking.image()))
+        return times
+
     busy = 0.0
     for _ in range(ROUNDS):
-        alone += [asking.ask(asking.image()) for _ in range(QUERIES)]
+        alone += asked()
         over, thread = threading.Event(), threading.Thread(target=add)
         started = time.perf_counter()
         thread.start()
-        beside += [asking.ask(asking.image()) for _ in range(QUERIES)]
-        over.set()
-        thread.join()
+        try:
+            beside += asked()
+        finally:
+            over.set()
+            thread.join()
         busy += time.perf_counter() - started
     p95 = [float(np.quantile(times, 0.95)) for times in (alone, beside)]
     return {
+        "queries": len(alone) + len(beside),
         "alone_p50_ms": _ms(statistics.median(alone)),
         "beside_adds_p50_ms": _ms(statistics.median(beside)),
         "alone_p95_ms": _ms(p95[0]),
@@ -109,14 +123,17 @@ def beside_adds(asking: Client, adding: Client) -> dict[str, float]:
 
 def batch_over_flight(client: Client) -> dict[str, float]:
     """Queries a second in batches over as many in flight."""
-    pairs = []
-    for number in range(BATCHES):
+    pairs, until, longest = list[tuple[float, float]](), time.perf_counter() + PAIRS_SECONDS, 0.0
+    while not pairs or (len(pairs) < PAIRS and time.perf_counter() + longest < until):
+        begun = time.perf_counter()
         images = [[client.image() for _ in range(BATCH)] for _ in range(2)]
         works = [client.ask_in_a_batch, client.ask_at_once]
-        order = [0, 1] if number % 2 else [1, 0]
+        order = [0, 1] if len(pairs) % 2 else [1, 0]
         took = {which: works[which](images[which]) for which in order}
         pairs.append((took[0], took[1]))
+        longest = max(longest, time.perf_counter() - begun)
     return {
+        "pairs": len(pairs),
         "batch_s": round(statistics.median(batch for batch, _ in pairs), 3),
         "in_flight_s": round(statistics.median(flight for _, flight in pairs), 3),
         "batch_rate_over_in_flight": round(statistics.median(flight / batch for batch, flight in pairs), 3),
@@ -144,8 +161,13 @@ def main() -> None:
         }
         environment = os.environ | {f"RETRIEVALGUARD_{name}": value for name, value in settings.items()}
         with (
-            launched([EXECUTABLE, "serve", "--demo"], environment, Path(folder) / "log") as (_, url),
-            httpx.Client(base_url=url, timeout=1_200, limits=httpx.Limits(max_connections=2 * BATCH)) as http,
+            launched([EXECUTABLE, "serve", "--demo"], environment, Path(folder) / "log", START_SECONDS) as (
+                _,
+                url,
+            ),
+            httpx.Client(
+                base_url=url, timeout=REQUEST_SECONDS, limits=httpx.Limits(max_connections=2 * BATCH)
+            ) as http,
         ):
             client = Client(http, 1)
             for _ in range(5):

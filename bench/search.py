@@ -23,7 +23,7 @@ from index.contents import Contents
 from index.growth import SEGMENT, State, View
 from index.labels import Labels
 from index.segment import LiveSegment, Segment
-from index.snapshot import VOTES
+from index.votes import VOTES
 from service.process import own_process
 
 DIMENSION, NEAREST, ROUNDS = 129, 128, 3

@@ -45,13 +45,15 @@ from index.filters import Filter, FilterError, both, read_filter
 from index.gallery import Gallery
 from index.items import Item, NewItem
 from index.names import DEFAULT_GALLERY, delete_name, is_name, named, names, put_name
+from index.parts import image_of, item_of, page_of
 from index.restoring import prepared, replace_all
+from index.search import Neighbors
 from index.segment import Segment
 from index.shards.coordinator import Shards
 from index.shards.elsewhere import elsewhere, gathered, multiplied
 from index.shards.messages import Copy, Lacking
 from index.shards.shard import Shard
-from index.snapshot import Neighbors, Snapshot
+from index.snapshot import Snapshot
 from index.store import GalleryStore
 
 FAISS_VERSION: str = faiss.__version__
@@ -106,12 +108,15 @@ __all__ = [
     "gpu",
     "if_new",
     "image_checksum",
+    "image_of",
     "import_gallery",
     "is_name",
+    "item_of",
     "list_items",
     "multiplied",
     "named",
     "names",
+    "page_of",
     "prepared",
     "private_database",
     "private_folder",

@@ -57,7 +57,7 @@ def current_tag(store: GalleryStore, id_: str) -> str | None:
 def stored_item(store: GalleryStore, id_: str) -> StoredItem:
     """One item with its tag. Raises `ItemMissing`, or `ItemDamaged`: it is not what was stored."""
     with store.reading() as db:
-        return _there(db, id_)
+        return item_there(db, id_)
 
 
 def put_items(
@@ -101,7 +101,7 @@ def revise(
     the `condition` does not hold, or `GalleryError` if the item could not be sent back to a client.
     """
     with store.transaction() as db:
-        there = _there(db, id_)
+        there = item_there(db, id_)
         item = there.item if label is None else replace(there.item, label=label)
         item = item if metadata is None else replace(item, metadata=metadata)
         row, image = db.execute(_SELECT_ROW, (id_,)).fetchone()
@@ -153,13 +153,13 @@ def list_items(
     return [one for one in found if one is not None], rows[most - 1][0] if len(rows) > most else None
 
 
-def first_with_image(store: GalleryStore, image: bytes) -> tuple[str, str] | None:
-    """Id and label of the first item that has the image with this `image_checksum`."""
+def first_with_image(store: GalleryStore, image: bytes, *, but: str) -> tuple[str, str] | None:
+    """Id and label of the first item that has the image with this `image_checksum`, `but` for one id."""
     with store.reading() as db:
         row = db.execute(
             "SELECT id, label FROM checksums JOIN items USING (row) WHERE checksums.image = ?"
-            " ORDER BY checksums.row LIMIT 1",
-            (image,),
+            " AND id != ? ORDER BY checksums.row LIMIT 1",
+            (image, but),
         ).fetchone()
     return None if row is None else (legible(row[0]), legible(row[1]))
 
@@ -187,7 +187,8 @@ def _matching(label: str | None, prefix: str | None) -> tuple[str, tuple[str, ..
     return " AND ".join(parts), tuple(values)
 
 
-def _there(db: Session, id_: str) -> StoredItem:
+def item_there(db: Session, id_: str) -> StoredItem:
+    """One item with its tag, as `db` sees it. Raises `ItemMissing`, or `ItemDamaged`."""
     fields = db.execute(_SELECT, (sent_text(id_),)).fetchone()
     if fields is None:
         raise ItemMissing(id_)
@@ -195,6 +196,17 @@ def _there(db: Session, id_: str) -> StoredItem:
     if found is None:
         raise ItemDamaged(id_)
     return found
+
+
+def image_there(db: Session, id_: str) -> tuple[bytes, str]:
+    """Its image file, and its media type, as `db` sees it. Raises `ItemMissing`, or `ItemDamaged`."""
+    fields = db.execute(_SELECT_IMAGE, (sent_text(id_),)).fetchone()
+    if fields is None:
+        raise ItemMissing(id_)
+    found = stored_image(*fields)
+    if found is None:
+        raise ItemDamaged(id_)
+    return fields[0], found
 
 
 def _sound(fields: Sequence[Any]) -> StoredItem | None:

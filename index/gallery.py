@@ -2,32 +2,31 @@
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
-from itertools import groupby
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from index.changes import Condition, Outcome, if_new, put_items
 from index.compaction import compacted, due
 from index.database import Place, Session, Version
 from index.device import Device
-from index.entries import Stored, damaged, read_stored, tell, unembedded
-from index.failures import GalleryError, StoreFailure, StoreUnreachable
+from index.embedded import EmbeddedItems
+from index.entries import Stored, damaged, tell, unembedded
+from index.failures import StoreFailure, StoreUnreachable
 from index.filters import Filter
 from index.growth import LOT, Entry, State, View, lots
 from index.held import HeldTexts
-from index.history import REMEMBERED, newest, touched
-from index.items import Item, NewItem, read
+from index.history import newest, touched
 from index.labels import Labels
-from index.pack import Packed, load, save
+from index.next_start import NextStart
+from index.reading import Reading, rows_by_label
+from index.seen import Seen
 from index.shards.coordinator import Shards
 from index.shards.elsewhere import elsewhere
 from index.shards.mending import Mending
-from index.snapshot import Snapshot, entry_of
+from index.snapshot import Snapshot
 from index.store import GalleryStore
 from index.upkeep import Upkeep
 from index.views import Views
@@ -36,19 +35,7 @@ log = logging.getLogger("retrievalguard")
 
 # A change that touches more items than this, and more than this share of them, is as good as another gallery.
 MANY, SHARE = 10_000, 0.25
-# Galleries from this size on are kept as they are searched, too, and again once so much of them has changed.
-LARGE, STALE = 20_000, 0.02
 FILTER_BYTES = 256 * 2**20
-
-
-@dataclass(frozen=True)
-class Seen:
-    """One version of a gallery file: how it is searched, as what, and the rows that are left out."""
-
-    version: Version
-    view: View
-    snapshot: Snapshot
-    left_out: dict[int, Stored]
 
 
 class Gallery:
@@ -76,7 +63,12 @@ class Gallery:
         self._label_weight = label_weight
         self._device, self._shards = device, shards
         self._lock = threading.Lock()
-        self._pack = self.store.path.with_suffix(".pack")
+        embedded = EmbeddedItems(self.store, model, dimension)
+        self.plain, self.add = embedded.plain, embedded.add
+        self.put, self.set_vectors = embedded.put, embedded.set_vectors
+        # A pack holds vectors: where these are elsewhere, there is none.
+        pack = self.store.path.with_suffix(".pack") if shards is None else None
+        self._next_start = NextStart(pack, model, dimension, label_weight)
         self._upkeep = Upkeep(self._keep_up)
         self._views = Views(self.store, filter_bytes)
         # While the server of a shared gallery is away, queries are answered from what is in memory.
@@ -164,20 +156,17 @@ class Gallery:
 
     def _open(self, db: Session) -> None:
         """The newest version, from what an earlier process kept, if that is of any use."""
-        packed = None
-        if self._shards is None:  # a pack holds vectors, which are elsewhere
-            packed = load(self._pack, self._model, self._dimension, self._label_weight)
-        rows = None if packed is None else touched(db, packed.version)
-        if packed is None or rows is None:
+        found, rows = self._next_start.read(db), list[int]()
+        if found is None:
             self._load(db)
         else:
+            packed, rows = found
             view = replace(packed.view, device=self._device)
             self._see(packed.version, view, packed.state, packed.left_out)
-            self._kept, self._changed = packed.version.number, 0
             if self._held is not None:
                 self._held.read(db)
             tell(self.store.place, packed.left_out.values())
-        self._catch_up(db, rows or ())
+        self._catch_up(db, rows)
 
     def _catch_up(self, db: Session, rows: Sequence[int] | None) -> None:
         """Bring the snapshot to the version that `db` sees; `rows` were touched since, None if unknown."""
@@ -196,39 +185,30 @@ class Gallery:
 
     def _load(self, db: Session) -> None:
         """Read all items, one lot of labels after the other."""
-        view, left_out = (
-            View(self._dimension, self._label_weight, Labels(), self._device, self._shards),
-            dict[int, Stored](),
-        )
+        view = View(self._dimension, self._label_weight, Labels(), self._device, self._shards)
         # Not into those of the snapshots until now: in another history a row stands for another item.
         held = None if self._held is None else HeldTexts()
-        # Databases compare these byte by byte: in the order of the labels.
-        of_label = [
-            [row for row, _ in rows]
-            for _, rows in groupby(
-                db.each("SELECT row, label FROM items ORDER BY label, row"), lambda found: found[1]
-            )
-        ]
+        reading = Reading(self._model, self._dimension, {}, held)
+        of_label = list(rows_by_label(db))
 
         def entries() -> Iterator[list[Entry]]:
             for lot in lots(list(map(len, of_label)), LOT):
-                yield self._read(db, [row for rows in of_label[lot] for row in rows], left_out, held)
+                yield reading.entries(db, [row for rows in of_label[lot] for row in rows])
 
         state = view.first(entries(), sum(map(len, of_label)))
         self._held = held
-        self._see(newest(db), view, state, left_out)
-        self._kept, self._changed = -REMEMBERED, 0
+        self._see(newest(db), view, state, reading.left_out)
+        self._next_start.outdated()
         tell(self.store.place, self._seen.left_out.values())
 
     def _follow(self, db: Session, rows: Sequence[int]) -> None:
         """Bring the snapshot up to a version that differs in some rows."""
         seen, gone = self._seen, set(rows)
         left_out = {row: stored for row, stored in seen.left_out.items() if row not in gone}
-        state = seen.view.next(
-            seen.snapshot.state, rows, lambda some: self._read(db, some, left_out, self._held)
-        )
+        reading = Reading(self._model, self._dimension, left_out, self._held)
+        state = seen.view.next(seen.snapshot.state, rows, lambda some: reading.entries(db, some))
         self._see(newest(db), seen.view, state, left_out)
-        self._changed += len(rows)
+        self._next_start.changed(len(rows))
         if self._held is not None:
             here = state.arrangement.holds(np.array(rows, np.int64)).tolist()
             self._held.drop(
@@ -239,11 +219,7 @@ class Gallery:
 
     def _stale(self) -> bool:
         """Whether what is kept for the next start is too old, or is not there."""
-        if self._shards is not None:
-            return False
-        version, items = self._seen.version, len(self._seen.snapshot)
-        old = version.number - self._kept > REMEMBERED // 2
-        return items >= LARGE and bool(version.name) and (old or self._changed > STALE * items)
+        return self._next_start.stale(self._seen.version, len(self._seen.snapshot))
 
     def _keep_up(self) -> bool:
         """In the background: put segments together, or keep what is searched. Whether there was any need."""
@@ -265,11 +241,8 @@ class Gallery:
             if not self._stale():
                 return False
             seen = self._seen
-            self._kept, self._changed = seen.version.number, 0
-        try:
-            save(self._pack, Packed(seen.version, self._model, seen.view, seen.snapshot.state, seen.left_out))
-        except OSError as error:
-            log.warning("%s cannot be written (%s): the next start takes longer", self._pack, error)
+            self._next_start.begun(seen.version)
+        self._next_start.write(seen.packed(self._model))
         return True
 
     def mend(self) -> None:
@@ -287,53 +260,7 @@ class Gallery:
             with self._lock, self._view() as db:
                 self._load(db)
 
-    def _read(
-        self, db: Session, rows: Sequence[int], left_out: dict[int, Stored], held: HeldTexts | None
-    ) -> list[Entry]:
-        """The items in `rows` that can be searched; all others are `left_out`. Their texts are `held`."""
-        found = list[Entry]()
-        for stored in read_stored(db, self._model, self._dimension, rows):
-            if held is not None and stored.texts is not None:
-                held.put(stored.row, stored.texts)
-            if stored.texts is None or stored.vector is None:
-                left_out[stored.row] = stored
-            else:
-                found.append(entry_of(stored.row, read(stored.texts), stored.vector))
-        return found
-
-    def plain(self) -> tuple[list[Item], list[NDArray[np.float32]]]:
-        """Items and their vectors before blending, from one version: for galleries that leave some out."""
-        loaded = self.store.load(self._model, self._dimension)
-        return loaded.items, loaded.vectors
-
     def missing(self) -> list[str]:
         """Ids of items without a sound vector by this model: they are not searched until it embeds them."""
         self.snapshot()
         return list(unembedded(self._seen.left_out.values()))
-
-    def add(self, items: Sequence[NewItem]) -> int:
-        """Add or replace items; durable when it returns the new version. `GalleryError` on a bad vector."""
-        for new in items:
-            self._check(new.vector)
-        return self.store.add(items, self._model)
-
-    def put(self, items: Sequence[NewItem], condition: Condition = if_new) -> tuple[int, list[Outcome]]:
-        """Add or replace items where `condition` allows it; as `index.changes.put_items`."""
-        for new in items:
-            self._check(new.vector)
-        return put_items(self.store, items, self._model, condition)
-
-    def set_vectors(
-        self, vectors: dict[str, NDArray[np.float32]], images: Mapping[str, bytes] | None = None
-    ) -> int:
-        """Give items that are there this model's vectors; returns the new version.
-
-        `images`: the `image_checksum` that each is of; an item that has another image by now is passed over.
-        """
-        for vector in vectors.values():
-            self._check(vector)
-        return self.store.set_vectors(vectors, self._model, images)
-
-    def _check(self, vector: NDArray[np.float32]) -> None:
-        if vector.shape != (self._dimension,):
-            raise GalleryError(f"this gallery holds vectors of {self._dimension} numbers, got {vector.shape}")

@@ -36,27 +36,46 @@ def create(
         list[str],
         typer.Option(help="retrieve, gallery:read, gallery:write, metrics or admin (all); repeatable."),
     ],
+    gallery: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="For this named gallery alone, and none of its scopes but retrieve and gallery:read;"
+            " repeatable."
+        ),
+    ] = None,
     requests: Annotated[int | None, typer.Option(help="At most so many requests a minute.", min=1)] = None,
     samples: Annotated[int | None, typer.Option(help="At most so many new samples a minute.", min=1)] = None,
 ) -> None:
     """Make a key and print it, once: only a digest is kept. From the first one on, requests need a key."""
-    from service.keys import Scope
+    from service.keys import READING, Scope, is_gallery
 
     unknown = [one for one in scope if one not in get_args(Scope)]
     if unknown:
         raise preflight.CheckError(f"--scope {unknown[0]}: there are {', '.join(get_args(Scope))}")
     if not 1 <= len(name) <= 100 or not name.isprintable():
         raise preflight.CheckError("NAME: 1 to 100 characters that can be printed")
+    scopes = [one for one in get_args(Scope) if one in scope]
+    galleries = list(dict.fromkeys(gallery)) if gallery else None
+    for one in galleries or ():
+        if not is_gallery(one):
+            raise preflight.CheckError(
+                f"--gallery {one!r}: no name of a named gallery; for all items leave it out"
+            )
+    refused = [one for one in scopes if galleries and one not in READING]
+    if refused:
+        raise preflight.CheckError(
+            f"--scope {refused[0]}: a key of some galleries only reads ({', '.join(READING)}); an item is in"
+            " any gallery whose filter it matches, so that who changes items reaches all of them"
+        )
     with _keys() as keys:
-        scopes = [one for one in get_args(Scope) if one in scope]
-        key, token = keys.create(name, scopes, requests=requests, samples=samples)
+        key, token = keys.create(name, scopes, galleries=galleries, requests=requests, samples=samples)
     print(token)
     console.print(_line(key), f"{keys.path} keeps a digest: it is not shown again", sep="\n", markup=False)
 
 
 @app.command("list")
 def list_() -> None:
-    """Print id, name, scopes and limits of every key, one a line, separated by tabs."""
+    """Print id, name, scopes, limits, day and galleries of every key, one a line, separated by tabs."""
     with _keys() as keys:
         for key in keys.all():
             print(_line(key))
@@ -73,4 +92,6 @@ def _line(key: "Key") -> str:
     limits = [f"{key.requests} requests/min"] if key.requests else []
     limits += [f"{key.samples} samples/min"] if key.samples else []
     allowed = ", ".join(limits) or "no limit"
-    return "\t".join((key.id, key.name, " ".join(key.scopes), allowed, f"{key.created:%Y-%m-%d}"))
+    galleries = "all galleries" if key.galleries is None else f"galleries {' '.join(key.galleries)}"
+    made = f"{key.created:%Y-%m-%d}"
+    return "\t".join((key.id, key.name, " ".join(key.scopes), allowed, made, galleries))

@@ -77,7 +77,7 @@ class Unauthorized(Problem):
 
 
 class Forbidden(Problem):
-    """The key was not made for this; `scope` is what it lacks."""
+    """The key was not made for this: it lacks the `scope`, or is for some named galleries alone."""
 
     status, slug, title = 403, "forbidden", "Not allowed"
 

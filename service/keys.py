@@ -8,18 +8,24 @@ import hashlib
 import hmac
 import logging
 import os
+import re
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 log = logging.getLogger("retrievalguard")
 
 Scope = Literal["retrieve", "gallery:read", "gallery:write", "metrics", "admin"]
+# What a key of some named galleries may have. Whoever changes items decides in which galleries they are, and
+# metrics tell of all of them.
+READING: tuple[Scope, ...] = ("retrieve", "gallery:read")
+# As `index.names.is_name` has it, which would load the whole index.
+_GALLERY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 # How a key begins, so that people and secret scanners know one when they see it.
 MARK = "rg"
@@ -29,12 +35,18 @@ class KeysUnusable(Exception):
     """The file of keys cannot be read or changed as asked; the message says how to mend it."""
 
 
+def is_gallery(name: str) -> bool:
+    """Whether a key can be for a named gallery of this name: `default` is no part, but all items."""
+    return name != "default" and _GALLERY.fullmatch(name) is not None
+
+
 class Key(BaseModel):
     """What is kept of a key.
 
     id        public, in logs and lists
     digest    sha256 of the secret, in hex
     scopes    what it may do; `admin` may do everything
+    galleries the named galleries that it may do it in, with scopes of `READING` alone; None: all there is
     requests  at most so many a minute, None: no limit; and so many newly drawn `samples`
     """
 
@@ -44,9 +56,18 @@ class Key(BaseModel):
     name: Annotated[str, Field(min_length=1, max_length=100)]
     digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     scopes: Annotated[tuple[Scope, ...], Field(min_length=1)]
+    galleries: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     created: datetime
     requests: Annotated[int, Field(ge=1)] | None = None
     samples: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _is_sound(self) -> Self:
+        if self.galleries is not None and not set(self.scopes) <= set(READING):
+            raise ValueError(f"a key of some galleries has no scopes but {', '.join(READING)}")
+        if not all(map(is_gallery, self.galleries or ())):
+            raise ValueError("a key is for named galleries, and `default` is none")
+        return self
 
     def may(self, scope: Scope) -> bool:
         """Whether it was made for `scope`."""
@@ -92,15 +113,25 @@ class Keys:
         return self._read().keys if self.path.exists() else ()
 
     def create(
-        self, name: str, scopes: Sequence[Scope], *, requests: int | None = None, samples: int | None = None
+        self,
+        name: str,
+        scopes: Sequence[Scope],
+        *,
+        galleries: Sequence[str] | None = None,
+        requests: int | None = None,
+        samples: int | None = None,
     ) -> tuple[Key, str]:
-        """A new key, and the token that is told once and kept nowhere; raises `KeysUnusable`."""
+        """A new key, and the token that is told once and kept nowhere.
+
+        Raises `KeysUnusable`, or `ValueError` for what `Key` cannot be.
+        """
         secret = secrets.token_urlsafe(32)
         key = Key(
             id=secrets.token_hex(6),
             name=name,
             digest=_digest(secret),
             scopes=tuple(scopes),
+            galleries=None if galleries is None else tuple(galleries),
             created=datetime.now(UTC).replace(microsecond=0),
             requests=requests,
             samples=samples,
@@ -146,7 +177,9 @@ class Keys:
             ) from error
 
     def _write(self, keys: Sequence[Key]) -> None:
-        content = _Content(keys=tuple(keys)).model_dump_json(indent=2).encode() + b"\n"
+        # Without what is None, so that an older version reads the file unless it holds what that cannot know.
+        text = _Content(keys=tuple(keys)).model_dump_json(indent=2, exclude_none=True)
+        content = text.encode() + b"\n"
         draft = self.path.with_name(f".{self.path.name}-{os.getpid()}")
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:

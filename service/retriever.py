@@ -1,96 +1,37 @@
 """The retriever: from an image to its nearest neighbour and certificate. Knows nothing of HTTP."""
 
-import logging
-import math
 import os
-import shutil
-import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
-from typing import Self, get_args
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from certify import EmbeddingSpace, Guarantee, Method, Rule, Terms, prepare
-from index import (
-    Copy,
-    Filter,
-    FilterTooLarge,
-    Gallery,
-    ItemDamaged,
-    ItemGone,
-    NotReadYet,
-    ShardMissing,
-    Shards,
-    Snapshot,
-    StoreFailure,
-    gpu,
-)
-from models import (
-    EmbeddingModel,
-    Recall,
-    ShippedVectors,
-    SmoothedModel,
-    Stop,
-    calibrated,
-    model_folder,
-)
+from certify import Guarantee, Method, Rule, Terms
+from index import Copy, Filter, Gallery, Shards, Snapshot, gpu
+from models import EmbeddingModel, Recall, ShippedVectors, SmoothedModel, Stop, calibrated, model_folder
 from models.sampling.samplers import SamplersElsewhere
-from service import traces
-from service.cache.answers import AnswerCache
-from service.cache.leases import Leases
+from service.asking import GalleryQueries
+from service.cache.chosen import chosen_store
 from service.cache.redis_store import RedisStore
-from service.cache.samples import SampleCache
-from service.cache.sealed import CacheStore, Event
-from service.cache.sqlite_store import embedded_store
+from service.cache.sealed import CacheStore
 from service.decoding import Decoder
-from service.errors import (
-    AttacksNotAllowed,
-    FilterMatchesNothing,
-    GalleryEmpty,
-    GalleryFailure,
-    InvalidOption,
-    Overloaded,
-)
-from service.gallery.check import ItemRules
-from service.gallery.intake import Intake
-from service.gallery.items import GalleryItems
-from service.gallery.job_records import State
-from service.gallery.jobs import JobLimits, Jobs
-from service.gallery.named import FilterLimits, NamedGalleries
+from service.gallery.managed import ManagedGallery
 from service.gallery.place import gallery_place
-from service.gallery.replica import replica_name
-from service.gallery.snapshots import Snapshots
-from service.gallery.unpacking import UnpackLimits
 from service.gallery.vectors import GalleryVectors
+from service.health import HealthCheck
 from service.metrics import Metrics
-from service.retrieval.answer import RetrieveResponse, about_file
-from service.retrieval.answering import Answering, OnRound, Question, Reserve, unlimited
-from service.retrieval.attack import AttackResponse, Attacks, attacked, check_attackable
+from service.parts import GalleryParts
+from service.retrieval.answer import RetrieveResponse
+from service.retrieval.answering import OnRound, Reserve, unlimited
+from service.retrieval.assembly import assembled
+from service.retrieval.attack import AttackResponse
 from service.retrieval.contest import Contest
 from service.retrieval.options import RetrieveOptions
-from service.retrieval.query import Query, checked
-from service.retrieval.repeats import Repeats
-from service.retrieval.samples import SamplesInUse
 from service.secret import noise_secret
 from service.settings import Settings, SettingsError
 from service.traffic.admission import Admission
 from service.traffic.backlog import Backlog
-from service.traffic.turns import Turns
-
-log = logging.getLogger("retrievalguard")
-
-# A sample may be off by so much (l2) from h at its noisy input, h being the function of the digest: one set
-# of kernels, one processor. There a row may come out otherwise only where it stands elsewhere in its batch,
-# and calibration refuses every pass and batch in which it saw one do so, by a bit. This covers what it did
-# not see: float32 sums in another order were 3e-6 apart at most in the demo network.
-SAMPLE_SLACK = 1e-5
-
-NOT_WHOLE = "a part of the gallery cannot be reached, and nothing is certified without it: try again"
-# Versions of the gallery that a query is asked to, if items go while they answer.
-ATTEMPTS = 5
 
 
 class Retriever:
@@ -125,22 +66,8 @@ class Retriever:
             workers=settings.threads,
             elsewhere=elsewhere,
         )
-        self.space = EmbeddingSpace.normalized(
-            model.dimension,
-            nonnegative=model.nonnegative,
-            slack=SAMPLE_SLACK,
-            padded=settings.label_weight > 0,
-        )
         self._store = store
         threads = settings.threads or len(os.sched_getaffinity(0))
-
-        def count(event: Event) -> None:
-            metrics.cache_failures.labels(event).inc()
-
-        cache = SampleCache(
-            store, secret, model_digest=self.smoothed.digest, sigma=self.sigma, dimension=model.dimension,
-            chunk=self.smoothed.chunk, count=count,
-        )  # fmt: skip
         self.backlog = Backlog(
             settings.max_backlog_seconds,
             settings.short_share,
@@ -150,23 +77,10 @@ class Retriever:
         self._admission = Admission(settings.max_queries, seconds=self.backlog.until_one_leaves)
         # Counts that replicas share, if they share a store.
         self.shared_count = store.add if isinstance(store, RedisStore) else None
-        prepare()
-        self._answering = Answering(
-            smoothed=self.smoothed,
-            space=self.space,
-            samples=SamplesInUse(
-                cache,
-                self.smoothed,
-                metrics,
-                Leases(store, secret) if isinstance(store, RedisStore) else None,
-            ),
-            turns=Turns(threads),
-            backlog=self.backlog,
-            metrics=metrics,
-            abstains=settings.shard_missing == "abstain",
+        self._answering, repeats = assembled(
+            settings, self.smoothed, store, secret, self.backlog, metrics, threads
         )
-        self._attacks = Attacks(self._answering, settings.attack_seconds)
-        self._repeats = Repeats(self._answering, AnswerCache(store, secret, count=count))
+        self.space = self._answering.space
         self.vectors = GalleryVectors(self.smoothed, settings.gallery_samples, shipped)
         embedding = self.vectors.key
         if model.manifest.preprocessing is not None:
@@ -182,29 +96,19 @@ class Retriever:
         )  # fmt: skip
         self._decoder = Decoder(model.manifest, settings, metrics, self.backlog, threads)
         self.losses = self._decoder.losses
-        self.intake = Intake(self.gallery, self.vectors, self._decoder.item)
-        rules = ItemRules(settings.max_name_length, settings.max_metadata_bytes)
-        self.items = GalleryItems(self.gallery, self.intake, rules, settings.max_changes)
-        self.named = NamedGalleries(
-            self.gallery.store,
-            FilterLimits(settings.max_filter_conditions, settings.max_filter_values),
-            settings.max_galleries,
-        )
-        self.snapshots = Snapshots(
-            settings.data_dir / "snapshots", self.gallery, self.intake.beside, settings.max_snapshots,
-            replica_name(settings),
+        managed = ManagedGallery(settings, self.gallery, self.vectors, self._decoder.item)
+        self.intake, self.items, self.named = managed.intake, managed.items, managed.named
+        self.snapshots, self.jobs = managed.snapshots, managed.jobs
+        self._asking = GalleryQueries(
+            settings, self.gallery, self.named, self._decoder, self._answering, repeats, self._admission,
+            metrics,
         )  # fmt: skip
-        unpacked = UnpackLimits(
-            settings.max_unpacked_files, settings.max_body_bytes, settings.max_unpacked_bytes
-        )
-        self.jobs = Jobs(
-            settings.data_dir / "jobs",
-            settings.jobs_root,
-            self.intake,
-            rules,
-            JobLimits(settings.max_jobs, settings.kept_jobs, unpacked),
-            replica_name(settings),
-        )
+        self.parts = GalleryParts(self.named, self.gallery.store, self.snapshot, settings.max_filter_seconds)
+        health = HealthCheck(
+            settings, self.smoothed, self.gallery, self.snapshot, self.device, self.backlog, self.jobs,
+            metrics,
+        )  # fmt: skip
+        self.check, self.measure = health.check, health.measure
         self.intake.embed_missing(progress)
 
     @classmethod
@@ -232,20 +136,7 @@ class Retriever:
                 f"RETRIEVALGUARD_GALLERY_SHARDS is {settings.gallery_shards}, and {len(shards)} shards were"
                 " given: pass them to Retriever.open, as `retrievalguard serve` does, or unset it"
             )
-        store: CacheStore
-        if settings.redis_url is not None:
-            store = RedisStore(
-                settings.redis_url.get_secret_value(),
-                timeout_ms=settings.redis_timeout_ms,
-                ttl_seconds=settings.cache_ttl_seconds,
-            )
-        else:
-            store = embedded_store(
-                settings.data_dir / "cache.sqlite3",
-                max_bytes=settings.cache_max_bytes,
-                ttl_seconds=settings.cache_ttl_seconds,
-            )
-        model = model or EmbeddingModel.load(settings.model)
+        store, model = chosen_store(settings), model or EmbeddingModel.load(settings.model)
         secret = noise_secret(settings.secret, settings.data_dir)
         folder = model_folder(settings.model)
         recall = Recall.read(folder, model.manifest, settings.sigma or model.manifest.sigma)
@@ -269,23 +160,7 @@ class Retriever:
         Raises `GalleryFailure`; `Overloaded` if it takes more than `seconds` to read what the filter asks
         for; `InvalidOption` if that takes more memory than filters may.
         """
-        try:
-            snapshot = self.gallery.snapshot() if wanted is None else self.gallery.filtered(wanted, seconds)
-        except NotReadYet as error:
-            raise Overloaded(
-                "what the filter asks for would not have been read in time: try again later, or with a larger"
-                " deadline_ms",
-                retry_after=math.ceil(error.seconds),
-            ) from error
-        except FilterTooLarge as error:
-            raise InvalidOption(("filter", str(error))) from error
-        except StoreFailure as error:
-            log.error("a query failed: %s", error)
-            raise GalleryFailure from error
-        self.metrics.gallery_size.set(snapshot.of_size)
-        self.metrics.gallery_damaged.set(len(self.gallery.damaged))
-        self.metrics.gallery_version.set(snapshot.version)
-        return snapshot
+        return self._asking.snapshot(wanted, seconds)
 
     def decode(self, content: bytes) -> NDArray[np.float32]:
         """The input tensor (C, H, W) of an image file; raises the image problems of `service.errors`."""
@@ -297,35 +172,6 @@ class Retriever:
         The input tensor (C, H, W), and a sentence for each loss. Raises what `decode` does.
         """
         return self._decoder.seen(content)
-
-    def check(self) -> dict[str, str]:
-        """Run the model and a search, for /readyz; raises what they raise."""
-        image = np.zeros(self.model.input_shape, np.float32)
-        vector = self.smoothed.sample(image, 0, 1).mean(axis=0, dtype=np.float64)
-        snapshot = self.snapshot()
-        point = snapshot.lift(vector[None])[0]
-        if self.settings.shard_missing == "abstain":  # then it answers also without some of the shards
-            snapshot.nearest_reached(point, 1)
-        else:
-            snapshot.nearest(point, 1)
-        damaged = len(self.gallery.damaged)
-        left_out = f", {damaged} damaged and left out" if damaged else ""
-        away = ", its database is away" if self.gallery.cut_off else ""
-        return {"model": self.model.manifest.name, "gallery": f"{len(snapshot)} items{left_out}{away}"}
-
-    def measure(self) -> None:
-        """Bring those metrics up to date that are looked up rather than counted."""
-        metrics, engine = self.metrics, self.smoothed.engine
-        metrics.queued.set(engine.waiting)
-        metrics.gallery_cut_off.set(self.gallery.cut_off)
-        for lane, seconds in self.backlog.seconds().items():
-            metrics.backlog.labels(lane).set(seconds)
-        metrics.gallery_gpu_bytes.set(self.device.bytes if self.device else 0)
-        jobs = Counter(job.state for job in self.jobs.records.all())
-        for state in get_args(State):
-            metrics.jobs.labels(state).set(jobs[state])
-        with suppress(OSError):  # as long as the disk cannot be asked, what it told last
-            metrics.disk_free.set(shutil.disk_usage(self.settings.data_dir).free)
 
     def contest(
         self,
@@ -379,46 +225,10 @@ class Retriever:
         Raises `service.errors.Problem`: an image that cannot be read, an option over its limit, a gallery
         that is empty or that nobody named, or too much to do already; `Abandoned` if cancelled.
         """
-        started = time.perf_counter()
         options = options or RetrieveOptions()
-        stop = stop or options.stop()
-        with self._admission.enter(), self.metrics.under_way.track_inprogress():
-            pixels = None
-            with traces.span("decode"):
-                if isinstance(image, bytes):
-                    picture = self._decoder.query(image)
-                    image, pixels = picture.tensor, picture.pixels
-                query = checked(image, options, self.settings, self.smoothed)
-            wanted = self.named.within(query.options.gallery, query.filter)
-            decoding = time.perf_counter() - started
-            for _ in range(ATTEMPTS):
-                asked = time.perf_counter()
-                snapshot = self.snapshot(wanted, stop.remaining)
-                if not snapshot.of_size:
-                    raise GalleryEmpty(
-                        "the gallery is empty: add images with `retrievalguard gallery add FOLDER`"
-                    )
-                if not len(snapshot):
-                    raise FilterMatchesNothing(
-                        f"none of the {snapshot.of_size} items match the filter, or that of the named gallery"
-                    )
-                filtering = time.perf_counter() - asked
-                try:
-                    question = Question(
-                        query, snapshot, stop, on_round, started, decoding, filtering, reserve, waits
-                    )
-                    answer = self._repeats.answer(question)
-                except ItemGone:  # the answer was deleted before it was told: its samples are still there
-                    continue
-                except ShardMissing as error:
-                    log.error("a query failed: %s", error)
-                    raise GalleryFailure(NOT_WHOLE) from error
-                except (ItemDamaged, StoreFailure) as error:
-                    log.error("a query failed: %s", error)
-                    raise GalleryFailure from error
-                # Not kept with the answer: files of the same input may have other pixels.
-                return answer if pixels is None else about_file(answer, pixels, self.model.input_shape)
-            raise GalleryFailure("the gallery changes too fast for an answer: try again")
+        return self._asking.retrieve(
+            image, options, stop=stop or options.stop(), on_round=on_round, reserve=reserve, waits=waits
+        )
 
     def attack(
         self,
@@ -434,35 +244,5 @@ class Retriever:
         The changed input is answered as every query is. All but `size` is as in `retrieve`, which both are
         asked of. Raises what that does, and `AttacksNotAllowed`.
         """
-        if not self.settings.attack_seconds:
-            raise AttacksNotAllowed("attacks are off here: RETRIEVALGUARD_ATTACK_SECONDS lets them be made")
         options = options or RetrieveOptions()
-        stop = stop or options.stop()
-        check_attackable(options)
-        if isinstance(image, bytes):
-            image = self._decoder.query(image).tensor
-        query = checked(image, options, self.settings, self.smoothed)
-        found = None
-        # Two answers contradict each other only if they are of the same gallery.
-        snapshot = self._asked(query, stop)
-        for _ in range(ATTEMPTS):
-            answer = self.retrieve(image, options, stop=stop, reserve=reserve)
-            if found is None:
-                found = self._attacks.moved(query, snapshot, size, answer.certificate.samples, stop, reserve)
-            moved = self.retrieve(found, options, stop=stop, reserve=reserve)
-            before, snapshot = snapshot, self._asked(query, stop)
-            if snapshot.digest == before.digest:
-                break
-        else:
-            raise GalleryFailure("the gallery changes too fast for an attack: try again")
-        outcome = attacked(image, found, answer, moved)
-        if outcome.broken:
-            log.error(
-                "an attack of %s within the radius %s changed the answer: please report it",
-                outcome.size, answer.certificate.radius,
-            )  # fmt: skip
-        return outcome
-
-    def _asked(self, query: Query, stop: Stop) -> Snapshot:
-        """The items that `query` is about, as of now. Raises what `snapshot` does."""
-        return self.snapshot(self.named.within(query.options.gallery, query.filter), stop.remaining)
+        return self._asking.attack(image, size, options, stop=stop or options.stop(), reserve=reserve)

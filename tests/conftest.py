@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from index import GalleryStore
 from service.retriever import Retriever
 from service.settings import Settings
 from tests.postgres import PostgresServer
-from tests.service.processes import SAMPLES, SECRET, RedisServer, Server, copy_gallery, serving
+from tests.service.processes import SAMPLES, SECRET, RedisServer, Server, copy_gallery, emptied, serving
 
 
 def pytest_configure() -> None:
@@ -72,16 +71,14 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(scope="session")
-def _own_gallery_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def own_gallery_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server whose gallery may be changed: of those who use it one after another, each empties it first."""
     hosts = "localhost,127.0.0.1,evil.example"
     with serving(tmp_path_factory.mktemp("own"), GALLERY_WRITES="loopback", ALLOWED_HOSTS=hosts) as server:
         yield server
 
 
 @pytest.fixture
-def empty_server(_own_gallery_server: Server) -> Server:
+def empty_server(own_gallery_server: Server) -> Server:
     """A server whose gallery is empty, for a test that fills it from outside."""
-    store = GalleryStore(_own_gallery_server.data / "gallery.sqlite3")
-    store.delete(store.without_vector("a model that embedded nothing"))
-    store.close()
-    return _own_gallery_server
+    return emptied(own_gallery_server)

@@ -92,24 +92,29 @@ class AsyncClient:
         """Size, version and labels of the gallery."""
         return await self._send(calls.gallery())
 
-    async def items(self, label: str | None = None) -> AsyncIterator[GalleryItem]:
-        """All items, or those with a label, in the order of addition; page by page as they are asked for."""
+    async def items(
+        self, label: str | None = None, *, gallery: str | None = None
+    ) -> AsyncIterator[GalleryItem]:
+        """All items, or those with a label or of a named `gallery`, in the order of addition.
+
+        Page by page, as they are asked for.
+        """
         cursor = None
         while True:
-            page = await self._send(calls.items(label, cursor))
+            page = await self._send(calls.items(label, cursor, gallery))
             for item in page.items:
                 yield item
             cursor = page.next
             if cursor is None:
                 return
 
-    async def item(self, item_id: str) -> GalleryItem:
-        """An item; `MissingItem` if there is none."""
-        return await self._send(calls.item(item_id))
+    async def item(self, item_id: str, *, gallery: str | None = None) -> GalleryItem:
+        """An item; `MissingItem` if there is none, or none in this named `gallery`."""
+        return await self._send(calls.item(item_id, gallery))
 
-    async def item_image(self, item_id: str) -> bytes:
+    async def item_image(self, item_id: str, *, gallery: str | None = None) -> bytes:
         """The image file of an item, as it was added."""
-        return await self._send(calls.item_image(item_id))
+        return await self._send(calls.item_image(item_id, gallery))
 
     async def add(
         self, image: Image, *, item_id: str, label: str, metadata: Mapping[str, Any] | None = None

@@ -89,23 +89,26 @@ class Client:
         """Size, version and labels of the gallery."""
         return self._send(calls.gallery())
 
-    def items(self, label: str | None = None) -> Iterator[GalleryItem]:
-        """All items, or those with a label, in the order of addition; page by page as they are asked for."""
+    def items(self, label: str | None = None, *, gallery: str | None = None) -> Iterator[GalleryItem]:
+        """All items, or those with a label or of a named `gallery`, in the order of addition.
+
+        Page by page, as they are asked for.
+        """
         cursor = None
         while True:
-            page = self._send(calls.items(label, cursor))
+            page = self._send(calls.items(label, cursor, gallery))
             yield from page.items
             cursor = page.next
             if cursor is None:
                 return
 
-    def item(self, item_id: str) -> GalleryItem:
-        """An item; `MissingItem` if there is none."""
-        return self._send(calls.item(item_id))
+    def item(self, item_id: str, *, gallery: str | None = None) -> GalleryItem:
+        """An item; `MissingItem` if there is none, or none in this named `gallery`."""
+        return self._send(calls.item(item_id, gallery))
 
-    def item_image(self, item_id: str) -> bytes:
+    def item_image(self, item_id: str, *, gallery: str | None = None) -> bytes:
         """The image file of an item, as it was added."""
-        return self._send(calls.item_image(item_id))
+        return self._send(calls.item_image(item_id, gallery))
 
     def add(
         self, image: Image, *, item_id: str, label: str, metadata: Mapping[str, Any] | None = None

@@ -117,19 +117,21 @@ def gallery() -> Call[GallerySummary]:
     return Call("GET", "gallery", _json(GallerySummary))
 
 
-def items(label: str | None, cursor: str | None) -> Call[ItemPage]:
-    """A page of the gallery."""
-    return Call("GET", "gallery/items", _json(ItemPage), _written({"label": label, "cursor": cursor}))
+def items(label: str | None, cursor: str | None, gallery: str | None) -> Call[ItemPage]:
+    """A page of the gallery, or of a named one."""
+    options = _written({"label": label, "cursor": cursor})
+    return Call("GET", f"{_place(gallery)}/items", _json(ItemPage), options)
 
 
-def item(item_id: str) -> Call[GalleryItem]:
-    """An item."""
-    return Call("GET", f"gallery/items/{_quoted(item_id)}", _json(GalleryItem))
+def item(item_id: str, gallery: str | None) -> Call[GalleryItem]:
+    """An item, of all or of a named gallery."""
+    return Call("GET", f"{_place(gallery)}/items/{_quoted(item_id)}", _json(GalleryItem))
 
 
-def item_image(item_id: str) -> Call[bytes]:
-    """The image file of an item."""
-    return Call("GET", f"gallery/images/{_quoted(item_id)}", lambda response: response.content)
+def item_image(item_id: str, gallery: str | None) -> Call[bytes]:
+    """The image file of an item, of all or of a named gallery."""
+    path = f"{_place(gallery)}/images/{_quoted(item_id)}"
+    return Call("GET", path, lambda response: response.content)
 
 
 def add(image: Image, item_id: str, label: str, metadata: Mapping[str, Any] | None) -> Call[ItemChange]:
@@ -316,6 +318,11 @@ def _written(given: Mapping[str, Any]) -> dict[str, str]:
         for name, value in given.items()
         if value is not None
     }
+
+
+def _place(gallery: str | None) -> str:
+    """Where the items of a gallery are; None: of all of it."""
+    return "gallery" if gallery is None else f"galleries/{_quoted(gallery)}"
 
 
 def _quoted(item_id: str) -> str:

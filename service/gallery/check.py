@@ -29,6 +29,10 @@ class ItemRules:
         """The item, with spaces around id and label taken away; raises `ItemRefused`."""
         return Item(self._id(id_), self._name("label", label), self._metadata(metadata))
 
+    def check_prefix(self, prefix: str) -> None:
+        """Raise `ItemRefused` if no id can begin with `prefix`."""
+        self._id(f"{prefix}x")
+
     def _name(self, what: str, text: str) -> str:
         found = text.strip()
         if not found:

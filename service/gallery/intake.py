@@ -125,7 +125,8 @@ class Intake:
         stored   is told after each transaction what became of the entries so far
         """
         counts: dict[Change, int] = {"added": 0, "replaced": 0, "unchanged": 0}
-        refused, prepared, twins = list(findings.refused), list[NewItem](), Twins(self._gallery.store)
+        refused, prepared, pairs = list(findings.refused), list[NewItem](), list[str]()
+        twins = Twins(self._gallery.store)
 
         def read(source: Source) -> tuple[bytes, Change, NewItem | None]:
             content = source.read()
@@ -144,7 +145,9 @@ class Intake:
                 continue
             if new is not None:
                 prepared.append(new)
-            twins.see(source.item, content)
+            pair = twins.see(source.item, content)
+            if pair is not None:
+                pairs.append(pair)
             counts[change] += 1
             if len(prepared) == batch:
                 self._gallery.add(prepared)
@@ -152,7 +155,7 @@ class Intake:
                 stored(_so_far(counts, refused, findings))
         if prepared:
             self._gallery.add(prepared)
-        warnings = [*findings.warnings, *twins.warnings()]
+        warnings = [*findings.warnings, *twins_warning(pairs)]
         if prune and refused:
             warnings.append("nothing was deleted, as entries were refused: what cannot be read is not gone")
         return AddReport(
@@ -233,25 +236,27 @@ class Twins:
     def __init__(self, store: GalleryStore) -> None:
         self._store = store
         self._first = dict[bytes, tuple[str, str]]()
-        self._found: list[str] = []
 
-    def see(self, item: Item, content: bytes) -> None:
-        """An item that is added, or there already, and its image file."""
+    def see(self, item: Item, content: bytes) -> str | None:
+        """An item that is added, or there already, and its image file: it and its twin, if it has one."""
         image = image_checksum(media_type(content).encode(), content)
         if image not in self._first:
-            self._first[image] = first_with_image(self._store, image) or (item.id, item.label)
+            other = first_with_image(self._store, image, but=item.id)
+            self._first[image] = other or (item.id, item.label)
         id_, label = self._first[image]
         if id_ == item.id:  # the first, or in its place
             self._first[image] = (item.id, item.label)
         elif label != item.label:
-            self._found.append(f"{shown(id_)} ({shown(label)}) and {shown(item.id)} ({shown(item.label)})")
+            return f"{shown(id_)} ({shown(label)}) and {shown(item.id)} ({shown(item.label)})"
+        return None
 
-    def warnings(self) -> list[str]:
-        """What was noticed, on one line; nothing if there is nothing."""
-        if not self._found:
-            return []
-        more = f", and {len(self._found) - 5} more" if len(self._found) > 5 else ""
-        return [f"equal images have different labels: {'; '.join(self._found[:5])}{more}"]
+
+def twins_warning(found: Sequence[str]) -> tuple[str, ...]:
+    """What tells of such twins, on one line; nothing if there are none."""
+    if not found:
+        return ()
+    more = f", and {len(found) - 5} more" if len(found) > 5 else ""
+    return (f"equal images have different labels: {'; '.join(found[:5])}{more}",)
 
 
 def _there_already(id_: str) -> str:

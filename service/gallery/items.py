@@ -1,7 +1,6 @@
 """Items one by one, for whoever asks from outside: looked up, listed, added, replaced, revised, deleted."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,13 +8,9 @@ from index import (
     Condition,
     Gallery,
     Item,
-    ItemChanged,
-    ItemDamaged,
-    ItemMissing,
     NewItem,
     Outcome,
     StoredItem,
-    StoreFailure,
     always,
     current_tag,
     delete_item,
@@ -27,22 +22,16 @@ from index import (
     tag_of,
 )
 from service.errors import (
-    GalleryFailure,
     ItemExists,
     ItemInvalid,
-    ItemNotFound,
     PreconditionFailed,
     Problem,
 )
 from service.gallery.check import ItemRefused, ItemRules, shown
-from service.gallery.failing import failure
-from service.gallery.intake import Change, Intake, Twins
+from service.gallery.failing import CHANGED, item_failures
+from service.gallery.intake import Change, Intake, Twins, twins_warning
 from service.images import media_type
 from service.traffic.admission import Admission
-
-_CHANGED = (
-    "the item is not the one that If-Match or If-None-Match is about: get it again, and look at its ETag"
-)
 
 
 @dataclass(frozen=True)
@@ -83,17 +72,17 @@ class GalleryItems:
 
     def get(self, id_: str) -> StoredItem:
         """One item."""
-        with _told():
+        with item_failures():
             return stored_item(self._store, id_)
 
     def image(self, id_: str) -> tuple[bytes, str]:
         """The image file of an item as it was added, and its media type."""
-        with _told():
+        with item_failures():
             return self._store.image(id_)
 
     def page(self, most: int, after: int, label: str | None) -> tuple[list[StoredItem], int | None]:
         """Up to `most` items in the order of addition, and where the next page begins, if there is one."""
-        with _told():
+        with item_failures():
             return list_items(self._store, most=most, after=after, label=label)
 
     def add(self, id_: str, label: str, metadata: dict[str, Any], content: bytes) -> ChangedItem:
@@ -108,16 +97,18 @@ class GalleryItems:
 
         A problem among `additions` stays in its place.
         """
-        with self._admission.enter(), _told():
+        with self._admission.enter(), item_failures():
             checked = [self._addition(one) for one in additions]
             embedded = iter(self._intake.prepare_all([one for one in checked if isinstance(one, tuple)]))
             places = [next(embedded) if isinstance(one, tuple) else one for one in checked]
-            version, outcomes = self._gallery.put([one for one in places if isinstance(one, NewItem)])
-            stored = iter(outcomes)
+            new = [one for one in places if isinstance(one, NewItem)]
+            warnings = self._warnings(new)
+            version, outcomes = self._gallery.put(new)
+            stored = zip(outcomes, warnings, strict=True)
             results = list[ChangedItem | Problem]()
             for one in places:
                 if isinstance(one, NewItem):
-                    results.append(self._became(one, next(stored), version) or _exists(one.item.id))
+                    results.append(_became(one, version, *next(stored)) or _exists(one.item.id))
                 else:
                     results.append(replace(one, version=version) if isinstance(one, ChangedItem) else one)
             return version, results
@@ -129,7 +120,7 @@ class GalleryItems:
 
         Raises `PreconditionFailed` if the `condition` does not hold, and what `add` raises.
         """
-        return self._put(self._item(id_, label, metadata), content, condition, PreconditionFailed(_CHANGED))
+        return self._put(self._item(id_, label, metadata), content, condition, PreconditionFailed(CHANGED))
 
     def revise(
         self,
@@ -143,7 +134,7 @@ class GalleryItems:
 
         Raises `ItemInvalid`, or `PreconditionFailed`.
         """
-        with self._admission.enter(), _told():
+        with self._admission.enter(), item_failures():
             before = stored_item(self._store, id_)
             checked = self._item(id_, before.item.label if label is None else label, metadata or {})
             version, after = revise(
@@ -157,12 +148,12 @@ class GalleryItems:
 
     def delete(self, id_: str, condition: Condition = always) -> int:
         """Delete an item, and return the version; raises `PreconditionFailed`."""
-        with self._admission.enter(), _told():
+        with self._admission.enter(), item_failures():
             return delete_item(self._store, id_, condition)
 
     def delete_where(self, label: str | None, prefix: str | None) -> tuple[int, int]:
         """Delete all items with this label, with ids of this prefix, or both: the version, and how many."""
-        with self._admission.enter(), _told():
+        with self._admission.enter(), item_failures():
             return delete_where(self._store, label=label, prefix=prefix)
 
     def _item(self, id_: str, label: str, metadata: dict[str, Any]) -> Item:
@@ -181,13 +172,14 @@ class GalleryItems:
             return problem
 
     def _put(self, item: Item, content: bytes, condition: Condition, refusal: Problem) -> ChangedItem:
-        with self._admission.enter(), _told():
+        with self._admission.enter(), item_failures():
             unchanged = self._unchanged(item, content, condition, refusal)
             if unchanged is not None:
                 return unchanged
             new = self._intake.prepare(item, content)
+            (warnings,) = self._warnings([new])
             version, (outcome,) = self._gallery.put([new], condition)
-            found = self._became(new, outcome, version)
+            found = _became(new, version, outcome, warnings)
             if found is None:  # another writer was faster
                 raise refusal
             return found
@@ -204,14 +196,19 @@ class GalleryItems:
             raise refusal
         return ChangedItem(item, tag, "unchanged", self._store.version()) if there == tag else None
 
-    def _became(self, new: NewItem, outcome: Outcome, version: int) -> ChangedItem | None:
-        """What became of an item that was to be stored; None if it was refused."""
-        if outcome == "refused":
-            return None
+    def _warnings(self, items: Sequence[NewItem]) -> list[tuple[str, ...]]:
+        """What looks like a mistake in each; asked before they are stored, so that the answer is not late."""
         twins = Twins(self._store)
-        twins.see(new.item, new.image)
-        tag = tag_of(new.item, new.image, new.media_type)
-        return ChangedItem(new.item, tag, outcome, version, tuple(twins.warnings()))
+        pairs = (twins.see(new.item, new.image) for new in items)
+        return [twins_warning([] if pair is None else [pair]) for pair in pairs]
+
+
+def _became(new: NewItem, version: int, outcome: Outcome, warnings: tuple[str, ...]) -> ChangedItem | None:
+    """What became of an item that was to be stored; None if it was refused."""
+    if outcome == "refused":
+        return None
+    tag = tag_of(new.item, new.image, new.media_type)
+    return ChangedItem(new.item, tag, outcome, version, warnings)
 
 
 def _exists(id_: str) -> ItemExists:
@@ -219,18 +216,3 @@ def _exists(id_: str) -> ItemExists:
         f"{shown(id_)} is there already, with another image, label or metadata: choose another id, or replace"
         " it with PUT /gallery/items/{id}"
     )
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """What the gallery raises, as what a client is told."""
-    try:
-        yield
-    except ItemMissing as error:
-        raise ItemNotFound(f"{error}: see GET /gallery/items and `retrievalguard gallery list`") from error
-    except ItemChanged as error:
-        raise PreconditionFailed(_CHANGED) from error
-    except ItemDamaged as error:
-        raise GalleryFailure(str(error)) from error
-    except StoreFailure as error:
-        raise failure(error, "the gallery was not read or changed") from error

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from index import GalleryError, StoreBusy
-from service.errors import ItemInvalid, Problem
-from service.gallery.check import ItemRules
+from service.errors import InvalidOption, ItemInvalid, Problem
+from service.gallery.check import ItemRefused, ItemRules
 from service.gallery.findings import Bounds, Findings, ImportFailure, Source, Stopped
 from service.gallery.intake import AddReport, Intake
 from service.gallery.job_records import ENDED, Job, JobFolder, JobRecords, RefusedEntry
@@ -84,13 +84,20 @@ class Jobs:
         with self.records.receiving(self._limits.unended) as (id_, folder):
             yield id_, folder.sent
 
-    def submit(self, id_: str, *, folder: str | None = None, prefix: str = "", replace: bool = False) -> Job:
-        """Have a job done that was received: of its archive, or of `folder` below the root.
+    def check(self, *, folder: str | None = None, prefix: str = "") -> None:
+        """What may be refused of a job before it is received.
 
-        Raises `ItemInvalid` if there is no such folder.
+        Raises `InvalidOption` if no id can begin with `prefix`, `ItemInvalid` if there is no such folder.
         """
+        try:
+            self._rules.check_prefix(prefix)
+        except ItemRefused as error:
+            raise InvalidOption(("prefix", f"no id can begin so: {error}")) from error
         if folder is not None:
             self._server_folder(folder)
+
+    def submit(self, id_: str, *, folder: str | None = None, prefix: str = "", replace: bool = False) -> Job:
+        """Have a job done that was checked and received: of its archive, or of `folder` below the root."""
         job = Job(
             id=id_,
             folder=folder,

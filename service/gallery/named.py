@@ -72,22 +72,26 @@ class NamedGalleries:
         part = kept_filter(self.document(str(name)))
         return part if wanted is None else both(part, wanted)
 
-    def put(self, name: str, document: Any) -> bool:
-        """Give a filter a name, or a name another filter: whether it is new.
-
-        Raises `GalleryInvalid` on a name or a filter that cannot be one, or `TooManyGalleries`.
-        """
+    def checked(self, name: str, document: Any) -> Filter:
+        """The filter that is to have a name; raises `GalleryInvalid` on what cannot be one, or have one."""
         if not is_name(name):
             raise GalleryInvalid(
                 f"a gallery cannot be called {_cut(name)!r}: up to 100 letters, digits, dots, dashes and"
                 f" underscores, the first a letter or digit; {DEFAULT_GALLERY!r} is all of it"
             )
         try:
-            text = self._limits.read(document).text
+            return self._limits.read(document)
         except FilterError as error:
             raise GalleryInvalid(f"filter: {error}") from error
+
+    def put(self, name: str, document: Any) -> bool:
+        """Give a filter a name, or a name another filter: whether it is new.
+
+        Raises what `checked` does, or `TooManyGalleries`.
+        """
+        wanted = self.checked(name, document)
         with _told():
-            new = put_name(self._store, name, text, self._most)
+            new = put_name(self._store, name, wanted.text, self._most)
         if new is None:
             raise TooManyGalleries(f"there are {self._most} galleries already: delete one first")
         return new
@@ -105,6 +109,11 @@ class NamedGalleries:
 def kept_filter(document: Any) -> Filter:
     """The filter of a named gallery: limits that were lowered since don't take it away."""
     return FilterLimits(10**9, 10**9).read(document)
+
+
+def label_filter(label: str) -> Filter:
+    """The filter that the items with this label match."""
+    return kept_filter({"label": label})
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from starlette.types import Scope as Connection
 from service.errors import Forbidden, Problem, RateLimited, Unauthorized
 from service.http.probes import route_path
 from service.http.problems import problem_response
+from service.http.tenants import check_route
 from service.keys import Key, Keys, Scope
 from service.retrieval.answering import Reserve, unlimited
 from service.traffic.rates import WINDOW_SECONDS, Rates, Standing
@@ -47,7 +48,8 @@ class Access:
 
     def key(self, connection: Connection) -> Key | None:
         """The key of a request, None if it needs none; raises `Unauthorized` or `Forbidden`."""
-        scope = needed(connection["method"], route_path(connection))
+        method, path = connection["method"], route_path(connection)
+        scope = needed(method, path)
         if scope is None or not self.keys.required:
             return None
         token = _token(dict(connection["headers"]))
@@ -59,6 +61,7 @@ class Access:
             )
         if not found.may(scope):
             raise Forbidden(f"the key {found.id} was not made for this: it lacks {scope}", scope=scope)
+        check_route(found, method, path)
         return found
 
     def asked(self, key: Key, count: int = 1) -> Standing | None:

@@ -93,7 +93,8 @@ def create_app(retriever: Retriever) -> FastAPI:
     bodies = Bodies(most=settings.max_bodies_bytes, seconds=settings.body_timeout_seconds)
     # The last one sees a request first.
     app.add_middleware(Limits, most=settings.max_connections, bodies=bodies, draining=state.draining)
-    access = Access(Keys(settings.keys), Rates(retriever.shared_count))
+    state.keys = Keys(settings.keys)
+    access = Access(state.keys, Rates(retriever.shared_count))
     app.add_middleware(Guarded, access=access)
     app.add_middleware(Hosts, allowed=allowed_hosts(settings))
     app.add_middleware(Head)

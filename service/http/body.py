@@ -201,6 +201,7 @@ def check_options(request: Request, *known: str) -> None:
     One that is passed over could be what would have kept items from being deleted.
     """
     given = once(request.query_params.multi_items())
-    wrong = [(name, f"unknown option; known ones: {', '.join(known)}") for name in given if name not in known]
+    told = f"known ones: {', '.join(known)}" if known else "there are none here"
+    wrong = [(name, f"unknown option; {told}") for name in given if name not in known]
     if wrong:
         raise InvalidOption(*wrong[:16])

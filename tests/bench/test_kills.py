@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-KILLS, IMPORTS = 5, 3
+KILLS, IMPORTS = 3, 2
 CODE = """
 import json, sys
 from pathlib import Path

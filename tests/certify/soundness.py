@@ -541,6 +541,20 @@ class Control:
                 self.broken(patch)
             return simulate(world_of(self.row.world), case, repetitions=repetitions, seed=seed)
 
+    def caught(self, part: int = 8) -> bool:
+        """Whether alpha is refuted, looked at after every `part` repetitions until there are `enough`.
+
+        What is sound is taken for broken with a probability of 1e-4 at each look.
+        """
+        seen = Outcome()
+        for number in range(0, self.enough, part):
+            found = self.run(part, seed=[1, number])
+            seen.repetitions += found.repetitions
+            seen.violations += found.violations
+            if seen.refutes(ALPHA):
+                return True
+        return False
+
     def block(self, number: int, repetitions: int) -> list[int]:
         """Repetitions with a seed of their own: how many, and false claims if broken, and if whole."""
         seed = [self.row.seed, number]

@@ -16,7 +16,7 @@ from service.settings import Settings
 from tests.service.processes import Server, copy_gallery, run_cli
 
 DIGITS = Material(None, "digits", 8)
-EFFORT = Effort(restarts=2, steps=10, draws=32)
+EFFORT = Effort(restarts=1, steps=10, draws=32)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from models.datasets import DATASETS
 from service.errors import GalleryEmpty
 from service.images import png
 from service.settings import Settings
-from tests.service.processes import SECRET, Server, copy_gallery, opened, run_cli
+from tests.service.processes import SECRET, Server, copy_gallery, opened, run_as, run_cli
 from tests.service.queries import answer, claims, folder_of, noisy_digit
 
 ASKED = Conditions(("cdf", "vote"), 512, 0.001)
@@ -157,7 +157,7 @@ def test_a_folder_asks_another_with_every_sigma_and_one_is_recommended(tmp_path:
     folder_of(Path(asking), {"1/torn.png": png(DIGITS.pixels[0])[:60], "new/alone.png": noisy_digit(9, 9)})
     report, table, plot = (tmp_path / name for name in ("report.json", "table.md", "plot.png"))
     done = run_cli(
-        tmp_path / "data", "evaluate", "--data", gallery, "--query-data", asking,
+        run_as("eager", tmp_path / "data"), "evaluate", "--data", gallery, "--query-data", asking,
         "--samples", "512", "--method", "cdf", "--method", "vote", "--sigma", "0.25", "--sigma", "2",
         "--radius", "0.1",
         "--json", str(report), "--table", str(table), "--plot", str(plot), VARIANT="eager",
@@ -213,7 +213,7 @@ def test_data_that_is_nowhere_is_refused_with_what_there_is(tmp_path: Path) -> N
 
 def test_a_gallery_with_an_entry_that_is_refused_is_not_evaluated_in_part(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "source", {"0/a.png": noisy_digit(0, 0), "0/b.png": noisy_digit(0, 1)[:50]})
-    refused = run_cli(tmp_path / "data", "evaluate", "--data", str(folder), VARIANT="eager")
+    refused = run_cli(run_as("eager", tmp_path / "data"), "evaluate", "--data", str(folder), VARIANT="eager")
     assert refused.returncode == 1
     assert "1 refused" in refused.stderr
     assert "b.png" in refused.stderr

@@ -14,7 +14,7 @@ from models.datasets import DATASETS, PUBLISHED
 from service.retriever import Retriever
 from tests.models.datasets import replicas
 from tests.models.datasets.replicas import EACH
-from tests.service.processes import environment, run_cli, wait_for
+from tests.service.processes import environment, run_as, run_cli, wait_for
 
 MADE = {"cub200": replicas.cub200, "cars196": replicas.cars_with_devkit}
 SIGMAS = ("0.25", "0.1")
@@ -26,8 +26,9 @@ def test_one_command_makes_the_table(name: str, tmp_path: Path) -> None:
     # One of them is enough to see that several are taken.
     sigmas = [word for sigma in SIGMAS[: 2 if name == "cub200" else 1] for word in ("--sigma", sigma)]
     report, table, plot = (tmp_path / file for file in ("report.json", "table.md", "plot.png"))
+    root = MADE[name](tmp_path / "copy")
     done = run_cli(
-        tmp_path / "data", "evaluate", "--data", name, "--root", str(MADE[name](tmp_path / "copy")),
+        run_as("eager", tmp_path / "data"), "evaluate", "--data", name, "--root", str(root),
         "--model", "digits-cnn", "--samples", "256", *sigmas,
         *(word for row in ROWS for word in ("--method", row)),
         "--json", str(report), "--table", str(table), "--plot", str(plot), VARIANT="eager",
@@ -56,7 +57,7 @@ def test_one_command_makes_the_table(name: str, tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_killed_goes_on_and_gives_the_same_figures(tmp_path: Path) -> None:
-    root, data = replicas.cub200(tmp_path / "copy"), tmp_path / "data"
+    root, data = replicas.cub200(tmp_path / "copy"), run_as("eager", tmp_path / "data")
     arguments = [
         "evaluate", "--data", "cub200", "--root", str(root), "--model", "digits-cnn", "--samples", "512",
         "--method", "mean", "--sigma", "0.25", "--json",
@@ -111,11 +112,12 @@ def test_a_damaged_picture_is_named_and_nothing_is_evaluated_in_part(tmp_path: P
     (path,) = root.rglob("Bird_103_0001.jpg")
     path.write_bytes(path.read_bytes()[:100])
     asked = ["evaluate", "--data", "cub200", "--root", str(root), "--model", "digits-cnn"]
-    refused = run_cli(tmp_path / "data", *asked, "--samples", "256", VARIANT="eager")
+    data = run_as("eager", tmp_path / "data")
+    refused = run_cli(data, *asked, "--samples", "256", VARIANT="eager")
     assert refused.returncode == 1
     assert "1 refused" in refused.stderr
     assert "Bird_103_0001.jpg" in refused.stderr
     path.unlink()
-    refused = run_cli(tmp_path / "data", *asked, VARIANT="eager")
+    refused = run_cli(data, *asked, VARIANT="eager")
     assert refused.returncode == 1
     assert f"1 of {4 * EACH} images are missing" in refused.stderr

@@ -169,6 +169,8 @@ def test_the_first_item_with_an_image_is_found(store: GalleryStore) -> None:
     put_items(
         store, [new("one", image=b"x"), new("two", "b", image=b"y"), new("three", "c", image=b"y")], MODEL
     )
-    assert first_with_image(store, image_checksum(b"image/png", b"y")) == ("two", "b")
-    assert first_with_image(store, image_checksum(b"image/jpeg", b"y")) is None
+    image = image_checksum(b"image/png", b"y")
+    assert first_with_image(store, image, but="one") == ("two", "b")
+    assert first_with_image(store, image, but="two") == ("three", "c")
+    assert first_with_image(store, image_checksum(b"image/jpeg", b"y"), but="one") is None
     assert not if_new("a tag", "another")

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from index import Device, Gallery, Snapshot, gpu
 from index import device as device_module
 from index.flat import rounding
+from index.search import ExactSearch
 from tests.index.devices import ARITHMETIC, Arithmetic, Machine, StandIn, expansion, snapshot_on, tensor_cores
 from tests.index.items import MODEL, new
 
@@ -111,7 +112,7 @@ def test_squares_are_within_the_bound_and_not_within_that_of_differences(arithme
 
 
 def test_the_bound_of_differences_would_miss_rivals_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unsound(self: Snapshot, points: Array, squares: Singles) -> Array:
+    def unsound(self: ExactSearch, points: Array, squares: Singles) -> Array:
         return np.sqrt(squares.astype(np.float64) * (1 - 4 * (points.shape[1] + 4) * 2.0**-23))
 
     rng = np.random.default_rng(2)
@@ -122,7 +123,7 @@ def test_the_bound_of_differences_would_miss_rivals_on_a_gpu(monkeypatch: pytest
         for point in points:
             check(here, there, point, 3)
         with monkeypatch.context() as patched:
-            patched.setattr(Snapshot, "_unseen", unsound)
+            patched.setattr(ExactSearch, "unseen", unsound)
             missed = 0
             for point in points:
                 try:
@@ -338,7 +339,7 @@ def test_without_a_gpu_or_bytes_for_it_there_is_no_device(monkeypatch: pytest.Mo
 def test_a_gallery_that_changes_is_searched_on_the_gpu(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("index.gallery.LARGE", 1000)  # so that it is kept as it is searched
+    monkeypatch.setattr("index.next_start.LARGE", 1000)  # so that it is kept as it is searched
     rng = np.random.default_rng(8)
     path = tmp_path / "gallery.sqlite3"
     vectors = rng.standard_normal((2500, 2))

@@ -262,7 +262,7 @@ def test_a_gallery_that_cannot_be_read_again_is_not_taken_for_read(
         raise MemoryError
 
     with monkeypatch.context() as patched:
-        patched.setattr("index.gallery.read_stored", fail)
+        patched.setattr("index.reading.read_stored", fail)
         for _ in range(2):
             with pytest.raises(MemoryError):
                 gallery.snapshot()

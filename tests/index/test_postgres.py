@@ -224,7 +224,7 @@ def test_what_is_not_held_any_more_is_gone_and_what_stays_is_held(gallery: Galle
 def test_a_start_from_what_was_kept_knows_the_texts(
     shared: SharedGallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("index.gallery.LARGE", 5)
+    monkeypatch.setattr("index.next_start.LARGE", 5)
     before = Gallery(shared, MODEL, 2)
     before.add([new(f"{number}", vector=(1, number), metadata={"n": number}) for number in range(8)])
     before.snapshot()
@@ -311,9 +311,14 @@ def test_what_is_filled_in_is_what_is_put_one_by_one(store: GalleryStore, tmp_pa
     assert rows[0] == rows[1]
     with pytest.raises(StoreFailure, match="cannot be used"), store.transaction() as db:
         db.fill(map(new_row, [*wholes[:3], wholes[0]]))
-    with pytest.raises(RuntimeError), store.transaction() as db:
-        db.execute("DELETE FROM items")
-        db.fill(new_row(whole) if whole is not wholes[5] else _failing() for whole in wholes)
+
+    def replaced_by_half() -> None:
+        with store.transaction() as db:
+            db.execute("DELETE FROM items")
+            db.fill(new_row(whole) if whole is not wholes[5] else _failing() for whole in wholes)
+
+    with pytest.raises(RuntimeError):
+        replaced_by_half()
     assert len(store.ids()) == 40
     assert store.add([new("after")], MODEL) == 3
     file.close()

@@ -11,6 +11,7 @@ import pytest
 
 from index import Gallery, Shard, ShardMissing, Shards
 from index.failures import StoreFailure, StoreUnreachable
+from index.reading import Reading
 from index.segment import Segment
 from index.shards.messages import Answer, Hold, Request
 from tests.index.items import MODEL
@@ -67,7 +68,7 @@ def assert_whole(gallery: Gallery, held: list[list[FakeCopy]]) -> None:
 def test_a_reload_that_fails_at_the_database_takes_nothing_from_shards(
     far: Gallery, held: list[list[FakeCopy]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, read, lots = counts(held), far._read, []
+    before, read, lots = counts(held), Reading.entries, []
 
     def away(*asked: object) -> object:
         lots.append(asked)
@@ -75,7 +76,7 @@ def test_a_reload_that_fails_at_the_database_takes_nothing_from_shards(
             raise StoreUnreachable("the database is away")
         return read(*asked)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(far, "_read", away)
+    monkeypatch.setattr(Reading, "entries", away)
     with pytest.raises(StoreUnreachable), far.store.view() as db:
         far._load(db)
     far.mend()

@@ -66,7 +66,7 @@ def small_world() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         for name, number in {
             "growth.FEW": FEW, "growth.SEGMENT": 1000, "compaction.FEW": FEW, "compaction.OPEN": OPEN,
-            "compaction.SEGMENT": 1000, "gallery.LARGE": LARGE,
+            "compaction.SEGMENT": 1000, "next_start.LARGE": LARGE,
         }.items():  # fmt: skip
             patched.setattr(f"index.{name}", number)
         yield

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from index import Item, Snapshot
-from index.snapshot import CANDIDATES, TIE, VOTES, Votes
+from index.search import TIE
+from index.votes import CANDIDATES, VOTES, Votes
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]

@@ -1,6 +1,7 @@
 """A change of the code changes what it computed: all of it for answers, its meaning for samples."""
 
 import ast
+import functools
 import shutil
 from pathlib import Path
 from types import ModuleType
@@ -81,8 +82,13 @@ def test_a_new_file_in_a_new_folder_changes_it_and_so_does_another_library(tree:
 # --- samples
 
 
+# Each text is parsed once: a digest is one of forty files, of which one differs.
+meaning = functools.cache(code._meaning)
+
+
 @pytest.fixture
-def package(tmp_path: Path) -> Path:
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(code, "_meaning", meaning)
     shutil.copytree(ROOT, tmp_path / "models", ignore=shutil.ignore_patterns("pretrained", "*.npz"))
     return tmp_path / "models"
 

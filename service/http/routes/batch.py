@@ -17,6 +17,7 @@ from service.http.observe import note
 from service.http.problems import documented, problem_body, unexpected_body
 from service.http.schemas import AnswerResult, AnswersBody
 from service.http.streaming import LEFT, cancelled_when_left
+from service.http.tenants import check_asked, told
 from service.images import pixels_tensor
 
 log = logging.getLogger("retrievalguard")
@@ -42,6 +43,7 @@ async def retrieve_batch(request: Request, retriever: Service) -> Response:
 
     def answer(query: QueryBody, stop: Stop) -> AnswerResult:
         try:
+            check_asked(request, query.options.gallery)
             shape = retriever.model.input_shape
             image = pixels_tensor(query.pixels, shape) if query.image is None else query.image
             found = retriever.retrieve(image, query.options, stop=stop, reserve=reserve, waits=True)
@@ -53,7 +55,7 @@ async def retrieve_batch(request: Request, retriever: Service) -> Response:
             log.exception("a query of a batch failed")
             retriever.metrics.failures.inc()
             return AnswerResult(problem=unexpected_body())
-        return AnswerResult(answer=found)
+        return AnswerResult(answer=told(request, found))
 
     async def result(query: QueryBody | Problem, stop: Stop) -> AnswerResult:
         if isinstance(query, Problem):

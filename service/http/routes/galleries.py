@@ -1,37 +1,81 @@
 """Named galleries: names for filters, of which a query may give one."""
 
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 from anyio import to_thread
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
-from service.errors import MalformedBody, Overloaded, UnsupportedMediaType
+from index import Filter
+from service.errors import MalformedBody, UnsupportedMediaType
 from service.gallery.named import kept_filter
 from service.http.body import check_options, is_json, json_document, read_body
-from service.http.changing import Changing
+from service.http.changing import Changing, tag_header
 from service.http.dependencies import Service
 from service.http.forms import gallery_operation
 from service.http.openapi import LOCATION_HEADER
 from service.http.problems import documented
 from service.http.routes.gallery import labels_of
-from service.http.schemas import GalleriesBody, NamedGalleryBody, PartBody
+from service.http.routes.images import IMAGE, image_response
+from service.http.routes.items import TAGGED, item_body, page_body, page_wanted
+from service.http.schemas import GalleriesBody, ItemBody, ItemsBody, NamedGalleryBody, PartBody
+from service.http.tenants import galleries_of
 from service.retriever import Retriever
 
 router = APIRouter()
 
 
 @router.get("/galleries", responses=documented(503))
-def galleries(retriever: Service) -> GalleriesBody:
-    """All named galleries, `default` first, then by name."""
-    found = retriever.named.all()
-    return GalleriesBody(galleries=[NamedGalleryBody(name=name, filter=one) for name, one in found.items()])
+def galleries(request: Request, retriever: Service) -> GalleriesBody:
+    """All named galleries, `default` first, then by name; to a key of some of them, these alone."""
+    found, own = retriever.named.all(), galleries_of(request)
+    return GalleriesBody(
+        galleries=[
+            NamedGalleryBody(name=name, filter=one)
+            for name, one in found.items()
+            if own is None or name in own
+        ]
+    )
 
 
 @router.get("/galleries/{name}", responses=documented(404, 422, 503))
 def named_gallery(name: str, retriever: Service) -> PartBody:
     """A named gallery, and what is in it."""
-    return _part(name, retriever.named.document(name), retriever)
+    document = retriever.named.document(name)
+    return _part(name, document, kept_filter(document), retriever)
+
+
+@router.get("/galleries/{name}/items", responses=documented(404, 422, 503))
+def gallery_items(
+    name: str,
+    request: Request,
+    retriever: Service,
+    label: Annotated[str | None, Query(description="Only items with this label.")] = None,
+    limit: Annotated[int | None, Query(ge=1, description="How many at a time; default 100.")] = None,
+    cursor: Annotated[str | None, Query(description="`next` of the page before.")] = None,
+) -> ItemsBody:
+    """A page of the items of a named gallery, in the order of addition."""
+    check_options(request, "label", "limit", "cursor")
+    most, after = page_wanted(retriever.settings, limit, cursor)
+    return page_body(*retriever.parts.page(name, most, after, label))
+
+
+@router.get("/galleries/{name}/items/{item_id:path}", responses=TAGGED | documented(404, 422, 503))
+def gallery_item(name: str, item_id: str, retriever: Service, response: Response) -> ItemBody:
+    """Label and metadata of an item of a named gallery, with its `ETag`."""
+    found = retriever.parts.item(name, item_id)
+    response.headers.update(tag_header(found.tag))
+    return item_body(found.item)
+
+
+@router.get(
+    "/galleries/{name}/images/{item_id:path}",
+    response_class=Response,
+    responses=IMAGE | documented(404, 422, 503),
+)
+def gallery_item_image(name: str, item_id: str, retriever: Service) -> Response:
+    """The image of an item of a named gallery, byte for byte as it was added."""
+    return image_response(*retriever.parts.image(name, item_id))
 
 
 @router.put(
@@ -51,14 +95,10 @@ async def put_gallery(name: str, request: Request, response: Response, retriever
         raise MalformedBody('the body must be {"filter": {...}}')
 
     def put() -> tuple[bool, PartBody]:
-        new = retriever.named.put(name, document["filter"])
-        try:
-            return new, _part(name, document["filter"], retriever)
-        except Overloaded as error:
-            raise Overloaded(
-                "the gallery has this filter now; what is in it is being read: get it later",
-                retry_after=error.retry_after,
-            ) from error
+        wanted = retriever.named.checked(name, document["filter"])
+        # First, as what is in it may be too much to read: then nothing is stored.
+        part = _part(name, document["filter"], wanted, retriever)
+        return retriever.named.put(name, document["filter"]), part
 
     new, part = await to_thread.run_sync(put, limiter=request.app.state.changes)
     if new:
@@ -68,13 +108,14 @@ async def put_gallery(name: str, request: Request, response: Response, retriever
 
 
 @router.delete("/galleries/{name}", status_code=204, responses=documented(403, 404, 422, 503))
-def delete_gallery(name: str, retriever: Changing) -> None:
+def delete_gallery(name: str, request: Request, retriever: Changing) -> None:
     """Take a name away. The items stay."""
+    check_options(request)
     retriever.named.delete(name)
 
 
-def _part(name: str, document: dict[str, Any], retriever: Retriever) -> PartBody:
-    snapshot = retriever.snapshot(kept_filter(document), retriever.settings.max_filter_seconds)
+def _part(name: str, document: dict[str, Any], wanted: Filter, retriever: Retriever) -> PartBody:
+    snapshot = retriever.snapshot(wanted, retriever.settings.max_filter_seconds)
     return PartBody(
         name=name, filter=document, version=snapshot.version, size=len(snapshot), labels=labels_of(snapshot)
     )

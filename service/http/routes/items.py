@@ -1,6 +1,6 @@
 """Gallery items: listed, looked up, and changed by whoever may (`service.http.changing`)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
 
@@ -18,12 +18,13 @@ from service.http.item_body import given, read_item, read_items, read_revision
 from service.http.openapi import LOCATION_HEADER, TAG_HEADER
 from service.http.problems import documented, problem_body
 from service.http.schemas import ChangeBody, ChangeResult, ChangesBody, DeletedBody, ItemBody, ItemsBody
+from service.settings import Settings
 
 router = APIRouter()
 
 DEFAULT_PAGE = 100
-_TAGGED: dict[int | str, dict[str, Any]] = {200: {"headers": TAG_HEADER}}
-_CHANGES = _TAGGED | documented(400, 403, 412, 413, 415, 422, 500, 503)
+TAGGED: dict[int | str, dict[str, Any]] = {200: {"headers": TAG_HEADER}}
+_CHANGES = TAGGED | documented(400, 403, 412, 413, 415, 422, 500, 503)
 _ADDED: dict[int | str, dict[str, Any]] = {
     201: {
         "model": ChangeBody,
@@ -45,24 +46,17 @@ def items(
 ) -> ItemsBody:
     """A page of items, in the order of addition. One that is replaced or revised goes to the end."""
     check_options(request, "label", "limit", "cursor")
-    most = retriever.settings.page_limit
-    wanted = min(DEFAULT_PAGE, most) if limit is None else limit
-    if wanted > most:
-        raise InvalidOption(("limit", f"must be at most {most} here"))
-    if cursor is not None and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
-        raise InvalidOption(("cursor", "must be the `next` of the page before"))
-    found, following = retriever.items.page(wanted, int(cursor or 0), label)
-    return ItemsBody(
-        items=[_body(one.item) for one in found], next=None if following is None else str(following)
-    )
+    most, after = page_wanted(retriever.settings, limit, cursor)
+    found, following = retriever.items.page(most, after, label)
+    return page_body([one.item for one in found], following)
 
 
-@router.get("/gallery/items/{item_id:path}", responses=_TAGGED | documented(404, 503))
+@router.get("/gallery/items/{item_id:path}", responses=TAGGED | documented(404, 503))
 def item(item_id: str, retriever: Service, response: Response) -> ItemBody:
     """Label and metadata of an item. With its `ETag` in `If-Match` no change of another client is lost."""
     found: StoredItem = retriever.items.get(item_id)
     response.headers.update(tag_header(found.tag))
-    return _body(found.item)
+    return item_body(found.item)
 
 
 @router.post(
@@ -142,9 +136,10 @@ async def delete_items(
     return DeletedBody(deleted=count, version=version)
 
 
-@router.delete("/gallery/items/{item_id:path}", responses=documented(403, 404, 412, 503))
+@router.delete("/gallery/items/{item_id:path}", responses=documented(403, 404, 412, 422, 503))
 async def delete_item(item_id: str, request: Request, retriever: Changing) -> DeletedBody:
     """Delete an item; `If-Match` holds."""
+    check_options(request)
     holds = condition(request)
     version = await _work(request, lambda: retriever.items.delete(item_id, holds))
     return DeletedBody(deleted=1, version=version)
@@ -160,7 +155,24 @@ def _check_id(given: str | None, item_id: str) -> None:
         raise ItemInvalid("the id in the body is not that of the URL: an item keeps its id")
 
 
-def _body(found: Item) -> ItemBody:
+def page_wanted(settings: Settings, limit: int | None, cursor: str | None) -> tuple[int, int]:
+    """How many items a page is to have, and where it begins; raises `InvalidOption`."""
+    most = settings.page_limit
+    wanted = min(DEFAULT_PAGE, most) if limit is None else limit
+    if wanted > most:
+        raise InvalidOption(("limit", f"must be at most {most} here"))
+    if cursor is not None and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
+        raise InvalidOption(("cursor", "must be the `next` of the page before"))
+    return wanted, int(cursor or 0)
+
+
+def page_body(found: Sequence[Item], following: int | None) -> ItemsBody:
+    """A page as it is sent."""
+    return ItemsBody(items=list(map(item_body, found)), next=None if following is None else str(following))
+
+
+def item_body(found: Item) -> ItemBody:
+    """An item as it is sent."""
     return ItemBody(id=found.id, label=found.label, metadata=found.metadata)
 
 
@@ -176,7 +188,7 @@ def _answer(request: Request, response: Response, change: ChangedItem) -> Change
 def _change(change: ChangedItem) -> ChangeBody:
     return ChangeBody(
         outcome=change.outcome,
-        item=_body(change.item),
+        item=item_body(change.item),
         version=change.version,
         warnings=list(change.warnings),
     )

@@ -10,7 +10,7 @@ from anyio import CancelScope, to_thread
 from fastapi import APIRouter, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
-from service.errors import BodyTooLarge, GalleryFailure, InvalidOption, MalformedBody
+from service.errors import BodyTooLarge, GalleryFailure, MalformedBody
 from service.gallery.job_records import Job
 from service.http.body import check_options
 from service.http.changing import Changing
@@ -62,12 +62,11 @@ async def start_job(
     """Add all that an archive holds, or a folder of the server; the work goes on after the answer."""
     check_options(request, "folder", "prefix", "replace")
     jobs = retriever.jobs
+    await to_thread.run_sync(lambda: jobs.check(folder=folder, prefix=prefix))
     async with _in_threads(jobs.receiving()) as (id_, place):
         size = await _received(request, str(place), retriever.settings.max_archive_bytes)
         if (size > 0) == (folder is not None):
             raise MalformedBody("send an archive (zip, tar or tar.gz) as the body, or name a `folder`")
-        if len(prefix) > retriever.settings.max_name_length:
-            raise InvalidOption(("prefix", "is longer than any id"))
         job = await to_thread.run_sync(
             lambda: jobs.submit(id_, folder=folder, prefix=prefix, replace=replace)
         )
@@ -87,9 +86,10 @@ def job(job_id: str, retriever: Service) -> Job:
     return retriever.jobs.records.get(job_id)
 
 
-@router.delete("/gallery/jobs/{job_id}", responses=documented(403, 404))
-def delete_job(job_id: str, retriever: Changing) -> Job:
+@router.delete("/gallery/jobs/{job_id}", responses=documented(403, 404, 422))
+def delete_job(job_id: str, request: Request, retriever: Changing) -> Job:
     """Cancel a job, or forget one that has ended. What it stored stays."""
+    check_options(request)
     return retriever.jobs.records.delete(job_id)
 
 

@@ -10,6 +10,7 @@ from service.http.dependencies import Service
 from service.http.observe import note
 from service.http.problems import documented
 from service.http.streaming import plain, streamed
+from service.http.tenants import check_asked, told
 from service.images import pixels_tensor
 from service.retrieval.answer import RetrieveResponse
 from service.retrieval.answering import OnRound
@@ -35,13 +36,14 @@ _EVENTS = {
 @router.post(
     "/retrieve",
     response_model=RetrieveResponse,
-    responses=documented(400, 404, 409, 413, 415, 422, 500, 503)
+    responses=documented(400, 403, 404, 409, 413, 415, 422, 500, 503)
     | {200: {"content": {"text/event-stream": _EVENTS}}},
     openapi_extra=forms.operation(),
 )
 async def retrieve(request: Request, retriever: Service) -> Response:
     """The nearest neighbour of an image, and the l2 radius within which it cannot change."""
     query = await read_query(request, retriever.settings.max_body_bytes)
+    check_asked(request, query.options.gallery)
     stop, limiter = query.options.stop(), request.app.state.queries
 
     def answer(on_round: OnRound | None = None) -> RetrieveResponse:
@@ -52,7 +54,7 @@ async def retrieve(request: Request, retriever: Service) -> Response:
             image, query.options, stop=stop, on_round=on_round, reserve=samples_of(request)
         )
         note(request, found)
-        return found
+        return told(request, found)
 
     if prefers_stream(request.headers.getlist("accept")):
         return await streamed(request, stop, answer, limiter)

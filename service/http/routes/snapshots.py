@@ -61,9 +61,10 @@ def snapshot(name: str, retriever: Service) -> FileResponse:
     return FileResponse(found.path, media_type=_MEDIA_TYPE, filename=found.path.name)
 
 
-@router.delete("/gallery/snapshots/{name}", status_code=204, responses=documented(403, 404, 503))
-def delete_snapshot(name: str, retriever: Changing) -> None:
+@router.delete("/gallery/snapshots/{name}", status_code=204, responses=documented(403, 404, 422, 503))
+def delete_snapshot(name: str, request: Request, retriever: Changing) -> None:
     """Delete a snapshot."""
+    check_options(request)
     retriever.snapshots.delete(name)
 
 

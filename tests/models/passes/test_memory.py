@@ -3,11 +3,17 @@
 import subprocess
 import sys
 
+from models.passes import memory
+
+# The file alone: of the package around it, torch takes seconds to import.
+ALONE = f"import runpy; keep_freed_memory = runpy.run_path({memory.__file__!r})['keep_freed_memory']"
+
 # Page faults of blocks of 3 MB, too small for huge pages, taken three at a time and freed.
-COUNT = """
+COUNT = (
+    ALONE
+    + """
 import resource, sys
 import numpy as np
-from models.passes.memory import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
 blocks = [np.ones(3 * 2**17) for _ in range(3)]; del blocks
@@ -17,6 +23,7 @@ for _ in range(10):
     del blocks
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
+)
 
 
 def faults(mode: str) -> int:

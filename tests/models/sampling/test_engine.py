@@ -205,10 +205,10 @@ def test_samples_are_the_same_beside_a_crowd_as_alone(name: str, batch: int, shi
         BY_NAME[name].arithmetic(shipped)
     except VariantUnavailable as error:
         pytest.skip(str(error))
-    images = digits("query").tensors[:16]
+    images = digits("query").tensors[:8]
     alone = smoothed(shipped, variant=name, threads=1)
     crowded = smoothed(shipped, variant=name, batch=batch)
-    with ThreadPoolExecutor(16) as pool:
+    with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(lambda x: crowded.sample(x, 0, 5), images))
 
     for x, drawn in zip(images, together, strict=True):

@@ -16,7 +16,7 @@ from models.datasets import digits
 from models.networks.convolutional import ConvolutionalEmbedding
 from models.noise import chunk_size, grid_step, input_digest, on_grid
 from models.passes.variants import BY_NAME
-from service.retriever import SAMPLE_SLACK
+from service.retrieval.assembly import SAMPLE_SLACK
 from tests.models import elsewhere as other_process
 from tests.models.elsewhere import SECRET, SIGMA, smoothed
 from tests.models.folders import model_of

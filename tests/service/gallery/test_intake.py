@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from index import Gallery, Item
+from index import Gallery, Item, StoreFailure
+from service.errors import GalleryFailure
 from service.gallery.findings import Findings
 from service.gallery.intake import AddReport, Intake
+from service.gallery.items import Addition
 from service.gallery.sources import sources
 from service.retriever import Retriever
 from service.settings import Settings
@@ -132,6 +134,20 @@ def test_an_empty_finding_changes_nothing(retriever: Retriever) -> None:
     version = retriever.gallery.store.version()
     assert retriever.intake.add(Findings()).found == 0
     assert retriever.gallery.store.version() == version
+
+
+def test_what_is_looked_up_beside_an_item_cannot_fail_after_it_is_stored(
+    retriever: Retriever, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*asked: object, **named: object) -> None:
+        raise StoreFailure("the disk is away")
+
+    monkeypatch.setattr("service.gallery.intake.first_with_image", away)
+    with pytest.raises(GalleryFailure):
+        retriever.items.put("late", "3", {}, digit(0))
+    with pytest.raises(GalleryFailure):
+        retriever.items.add_all([Addition("later", "3", {}, digit(1))])
+    assert ids(retriever) == []
 
 
 def test_replicas_that_start_together_share_what_another_model_has_left_to_embed(

@@ -41,6 +41,7 @@ def jobs(retriever: Retriever, tmp_path: Path) -> Iterator[Jobs]:
 
 
 def submitted(jobs: Jobs, content: bytes = b"", folder: str | None = None) -> Job:
+    jobs.check(folder=folder)
     with jobs.receiving() as (id_, sent):
         if folder is None:
             sent.write_bytes(content)

@@ -2,26 +2,15 @@
 
 import os
 import random
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
-
-import pytest
 
 from tests.service.behaviours import BEHAVIOURS
-from tests.service.processes import Server, copy_gallery, serving, wait_for
+from tests.service.processes import Server, wait_for
 from tests.service.queries import answer, claims, digit
 from tests.service.raw import alive, connect
 
 HUNDREDS, AT_ONCE = 120, 60
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, demo_gallery: Path) -> Iterator[Server]:
-    data = copy_gallery(demo_gallery, tmp_path_factory.mktemp("behaviours"))
-    with serving(data, BODY_TIMEOUT_SECONDS=5, IDLE_TIMEOUT_SECONDS=5) as server:
-        yield server
 
 
 def behave(server: Server, name: str) -> bytes:
@@ -35,7 +24,8 @@ def descriptors(server: Server) -> int:
     return len(os.listdir(f"/proc/{server.process.pid}/fd"))
 
 
-def test_whatever_a_client_does_others_are_answered_and_nothing_is_left_of_it(server: Server) -> None:
+def test_whatever_a_client_does_others_are_answered_and_nothing_is_left_of_it(rough_server: Server) -> None:
+    server = rough_server
     expected = claims(answer(server.client, digit(0)))
     alive(server.url)
     before = descriptors(server)

@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from tests.service.processes import Server
 from tests.service.queries import digit, picture, saved
@@ -15,12 +15,19 @@ CHROMIUM = Path("/usr/bin/chromium")
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"{CHROMIUM} is not installed")
 
 
-@pytest.fixture
-def page() -> Iterator[Page]:
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield browser.new_page()
+        yield browser
         browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    page = browser.new_page()
+    yield page
+    page.close()
 
 
 def test_the_documentation_shows_every_route_and_asks_no_other_host(demo_server: Server, page: Page) -> None:
@@ -72,15 +79,21 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_every_form_of_a_query_can_be_tried_from_the_documentation(
-    demo_server: Server, page: Page, form: str
-) -> None:
-    media, example, file = FORMS[form]
+@pytest.fixture(scope="module")
+def retrieve(demo_server: Server, browser: Browser) -> Iterator[Locator]:
+    """The route as the documentation shows it, to be tried."""
+    page = browser.new_page()
     page.goto(f"{demo_server.url}/docs", wait_until="networkidle")
     retrieve = page.locator("#operations-default-retrieve")
     retrieve.get_by_role("button").first.click()
     retrieve.get_by_role("button", name="Try it out").click()
+    yield retrieve
+    page.close()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_a_query_can_be_tried_from_the_documentation(retrieve: Locator, form: str) -> None:
+    media, example, file = FORMS[form]
     retrieve.get_by_label("Request content type").select_option(media)
     if example is not None:
         retrieve.locator(".examples-select select").first.select_option(example)
@@ -88,7 +101,9 @@ def test_every_form_of_a_query_can_be_tried_from_the_documentation(
         retrieve.locator('input[type="file"]').set_input_files(
             {"name": "a digit", "mimeType": "image/png", "buffer": file}
         )
-    retrieve.get_by_role("button", name="Execute").click()
     answered = retrieve.locator(".live-responses-table")
+    expect(answered).to_have_count(0)
+    retrieve.get_by_role("button", name="Execute").click()
     expect(answered.locator(".response-col_status").last).to_contain_text("200")
     expect(answered).to_contain_text('"certificate"')
+    retrieve.get_by_role("button", name="Clear").click()

@@ -1,7 +1,6 @@
 """Random histories of changes: numpy, a gallery in this process and a server have the same answers."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +19,7 @@ from service.retrieval.options import RetrieveOptions
 from service.retriever import Retriever
 from service.settings import Settings
 from tests.index.filtering import matches
-from tests.service.processes import Server, opened, serving
+from tests.service.processes import Server, emptied, opened
 from tests.service.queries import Json, claims, digit, tensor
 
 IDS = st.sampled_from([f"item-{number}" for number in range(8)])
@@ -48,14 +47,12 @@ class Sides:
 
 
 @pytest.fixture(scope="module")
-def sides(demo_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sides]:
+def sides(
+    demo_settings: Settings, own_gallery_server: Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Sides]:
     """Both without items, with one secret and one way to run the network."""
-    folder = tmp_path_factory.mktemp("histories")
-    with ExitStack() as stack:
-        server = stack.enter_context(serving(folder / "served", GALLERY_WRITES="loopback"))
-        data = folder / "here"
-        data.mkdir()
-        yield Sides(server, stack.enter_context(opened(demo_settings, data_dir=data)))
+    with opened(demo_settings, data_dir=tmp_path_factory.mktemp("histories")) as retriever:
+        yield Sides(emptied(own_gallery_server), retriever)
 
 
 class Histories(RuleBasedStateMachine):

@@ -1,5 +1,6 @@
 """The other routes: gallery, model, health, metrics, documentation, and the id of every request."""
 
+import asyncio
 import json
 import re
 import sqlite3
@@ -11,16 +12,19 @@ from urllib.parse import quote, urljoin, urlsplit
 import httpx
 import numpy as np
 import pytest
+from fastapi import FastAPI
 
 from models import CHUNK, PRETRAINED
 from models.datasets import DATASETS
 from models.passes.calibration import BATCHES
 from models.passes.variants import BY_NAME
+from service.http.app import create_app
 from service.images import png
 from service.metrics import Metrics
 from service.retriever import Retriever
-from tests.service.processes import SAMPLES, Server, run_cli, serving, wait_for
-from tests.service.queries import answer, digit, folder_of, picture, post, saved, whole
+from service.settings import Settings
+from tests.service.processes import SAMPLES, Server, opened, run_cli, wait_for
+from tests.service.queries import Json, answer, digit, folder_of, picture, post, saved, whole
 
 GALLERY = DATASETS["digits"]("gallery")
 
@@ -126,6 +130,19 @@ def test_the_model_is_described_with_its_defaults(client: httpx.Client, demo_ret
     assert forward_pass.keys() == {"variant", "batch", "reason", "measured"}
 
 
+def described_by(app: FastAPI) -> Json:
+    """What its route /model answers, without a server."""
+
+    async def ask() -> httpx.Response:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app=app), base_url="http://127.0.0.1"
+        ) as client:
+            return await client.get("/model")
+
+    found: Json = asyncio.run(ask()).json()
+    return found
+
+
 def test_the_model_tells_how_the_network_is_run_and_what_else_was_measured(
     client: httpx.Client, demo_server: Server
 ) -> None:
@@ -154,9 +171,11 @@ def test_the_model_tells_how_the_network_is_run_and_what_else_was_measured(
     }
 
 
-def test_a_variant_that_is_asked_for_is_the_one_that_runs(tmp_path: Path, demo_retriever: Retriever) -> None:
-    with serving(tmp_path, VARIANT="folded") as server:
-        described = server.client.get("/model").json()
+def test_a_variant_that_is_asked_for_is_the_one_that_runs(
+    tmp_path: Path, demo_settings: Settings, demo_retriever: Retriever
+) -> None:
+    with opened(demo_settings, data_dir=tmp_path, variant="folded") as retriever:
+        described = described_by(create_app(retriever))
     assert described["forward_pass"]["variant"] == "folded"
     assert [one["variant"] for one in described["forward_pass"]["measured"]] == ["folded"]
     assert "RETRIEVALGUARD_VARIANT" in described["forward_pass"]["reason"]

@@ -9,7 +9,7 @@ from tests.service.processes import Server
 
 EXECUTABLE = Path(sys.executable).with_name("schemathesis")
 RUN = [
-    "--checks=all", "--seed=1", "--max-examples=40", "--max-time=30", "--request-timeout=20",
+    "--checks=all", "--seed=1", "--max-examples=15", "--max-time=15", "--request-timeout=20",
     "--continue-on-failure", "--workers=2", "--suppress-health-check=all", "--generation-database=none",
     "--no-color", "--no-shrink", "--output-truncate=false",
 ]  # fmt: skip

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from certify import Rule
+from service.retrieval.assembly import SAMPLE_SLACK
 from service.retrieval.options import RetrieveOptions
-from service.retriever import SAMPLE_SLACK, Retriever
+from service.retriever import Retriever
 from service.settings import Settings
-from tests.service.processes import SAMPLES, copy_gallery, opened, serving
+from tests.service.processes import SAMPLES, Server, copy_gallery, opened
 from tests.service.queries import QUERIES, answer, ask_in_process, claims, digit, tensor
 
 
@@ -54,7 +55,7 @@ def test_labels_that_weigh_more_leave_samples_and_gallery_vectors_as_they_were(
 
 
 def test_a_server_without_a_label_weight_is_ready_and_answers_by_both_rules(
-    demo_settings: Settings, demo_gallery: Path, tmp_path: Path
+    demo_settings: Settings, demo_gallery: Path, rough_server: Server, tmp_path: Path
 ) -> None:
     asked: list[dict[str, Any]] = [
         {},
@@ -62,9 +63,9 @@ def test_a_server_without_a_label_weight_is_ready_and_answers_by_both_rules(
         {"target_radius": 0.01, "max_samples": 2000},
     ]
     alone = copy_gallery(demo_gallery, tmp_path / "alone")
-    with serving(copy_gallery(demo_gallery, tmp_path / "served"), LABEL_WEIGHT="0") as server:
-        assert server.client.get("/readyz").json()["checks"]["gallery"] == "600 items"
-        bodies = [claims(answer(server.client, digit(1), **options)) for options in asked]
+    client = rough_server.client
+    assert client.get("/readyz").json()["checks"]["gallery"] == "600 items"
+    bodies = [claims(answer(client, digit(1), **options)) for options in asked]
     with opened(demo_settings, data_dir=alone, label_weight=0) as retriever:
         assert bodies == [
             claims(ask_in_process(retriever, tensor(1).tolist(), **options)) for options in asked
