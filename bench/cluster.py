@@ -113,7 +113,7 @@ def killed(cluster: RayCluster, one: Service, kills: int) -> Report:
         clients = [pool.submit(client, number) for number in range(CLIENTS)]
         try:
             while len(back) < kills and time.monotonic() < until:
-                time.sleep(chance.uniform(0.5, 3))
+                time.sleep(chance.uniform(0.2, 2))
                 kind = ("Sampler", "Api")[len(back) % 2]
                 gone, began = cluster.kill(kind, chance.randrange(2)), time.monotonic()
                 while len(cluster.pids(kind) - {gone}) < 2 and time.monotonic() - began < BACK_SECONDS:

@@ -33,7 +33,8 @@ _LOCK = b"SELECT version FROM gallery FOR UPDATE"
 _TELL = f"NOTIFY {CHANNEL}".encode()
 _NAME_OF = "SELECT gallery.version, versions.name FROM gallery LEFT JOIN versions ON versions.version = ?"
 # Whatever is usual for this user. Who waits for the lock gives up after 30 s, as with a file.
-# Who holds it and stands still loses it. A database without an encoding (SQL_ASCII) would send names as bytes.
+# Who holds it and stands still loses it.
+# A database without an encoding (SQL_ASCII) would send the names of tables as bytes.
 _SETTINGS = f"""
 SET client_encoding TO 'UTF8';
 SET search_path TO {SCHEMA};
