@@ -36,12 +36,20 @@ def test_answers_are_those_of_one_process_bit_for_bit(both: Both) -> None:
 
 
 def test_a_sampler_that_is_killed_in_the_middle_is_not_seen_in_the_answers(both: Both) -> None:
-    """Of several long queries, so that it has always something in its hands."""
+    """Of several long queries; again until it was killed with something in its hands, as most are at once."""
+    for first in range(1000, 1060, 10):
+        kill_while_it_draws(both, range(first, first + 4))
+        if lost(both) > 0:
+            break
+    assert lost(both) > 0
+
+
+def kill_while_it_draws(both: Both, seeds: range) -> None:
     assert len(both.cluster.pids("Sampler")) == 2
     options = {"max_samples": LONG, "min_gain": 0}
-    asked = {"pixels": picture(100).tolist(), **options}
+    asked = {"pixels": picture(seeds[0]).tolist(), **options}
     with ThreadPoolExecutor(3) as pool:
-        others = [pool.submit(both.ask, seed, **options) for seed in (101, 102, 103)]
+        others = [pool.submit(both.ask, seed, **options) for seed in seeds[1:]]
         with both.client.stream(
             "POST", "/retrieve", json=asked, headers={"accept": "text/event-stream"}
         ) as stream:
@@ -53,10 +61,9 @@ def test_a_sampler_that_is_killed_in_the_middle_is_not_seen_in_the_answers(both:
         answers = [other.result() for other in others]
     name, first = events(httpx.Response(200, text=text))[-1]
     assert (name, {answer.status_code for answer in answers}) == ("answer", {200})
-    for seed, answer in enumerate([first, *(answer.json() for answer in answers)], 100):
+    for seed, answer in zip(seeds, [first, *(answer.json() for answer in answers)], strict=True):
         assert answer["certificate"]["samples"] == LONG
         assert told(answer) == both.here(seed, max_samples=LONG, min_gain=0)
-    assert lost(both) > 0
     wait_for(lambda: len(both.cluster.pids("Sampler") - killed) == 2, 60)  # back by itself
 
 
