@@ -35,7 +35,7 @@ def test_a_short_load_test_finds_nothing_wrong() -> None:
         "-m",
         "bench.load",
         "--scale",
-        "0.05",
+        "0.1",
         **{f"RETRIEVALGUARD_{name}": value for name, value in QUICK.items()},
     )
     assert done.returncode == 0, done.stdout + done.stderr
