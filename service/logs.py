@@ -17,8 +17,8 @@ request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 # What `logging` itself puts into a record: all else was given with `extra`, and is a member of its line.
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-# What uvicorn adds for its own colours.
-_UNWANTED = frozenset({"color_message"})
+# What uvicorn adds for its own colours, and Ray to every record of a process that has it.
+_UNWANTED = frozenset({"color_message", "_ray_timestamp_ns"})
 
 
 def format_for(wanted: Literal["auto", "text", "json"], stream: TextIO) -> LogFormat:

@@ -33,7 +33,11 @@ def request_id() -> Iterator[str]:
 
 def test_a_line_of_json_has_time_level_logger_message_and_what_extra_gave(request_id: str) -> None:
     with logger("json") as (log, written):
-        log.warning("slow: %d\nms é \udce9", 7, extra={"seconds": 0.007, "color_message": "\x1b[1m"})
+        log.warning(
+            "slow: %d\nms é \udce9",
+            7,
+            extra={"seconds": 0.007, "color_message": "\x1b[1m", "_ray_timestamp_ns": 1},
+        )
     (line,) = written.getvalue().splitlines()
     record = json.loads(line)
     assert record.pop("time").endswith("+00:00")

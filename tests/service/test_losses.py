@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fastapi import Request
 from PIL import Image
 
 from models import Domain, Manifest
@@ -18,6 +19,7 @@ from tests.models import folders
 from tests.service.processes import opened, run_cli
 from tests.service.queries import digit, folder_of, saved
 
+WITHOUT_KEY = Request({"type": "http"})
 MANIFEST = Manifest.read(folders.SHIPPED)
 
 
@@ -91,11 +93,11 @@ def test_queries_are_counted_logged_once_and_told_by_the_model(
 
         with caplog.at_level(logging.WARNING, "retrievalguard"):
             retriever.retrieve(digit(0))
-            assert model(retriever).warnings == []
+            assert model(WITHOUT_KEY, retriever).warnings == []
             assert not caplog.records
             for seed in range(3):
                 retriever.retrieve(photo(seed))
-        (warning,) = model(retriever).warnings
+        (warning,) = model(WITHOUT_KEY, retriever).warnings
         assert warning == (
             "query: 3 of 4 images lose their colour, 3 of 4 images are shrunk 69 times or more:"
             " the model digits-cnn was trained on 8 x 8 grey handwritten digits"
