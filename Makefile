@@ -37,7 +37,7 @@ serve: install  ## the demo: which emoji is this? on http://127.0.0.1:8000
 
 # Three lanes for two cores, about as long: who waits for a server leaves its core to another.
 BOUNDS := tests/certify tests/index tests/house tests/requirements tests/docker
-SERVED := tests/service tests/retrievalguard
+SERVED := tests/service
 REST := $(filter-out tests/__pycache__ $(BOUNDS) $(SERVED),$(patsubst %/,%,$(wildcard tests/*/))) $(wildcard tests/test_*.py)
 
 test: $(VENV)/.installed-dev  ## the whole suite, with a real server and a real Redis
