@@ -238,7 +238,8 @@ def measure(folder: Path, kills: int, parts: Parts) -> None:
             parts.run("samples a second", rates)
             parts.run("what Ray adds", added)
             parts.run("one sampler", one_sampler)
-            parts.run("kills", lambda: killed(cluster, one, kills))
+            if kills:
+                parts.run("kills", lambda: killed(cluster, one, kills))
             parts.run("the same bits after kills", lambda: {"queries_that_differ_after": differing(one, two)})
 
 

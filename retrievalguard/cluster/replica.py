@@ -23,7 +23,7 @@ from service.settings import Settings
 # Calls under way for each sampler: while it draws for one, the next is on its way.
 CALLS_A_SAMPLER = 2
 # A call holds so many batches that it takes about so many seconds: then what Ray adds to it is little.
-CALL_SECONDS, MOST_BATCHES = 0.04, 16
+CALL_SECONDS, MOST_BATCHES = 0.12, 16
 
 
 def batches_a_call(calibration: Calibration, chunk: int) -> int:
