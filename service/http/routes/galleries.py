@@ -1,10 +1,10 @@
 """Named galleries: names for filters, of which a query may give one."""
 
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
 from anyio import to_thread
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from index import Filter
 from service.errors import MalformedBody, UnsupportedMediaType
@@ -17,7 +17,7 @@ from service.http.openapi import LOCATION_HEADER
 from service.http.problems import documented
 from service.http.routes.gallery import labels_of
 from service.http.routes.images import IMAGE, image_response
-from service.http.routes.items import TAGGED, item_body, page_body, page_wanted
+from service.http.routes.items import TAGGED, PageWanted, item_body, page_body
 from service.http.schemas import GalleriesBody, ItemBody, ItemsBody, NamedGalleryBody, PartBody
 from service.http.tenants import galleries_of
 from service.retriever import Retriever
@@ -46,18 +46,9 @@ def named_gallery(name: str, retriever: Service) -> PartBody:
 
 
 @router.get("/galleries/{name}/items", responses=documented(404, 422, 503))
-def gallery_items(
-    name: str,
-    request: Request,
-    retriever: Service,
-    label: Annotated[str | None, Query(description="Only items with this label.")] = None,
-    limit: Annotated[int | None, Query(ge=1, description="How many at a time; default 100.")] = None,
-    cursor: Annotated[str | None, Query(description="`next` of the page before.")] = None,
-) -> ItemsBody:
+def gallery_items(name: str, retriever: Service, page: PageWanted) -> ItemsBody:
     """A page of the items of a named gallery, in the order of addition."""
-    check_options(request, "label", "limit", "cursor")
-    most, after = page_wanted(retriever.settings, limit, cursor)
-    return page_body(*retriever.parts.page(name, most, after, label))
+    return page_body(*retriever.parts.page(name, *page))
 
 
 @router.get("/galleries/{name}/items/{item_id:path}", responses=TAGGED | documented(404, 422, 503))

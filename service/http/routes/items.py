@@ -5,7 +5,7 @@ from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
 
 from anyio import to_thread
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from index import Item, StoredItem
 from service.errors import InvalidOption, ItemInvalid, Problem
@@ -18,7 +18,6 @@ from service.http.item_body import given, read_item, read_items, read_revision
 from service.http.openapi import LOCATION_HEADER, TAG_HEADER
 from service.http.problems import documented, problem_body
 from service.http.schemas import ChangeBody, ChangeResult, ChangesBody, DeletedBody, ItemBody, ItemsBody
-from service.settings import Settings
 
 router = APIRouter()
 
@@ -36,18 +35,31 @@ _ADDED: dict[int | str, dict[str, Any]] = {
 Result = TypeVar("Result")
 
 
-@router.get("/gallery/items", responses=documented(422, 503))
-def items(
+async def page_wanted(
     request: Request,
     retriever: Service,
     label: Annotated[str | None, Query(description="Only items with this label.")] = None,
     limit: Annotated[int | None, Query(ge=1, description="How many at a time; default 100.")] = None,
     cursor: Annotated[str | None, Query(description="`next` of the page before.")] = None,
-) -> ItemsBody:
-    """A page of items, in the order of addition. One that is replaced or revised goes to the end."""
+) -> tuple[int, int, str | None]:
+    """How many items a page is to have, where it begins, and their label; raises `InvalidOption`."""
     check_options(request, "label", "limit", "cursor")
-    most, after = page_wanted(retriever.settings, limit, cursor)
-    found, following = retriever.items.page(most, after, label)
+    most = retriever.settings.page_limit
+    wanted = min(DEFAULT_PAGE, most) if limit is None else limit
+    if wanted > most:
+        raise InvalidOption(("limit", f"must be at most {most} here"))
+    if cursor is not None and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
+        raise InvalidOption(("cursor", "must be the `next` of the page before"))
+    return wanted, int(cursor or 0), label
+
+
+PageWanted = Annotated[tuple[int, int, str | None], Depends(page_wanted)]
+
+
+@router.get("/gallery/items", responses=documented(422, 503))
+def items(retriever: Service, page: PageWanted) -> ItemsBody:
+    """A page of items, in the order of addition. One that is replaced or revised goes to the end."""
+    found, following = retriever.items.page(*page)
     return page_body([one.item for one in found], following)
 
 
@@ -153,17 +165,6 @@ async def _work(request: Request, work: Callable[[], Result]) -> Result:
 def _check_id(given: str | None, item_id: str) -> None:
     if given not in (None, item_id):
         raise ItemInvalid("the id in the body is not that of the URL: an item keeps its id")
-
-
-def page_wanted(settings: Settings, limit: int | None, cursor: str | None) -> tuple[int, int]:
-    """How many items a page is to have, and where it begins; raises `InvalidOption`."""
-    most = settings.page_limit
-    wanted = min(DEFAULT_PAGE, most) if limit is None else limit
-    if wanted > most:
-        raise InvalidOption(("limit", f"must be at most {most} here"))
-    if cursor is not None and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
-        raise InvalidOption(("cursor", "must be the `next` of the page before"))
-    return wanted, int(cursor or 0)
 
 
 def page_body(found: Sequence[Item], following: int | None) -> ItemsBody:
