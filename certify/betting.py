@@ -71,12 +71,19 @@ class Plan:
         constant = self.payoffs.constant(rho)
         most = np.where(constant < 0, (1 - LEFT) / np.maximum(-constant, 1e-300), np.inf)
         # A lower constant cuts the stake as well, so that the rounding has to be taken off what is met, too.
-        values = self.payoffs.gains + (constant - self.payoffs.rounding)[:, None]
-        factors = 1 + np.minimum(self.stakes, most)[:, None] * values
-        factors -= FACTOR_ROUNDING * np.maximum(factors, 1.0)
-        logs = np.where(factors > 0, np.log(np.maximum(factors, 1e-300)), NOTHING)
-        found: Array = logs - SUM_ROUNDING * np.abs(logs)
-        return found
+        factors = self.payoffs.gains + (constant - self.payoffs.rounding)[:, None]
+        factors *= np.minimum(self.stakes, most)[:, None]
+        factors += 1
+        spare = np.maximum(factors, 1.0)
+        spare *= FACTOR_ROUNDING
+        factors -= spare
+        logs = np.log(np.maximum(factors, 1e-300, out=spare), out=spare)
+        if factors.min(initial=1.0) <= 0:
+            logs[factors <= 0] = NOTHING
+        rounded = np.abs(logs, out=factors)
+        rounded *= SUM_ROUNDING
+        logs -= rounded
+        return logs
 
 
 def plan(
@@ -98,8 +105,8 @@ def plan(
     """
     if unseen is None:
         unseen = np.full(len(lower), threshold / horizon)
-    unseen = unseen.clip(1 / (1 + horizon), 0.5)
-    rho = np.maximum(bound.estimate(masses, lower, upper, unseen, most), SMALLEST)
+    unseen = set_aside(unseen, horizon)
+    rho = aimed(bound, masses, lower, upper, unseen=unseen, most=most)
     payoffs = bound.choose(masses, lower, upper, unseen, rho)
     feared = UNSEEN / (UNSEEN + horizon)
     shares = (1 - feared) * masses / masses.sum(axis=1, keepdims=True)
@@ -112,14 +119,26 @@ def plan(
     return Plan(rho, payoffs, stakes, unseen * ratio)
 
 
+def set_aside(unseen: Array, horizon: int) -> Array:
+    """`unseen` (K,), as far as bets on `horizon` samples may set samples aside."""
+    return unseen.clip(1 / (1 + horizon), 0.5)
+
+
+def aimed(bound: Bound, masses: Array, lower: Array, upper: Array, *, unseen: Array, most: float) -> Array:
+    """The ρ (K,), up to `most`, that a plan aims at which sets aside the share `unseen`."""
+    found: Array = np.maximum(bound.estimate(masses, lower, upper, unseen, most), SMALLEST)
+    return found
+
+
 def best_stakes(shares: Array, values: Array) -> Array:
     """The stakes (K,) for which wealth grows most on payoffs `values` (K, J) with probabilities `shares`.
 
     0 where even a small stake would lose. 1 + stake * value stays positive.
     """
     low, high = np.zeros(len(values)), 1 / np.maximum(-values[:, 0], 1e-300)
+    weighed = shares * values
     for _ in range(STEPS):
         middle = (low + high) / 2
-        rising = (shares * values / (1 + middle[:, None] * values)).sum(axis=1) > 0
+        rising = (weighed / (1 + middle[:, None] * values)).sum(axis=1) > 0
         low, high = np.where(rising, middle, low), np.where(rising, high, middle)
     return low

@@ -39,6 +39,8 @@ class Playbook:
         The one that is expected to win most at the largest of RADII at which any wins enough. Any pick is
         valid.
         """
+        if not len(seen):
+            return np.empty(0, np.int64)
         feared = UNSEEN / (UNSEEN + self.horizon)
         shares = seen * ((1 - feared) / seen.sum(axis=1, keepdims=True))
         shares[:, 0] += feared

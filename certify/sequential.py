@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 from scipy.special import ndtr
 
-from certify.betting import SMALLEST, Plan, plan
+from certify.betting import SMALLEST, Plan, aimed, plan, set_aside
 from certify.blocks import blocks, planned_for
 from certify.crowd import GROUPED, TOGETHER, Closed, Crowd
 from certify.histogram import BINS
@@ -138,8 +138,12 @@ class SequentialTest:
         self.nearest = min(NEAREST + lost, len(self.leaders))
         self.planned = np.concatenate([self.leaders, self._odd(order)]) if thorough else self.leaders
         self.shapes = _shapes(self.positions.cap)[: None if thorough else 0]
-        # Playbooks of blocks that an earlier look saw to their end, and what was met on them.
-        self._known: list[tuple[Playbook, Array]] = []
+        first = np.concatenate([self.seen[self.planned], self.selected * self.shapes])
+        # What the bets on the first block are planned from.
+        self._first = first, self._rehearsed(first)
+        # Playbooks of blocks that earlier looks saw, and what was met on those that they saw to their end.
+        self._books: list[Playbook] = []
+        self._met: list[Array] = []
 
     def reached(self, points: Points) -> Reached:
         """The largest ρ = ||δ||/σ within which every margin stays positive, with probability >= 1 - `alpha`.
@@ -180,20 +184,21 @@ class SequentialTest:
 
     def _lead(self, points: Points) -> tuple[Race, list[Array], float]:
         """How everybody bets, what the leaders met, and the ρ that is to be expected."""
-        seen = np.concatenate([self.seen[self.planned], self.selected * self.shapes])
-        unseen = self._rehearsed(seen)
+        seen, unseen = self._first
         spans: list[tuple[int, int]] = []
         books: list[Playbook] = []
         met: list[Array] = []
         for block, (first, last) in enumerate(blocks(self.selected, len(points))):
-            if block < len(self._known):
-                book, masses = self._known[block]
+            if block == len(self._books):
+                self._books.append(self._playbook(seen, unseen, first))
+            book = self._books[block]
+            if block < len(self._met):
+                masses = self._met[block]
             else:
-                book = self._playbook(seen, unseen, first)
                 met_here = self.positions.masses(self.planned, points, first, last)
                 masses = np.concatenate([met_here, (last - first) * self.shapes])
                 if last == 2 * first:
-                    self._known.append((book, masses))
+                    self._met.append(masses)
             if first >= HOPELESS_AFTER and book.aim <= SMALLEST:
                 # Nothing is expected of the samples that are left: saves the time.
                 return Race(points, spans, books), met, book.aim
@@ -201,15 +206,24 @@ class SequentialTest:
             books.append(book)
             met.append(masses[: len(self.leaders)])
             seen, unseen = seen + masses, book.plan.unseen
-        nearest = seen[: self.nearest]
-        expected = self._playbook(nearest, unseen[: len(nearest)], len(points)).aim
-        return Race(points, spans, books), met, expected
+        return Race(points, spans, books), met, self._expected(seen, unseen, len(points))
 
     def _playbook(self, seen: Array, unseen: Array, first: int) -> Playbook:
         """The plans for the block that starts at sample `first`, after masses `seen` (Q, BINS + 1)."""
         plans = self._plan(seen, unseen, first)
         aim = float(np.sort(plans.rho[: self.nearest])[self.lost])
         return Playbook(plans, aim, planned_for(first, self.selected, self.horizon), self.threshold)
+
+    def _expected(self, seen: Array, unseen: Array, first: int) -> float:
+        """What a playbook for the block that starts at sample `first` would aim at."""
+        nearest = seen[: self.nearest]
+        ones = np.ones(len(nearest))
+        aims = aimed(
+            self.bound, nearest, -ones, self.positions.cap * ones,
+            unseen=set_aside(unseen[: len(nearest)], planned_for(first, self.selected, self.horizon)),
+            most=self.target or LARGEST,
+        )  # fmt: skip
+        return float(np.sort(aims)[self.lost])
 
     def _rehearsed(self, seen: Array) -> Array:
         """How much the first plans after `seen` should set aside, as a plan says that nobody bets by."""

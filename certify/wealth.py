@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Self
 
 import numpy as np
@@ -119,6 +120,7 @@ class Bets:
         plans = Plan.joined([plan.of(picks) for plan, picks in zip(self.plans, self.picks, strict=True)])
         masses = np.concatenate(self.masses)
 
+        @cache  # the search asks again where it begins and where it ends
         def surplus(rho: float) -> float:
             wealth = np.cumsum(np.einsum("bj,bj->b", masses, plans.log_factors(rho)))
             return max(float(wealth.max() - self.needed[0]), BROKE)

@@ -512,8 +512,9 @@ MUTANTS = [
     Mutant(
         "certify/sequential.py",
         "a plan sees the samples it bets on",
-        "self._known.append((book, masses))",
-        "self._known.append((self._playbook(seen + masses, unseen, first), masses))",
+        "self._books.append(self._playbook(seen, unseen, first))",
+        "self._books.append(self._playbook(np.concatenate("
+        "[self.positions.masses(self.planned, points, 0, last), last * self.shapes]), unseen, first))",
     ),
     Mutant(
         "certify/sequential.py",

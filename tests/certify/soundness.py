@@ -34,7 +34,7 @@ from certify.sequential import Race, SequentialTest
 from certify.vectors import Balls
 from certify.votes import vote_pairs
 from certify.wealth import Bets
-from tests.certify.worlds import Array, Rule, World, world_of
+from tests.certify.worlds import Array, Begun, Rule, World, world_of
 
 ALPHA = 0.05
 # Numbers of samples that are asked for by who fishes for the largest radius.
@@ -86,8 +86,10 @@ class Case:
             return np.unique(np.geomspace(8, self.n, FISHED).astype(int)).tolist()
         return [self.n] if self.reading == "one" else list(rounds(self.n))
 
-    def read(self, world: World, samples: NDArray[np.float32]) -> tuple[Certificate, bool]:
-        """A certificate, and whether it claims what is false."""
+    def read(
+        self, world: World, samples: NDArray[np.float32], begun: Begun | None = None
+    ) -> tuple[Certificate, bool]:
+        """A certificate, and whether it claims what is false; `begun` by earlier looks at these samples."""
         return world.read(
             samples,
             self.rule,
@@ -97,6 +99,7 @@ class Case:
             self.horizon(len(samples)),
             self.target,
             self.within_k,
+            begun,
         )
 
 
@@ -131,9 +134,9 @@ def simulate(world: World, case: Case, *, repetitions: int, seed: int | list[int
     for _ in range(repetitions):
         false = positive = False
         for _ in range(case.attempts):
-            samples = world.draw(rng, case.n)
+            samples, begun = world.draw(rng, case.n), Begun()
             for count in case.counts():
-                certificate, wrong = case.read(world, samples[:count])
+                certificate, wrong = case.read(world, samples[:count], begun)
                 false, positive = false or wrong, positive or certificate.radius > 0
                 if settled(certificate):
                     break

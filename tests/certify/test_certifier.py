@@ -86,7 +86,7 @@ def test_looks_in_every_world_are_those_from_scratch(number: int, horizon: int |
     guarantee = CLAIMS[(number + (horizon is None)) % len(CLAIMS)]
     samples = world.draw(np.random.default_rng(number), 1500)
     certifier = Certifier(
-        chosen(world, samples),
+        world.rivals(samples),
         world.space,
         Terms(world.sigma, ALPHA, guarantee, horizon=horizon, comparisons=world.comparisons),
     )
@@ -96,18 +96,13 @@ def test_looks_in_every_world_are_those_from_scratch(number: int, horizon: int |
         assert found == world.certify(samples[:count], guarantee, "cdf", ALPHA, horizon)
 
 
-def chosen(world: World, samples: Samples) -> dict[Claim, Rivals]:
-    """The rivals of both guarantees, whatever is served."""
-    return world.field(np.concatenate([samples[:128], samples[:128]]))
-
-
 @pytest.mark.parametrize("method", BETS)
 def test_every_number_of_samples_up_to_1000_is_a_reading_of_one_test(method: Method) -> None:
     """As the service plans: whoever asks with all of them has asked once."""
     world = world_of("staircase")
     samples = world.draw(np.random.default_rng(0), 1000)
     terms = Terms(world.sigma, ALPHA, method=method, horizon=horizon_for(1000, None))
-    certifier, radii = Certifier(chosen(world, samples), world.space, terms), []
+    certifier, radii = Certifier(world.rivals(samples), world.space, terms), []
     for count in (*range(2, 400, 31), 500, 777, 1000):
         alone = world.certify(samples[:count], "label", method, ALPHA, horizon_for(count, None))
         if count <= 128:
@@ -144,7 +139,8 @@ def test_a_later_look_plans_no_block_of_an_earlier_one_again(monkeypatch: pytest
     monkeypatch.setattr(SequentialTest, "_playbook", counted)
     certifier.certificate(samples[:2048])
     certifier.certificate(samples[:2176])
-    assert planned == [2048, 2048, 2176]  # the next block, and what is to be expected
+    certifier.certificate(samples[:2304])
+    assert planned == [2048]  # the next block, once
 
 
 # --- what looks refuse, and what they withhold

@@ -454,8 +454,8 @@ def test_with_a_target_every_bet_aims_at_it_at_most(monkeypatch: pytest.MonkeyPa
     values, lower = several(0, 1000, 60)
     test, points = contest(values, lower=lower, target=0.25)
     test.reached(points)
-    assert test._known
-    for book, _ in test._known:
+    assert test._books
+    for book in test._books:
         assert (book.plan.rho <= 0.25).all()
 
 

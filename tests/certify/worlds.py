@@ -19,6 +19,7 @@ from scipy.stats import ncx2
 
 from certify import (
     Certificate,
+    Certifier,
     Claim,
     EmbeddingSpace,
     Guarantee,
@@ -38,6 +39,8 @@ Rule = Literal["embedding", "vote"]
 Function = Callable[[Array], Array]
 # h at coordinates (n,): (n, d), and g at coordinates (s,): (s, d).
 Smoothing = tuple[Function, Function]
+# One for each number of samples that choose, and for all terms.
+Begun = dict[tuple[int, Terms], Certifier]
 
 # The same examples in every run: a failure of a statistical statement should not depend on the day.
 seeded = settings(deadline=None, derandomize=True, database=None, max_examples=50)
@@ -105,20 +108,36 @@ class World:
 
     def field(self, samples: NDArray[np.float32]) -> dict[Claim, Rivals]:
         """As the service builds it: on the selection mean, and only if the served answer agrees with it."""
-        exact = samples.astype(np.float64)
-        centre = exact[: selection_size(len(samples))].mean(axis=0)
-        distances = np.linalg.norm(self.gallery - centre, axis=1)
+        rivals = self.rivals(samples)
+        return {claim: rivals[claim] for claim in self.allowed(samples)}
+
+    def rivals(self, samples: NDArray[np.float32]) -> dict[Claim, Rivals]:
+        """Those of both claims, whatever is served."""
+        centre, distances = self._selected(samples)
         order = np.argsort(distances, kind="stable")
-        chosen, served = order[0], self.nearest(exact.mean(axis=0))
+        chosen = order[0]
         same = self.labels[order] == self.labels[chosen]
         vectors, arranged = self.vectors
-        found: dict[Claim, Rivals] = {}
-        if self.labels[served] == self.labels[chosen]:
-            others = self.labels[arranged] != self.labels[chosen]
-            found["label"] = self._rivals(order[same][:WINNERS], vectors, others, centre)
-        if served == chosen:
-            found["item"] = self._rivals(order[:1], vectors, arranged != chosen, centre)
-        return found
+        others = self.labels[arranged] != self.labels[chosen]
+        return {
+            "label": self._rivals(order[same][:WINNERS], vectors, others, centre),
+            "item": self._rivals(order[:1], vectors, arranged != chosen, centre),
+        }
+
+    def allowed(self, samples: NDArray[np.float32]) -> list[Claim]:
+        """What the served answer and the one that the selection chose agree on."""
+        chosen = self._selected(samples)[1].argmin()
+        served = self.nearest(samples.astype(np.float64).mean(axis=0))
+        agreed: dict[Claim, bool] = {
+            "label": self.labels[served] == self.labels[chosen],
+            "item": served == chosen,
+        }
+        return [claim for claim, agree in agreed.items() if agree]
+
+    def _selected(self, samples: NDArray[np.float32]) -> tuple[Array, Array]:
+        """The mean of the selection, and how far each item is from it."""
+        centre = samples[: selection_size(len(samples))].astype(np.float64).mean(axis=0)
+        return centre, np.linalg.norm(self.gallery - centre, axis=1)
 
     def _rivals(self, winners: Rows, vectors: Vectors, behind: NDArray[np.bool_], centre: Array) -> Rivals:
         return Rivals(self.gallery[winners].astype(np.float32), vectors, behind, centre, singles=0)
@@ -162,9 +181,15 @@ class World:
         horizon: int | None = None,
         target: float | None = None,
         within_k: int = 1,
+        begun: Begun | None = None,
     ) -> Certificate:
         terms = Terms(self.sigma, alpha, guarantee, method, horizon, target, 0.0, within_k, self.comparisons)
-        return certify(samples, self.field(samples), self.space, terms)
+        if begun is None or not terms.anytime:
+            return certify(samples, self.field(samples), self.space, terms)
+        key = selection_size(len(samples)), terms
+        if key not in begun:
+            begun[key] = Certifier(self.rivals(samples), self.space, terms)
+        return begun[key].certificate(samples, self.allowed(samples))
 
     def violated(self, samples: NDArray[np.float32], certificate: Certificate) -> bool:
         """Whether any claim of the certificate is false, be it of the guarantee asked for or of another."""
@@ -237,10 +262,14 @@ class World:
         horizon: int | None = None,
         target: float | None = None,
         within_k: int = 1,
+        begun: Begun | None = None,
     ) -> tuple[Certificate, bool]:
-        """A certificate, and whether it claims what is false."""
+        """A certificate, and whether it claims what is false.
+
+        `begun` holds what earlier looks at the same samples computed, as in the service.
+        """
         if rule == "embedding":
-            certificate = self.certify(samples, guarantee, method, alpha, horizon, target, within_k)
+            certificate = self.certify(samples, guarantee, method, alpha, horizon, target, within_k, begun)
             return certificate, self.violated(samples, certificate)
         certificate, answer = self.certify_votes(samples, guarantee, alpha, horizon, target)
         return certificate, self.violated_by_vote(certificate, answer)
