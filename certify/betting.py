@@ -136,9 +136,11 @@ def best_stakes(shares: Array, values: Array) -> Array:
     0 where even a small stake would lose. 1 + stake * value stays positive.
     """
     low, high = np.zeros(len(values)), 1 / np.maximum(-values[:, 0], 1e-300)
-    weighed = shares * values
+    weighed, won = shares * values, np.empty_like(values)
     for _ in range(STEPS):
         middle = (low + high) / 2
-        rising = (weighed / (1 + middle[:, None] * values)).sum(axis=1) > 0
+        np.multiply(middle[:, None], values, out=won)
+        won += 1
+        rising = np.divide(weighed, won, out=won).sum(axis=1) > 0
         low, high = np.where(rising, middle, low), np.where(rising, high, middle)
     return low

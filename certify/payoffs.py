@@ -67,15 +67,19 @@ class Payoffs(ABC):
 
     def of(self, rows: Rows) -> Self:
         """The payoffs of some of the margins."""
-        return replace(self, **{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+        found = replace(self, **{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+        vars(found)["rounding"] = self.rounding[rows]  # each row's own: not to be computed again
+        return found
 
 
 def joined(several: Sequence[P]) -> P:
     """Payoffs of one kind, one after another."""
     names = [field.name for field in fields(several[0])]
-    return replace(
+    found = replace(
         several[0], **{name: np.concatenate([getattr(p, name) for p in several]) for name in names}
     )
+    vars(found)["rounding"] = np.concatenate([p.rounding for p in several])
+    return found
 
 
 @dataclass(frozen=True)
