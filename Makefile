@@ -105,11 +105,11 @@ experiments: $(VENV)/.installed-dev  ## the tables and attacks of docs/experimen
 	RETRIEVALGUARD_LABEL_WEIGHT=0 RETRIEVALGUARD_GALLERY_SAMPLES=256 $(BIN)/retrievalguard evaluate $(ROWS) $(SIGMAS) \
 	  --data digits-zero-shot --model build/digits-zero-shot --queries 60 --samples 2000 --json docs/zero-shot-digits.json
 	RETRIEVALGUARD_LABEL_WEIGHT=0 $(BIN)/retrievalguard evaluate $(ROWS) $(SIGMAS) \
-	  --data emoji-zero-shot --model emoji-small --queries 60 --samples 1000 --json docs/zero-shot-emoji.json
+	  --data emoji-zero-shot --model emoji-small --queries 60 --samples 2000 --json docs/zero-shot-emoji.json
 	RETRIEVALGUARD_DATA_DIR=build/digits $(BIN)/retrievalguard gallery add digits
-	RETRIEVALGUARD_DATA_DIR=build/digits $(ATTACK) --gallery --queries 310 --samples 1000 --steps 6 --draws 16 \
+	RETRIEVALGUARD_DATA_DIR=build/digits $(ATTACK) --gallery --queries 310 --samples 2000 --steps 15 --draws 32 \
 	  --json docs/attack-digits.json --plot docs/attack-digits.png
-	$(ATTACK) --data emoji --model emoji-small --queries 210 --samples 512 --steps 6 --draws 8 \
+	$(ATTACK) --data emoji --model emoji-small --queries 210 --samples 2000 --steps 15 --draws 32 \
 	  --json docs/attack-emoji.json --plot docs/attack-emoji.png
 
 # Hours each; both go on where they were stopped. MINUTES=60 stops after about an hour.
