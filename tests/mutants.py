@@ -10,17 +10,20 @@ import argparse
 import hashlib
 import json
 import math
+import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from functools import cache
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from models.code import meaning_digest
@@ -42,10 +45,26 @@ COPIED = (
 # Which tests have to notice what goes wrong in a room, and the sources besides that decide whether they do.
 JUDGES = {
     "certify": (("tests/certify",), ("certify",)),
-    "index": (("tests/index", "tests/service/retrieval/test_contest.py"), ("certify", "index", "service")),
+    "index": (("tests/service/retrieval/test_contest.py", "tests/index"), ("certify", "index", "service")),
     "service": (("tests/service/retrieval/test_contest.py",), ("certify", "index", "service")),
     "models": (("tests/models/noise",), ("models/noise",)),
 }
+# Tests that come first, of modules that have none of their own name.
+FIRST = {
+    "certify/blocks.py": "tests/certify/test_sequential.py",
+    "certify/claims.py": "tests/certify/test_certifier.py",
+    "certify/kernels.py": "tests/certify/test_positions.py",
+    "certify/rivals.py": "tests/certify/test_crowd.py",
+    "certify/terms.py": "tests/certify/test_certifier.py",
+    "certify/vectors.py": "tests/certify/test_crowd.py",
+    "index/hits.py": "tests/index/test_snapshot.py",
+    "index/search.py": "tests/index/test_snapshot.py",
+    "index/shards/coordinator.py": "tests/index/test_shards.py",
+    "index/shards/copies.py": "tests/index/test_shards.py",
+    "index/shards/shard.py": "tests/index/test_shards.py",
+}
+# Tests that take long, and come last.
+LONG = ("test_soundness.py", "test_study.py")
 # Seconds after which tests that go on and on have noticed.
 ENDLESS = 3600
 
@@ -61,10 +80,13 @@ class Mutant:
 
     @property
     def tests(self) -> list[str]:
-        """Those of the module itself come first."""
-        tests, _ = JUDGES[self.file.split("/")[0]]
-        own = Path(tests[0]) / f"test_{Path(self.file).stem}.py"
-        return [str(own), *tests] if (ROOT / own).exists() else list(tests)
+        """All that may notice: those of the module itself come first, those that take long last."""
+        room = self.file.split("/")[0]
+        found = [ROOT / FIRST.get(self.file, f"tests/{room}/test_{Path(self.file).stem}.py")]
+        for place in JUDGES[room][0]:
+            found += sorted((ROOT / place).rglob("test_*.py")) or [ROOT / place]
+        known = dict.fromkeys(path for path in found if path.exists())
+        return [str(path.relative_to(ROOT)) for path in sorted(known, key=lambda path: path.name in LONG)]
 
     @property
     def key(self) -> str:
@@ -140,8 +162,8 @@ MUTANTS = [
     Mutant(
         "certify/betting.py",
         "constant forgotten in the payoff",
-        "values = self.payoffs.gains + (constant - self.payoffs.rounding)[:, None]",
-        "values = self.payoffs.gains",
+        "factors = self.payoffs.gains + (constant - self.payoffs.rounding)[:, None]",
+        "factors = self.payoffs.gains + 0.0",
     ),
     Mutant(
         "certify/betting.py",
@@ -441,7 +463,7 @@ MUTANTS = [
         "certify/crowd.py",
         "highest instead of lowest member",
         "space.lower_end(weights, half - lowest)",
-        "space.lower_end(weights, half - highest)",
+        "space.lower_end(weights, half - balls.highest[numbers])",
     ),
     Mutant("certify/crowd.py", "slack of the centre alone", "space.slack * (lengths + radii)", "0 * lengths"),
     Mutant("certify/crowd.py", "sign of p in the offsets", "half - leads - across", "half - leads + across"),
@@ -520,7 +542,7 @@ MUTANTS = [
         "certify/sequential.py",
         "picks see the samples they bet on",
         "picks.append(book.picks(seen))",
-        "picks.append(book.picks(seen + positions.masses(rows, look.points, *span)))",
+        "picks.append(book.picks(seen + positions.masses(rows, race.points, *span)))",
     ),
     Mutant(
         "certify/sequential.py",
@@ -579,10 +601,12 @@ MUTANTS = [
     Mutant(
         "certify/betting.py",
         "losses are not counted",
-        "np.log(np.maximum(factors, 1e-300))",
-        "np.log(np.maximum(factors, 1.0))",
+        "np.log(np.maximum(factors, 1e-300, ",
+        "np.log(np.maximum(factors, 1.0, ",
     ),
-    Mutant("certify/betting.py", "a factor 0 costs nothing", "NOTHING)", "0.0)"),
+    Mutant(
+        "certify/betting.py", "a factor 0 costs nothing", "factors <= 0] = NOTHING", "factors <= 0] = 0.0"
+    ),
     Mutant(
         "certify/space.py",
         "lower end too high: positive part",
@@ -599,8 +623,8 @@ MUTANTS = [
     Mutant(
         "certify/bisector.py",
         "looks at too few rivals",
-        "(distances[start] - nearest) / 2 >= depth",
-        "(distances[start] - nearest) >= depth / 2",
+        "(distances[start] - nearest) / 2 >=",
+        "(distances[start] - nearest) * 2 >=",
     ),
     Mutant(
         "certify/bisector.py",
@@ -754,26 +778,56 @@ MUTANTS = [
 ]
 
 
-def judge(mutant: Mutant) -> dict[str, str | bool]:
-    """Run the tests on a copy with the mutation; says which failed first."""
+@contextmanager
+def copies(number: int) -> Iterator[SimpleQueue[Path]]:
+    """So many copies of the tree, for mutants to take turns: what was compiled for one serves the next."""
+    trees: SimpleQueue[Path] = SimpleQueue()
     with tempfile.TemporaryDirectory() as folder:
-        tree = Path(folder)
-        for name in COPIED:
-            source = ROOT / name
-            if source.is_dir():
-                shutil.copytree(source, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy(source, tree / name)
-        target = tree / mutant.file
-        target.write_text(target.read_text().replace(mutant.old, mutant.new))
-        options = ["-x", "-q", "-p", "no:cacheprovider", "--no-header"]
-        try:
-            run = subprocess.run(
-                [sys.executable, "-m", "pytest", *mutant.tests, *options],
-                cwd=tree, capture_output=True, text=True, check=False, timeout=ENDLESS,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            return {"caught": True, "by": f"no end within {ENDLESS} s"}
+        for tree in (Path(folder, str(each)) for each in range(number)):
+            for name in COPIED:
+                source = ROOT / name
+                if source.is_dir():
+                    shutil.copytree(source, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+                else:
+                    shutil.copy2(source, tree / name)
+            trees.put(tree)
+        yield trees
+
+
+@contextmanager
+def broken(mutant: Mutant, tree: Path) -> Iterator[None]:
+    """The mutation in `tree`. Afterwards the file is as old as before: nothing compiled of it lives on."""
+    target = tree / mutant.file
+    sound, status = target.read_text(), target.stat()
+    target.write_text(sound.replace(mutant.old, mutant.new))
+    try:
+        yield
+    finally:
+        target.write_text(sound)
+        os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def judge(mutant: Mutant, tree: Path) -> dict[str, str | bool]:
+    """Run the tests on a copy with the mutation; says which failed first.
+
+    The first file runs by itself: most mutants go no further, and to import all the others takes longer.
+    """
+    first, others = mutant.tests[:1], mutant.tests[1:]
+    with broken(mutant, tree):
+        found = verdict(first, mutant, tree)
+        return found if found["caught"] or not others else verdict(others, mutant, tree)
+
+
+def verdict(tests: Sequence[str], mutant: Mutant, tree: Path) -> dict[str, str | bool]:
+    """Whether one of `tests` fails in `tree`, and which."""
+    options = ["-x", "-q", "-p", "no:cacheprovider", "--no-header"]
+    try:
+        run = subprocess.run(
+            [sys.executable, "-m", "pytest", *tests, *options],
+            cwd=tree, capture_output=True, text=True, check=False, timeout=ENDLESS,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return {"caught": True, "by": f"no end within {ENDLESS} s"}
     if run.returncode in (-signal.SIGKILL, -signal.SIGTERM):
         raise RuntimeError(f"the tests of {mutant.what!r} were killed: run this again")
     failed = re.search(r"^(?:FAILED|ERROR) (\S+)", run.stdout, re.MULTILINE)
@@ -787,6 +841,7 @@ def report(results: dict[str, Any]) -> dict[str, Any]:
     verdicts = [{"file": each.file, "what": each.what} | results.get(each.key, unknown) for each in MUTANTS]
     counted = [verdict["caught"] for verdict in verdicts]
     return {
+        "complete": None not in counted,
         "mutants": len(MUTANTS),
         "caught": counted.count(True),
         "missed": counted.count(False),
@@ -807,8 +862,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise SystemExit(f"{mutant.file}: {places} places for {mutant.what!r}, not 1")
     kept = Kept(asked.state)
     tasks = [(mutant.key, mutant) for mutant in MUTANTS]
-    with ThreadPoolExecutor(asked.workers) as pool:
-        for key, _ in finish(tasks, judge, kept, pool, workers=asked.workers, minutes=asked.minutes):
+    with copies(asked.workers) as trees, ThreadPoolExecutor(asked.workers) as pool:
+
+        def judged(mutant: Mutant) -> dict[str, str | bool]:
+            tree = trees.get()
+            try:
+                return judge(mutant, tree)
+            finally:
+                trees.put(tree)
+
+        for key, _ in finish(tasks, judged, kept, pool, workers=asked.workers, minutes=asked.minutes):
             print(f"{key}: {kept.results[key]}", flush=True)
     found = report(kept.results)
     asked.output.write_text(json.dumps(found, indent=1) + "\n")
