@@ -113,7 +113,7 @@ class GalleryQueries:
             picture = None
             with traces.span("decode"):
                 if isinstance(image, bytes):
-                    picture = self._decoder.query(image)
+                    picture = self._decoder.query(image, name)
                     image = picture.tensor
                 query = checked(image, options, self._settings, self._smoothed)
             wanted = self._named.within(query.options.gallery, query.filter)
@@ -132,7 +132,7 @@ class GalleryQueries:
                 filtering = time.perf_counter() - asked
                 try:
                     question = Question(
-                        query, snapshot, stop, on_round, started, decoding, filtering, reserve, waits
+                        query, snapshot, stop, on_round, started, decoding, filtering, reserve, waits, name
                     )
                     answer = self._repeats.answer(question)
                 except ItemGone:  # the answer was deleted before it was told: its samples are still there

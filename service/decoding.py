@@ -39,9 +39,9 @@ class Decoder:
         purposes: tuple[Purpose, ...] = get_args(Purpose)
         self.losses = {purpose: self._tally(purpose) for purpose in purposes}
 
-    def query(self, content: bytes) -> Picture:
-        """The picture of a query, whose decoding is part of the work that is admitted."""
-        with self._backlog.decoding(content):
+    def query(self, content: bytes, name: str | None = None) -> Picture:
+        """The picture of a query of this `name`, whose decoding is part of the work that is admitted."""
+        with self._backlog.decoding(content, name):
             return self.picture(content, "query")
 
     def item(self, content: bytes) -> NDArray[np.float32]:

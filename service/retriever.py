@@ -237,10 +237,13 @@ class Retriever:
     def known(self, name: str) -> KnownAnswer | None:
         """The answer that `retrieve` gave under this `name`, if it would give it now; counted as a query.
 
-        Costs little and waits for nothing, so that an event loop may call it. None also where it cannot be
-        told at once whether the gallery is as it was.
+        Waits for nothing: None also where it cannot be told at once whether the gallery is as it was. Raises
+        `Overloaded` if `retrieve` said to come back later than now, and there is no room yet.
         """
-        return self._asking.known(name)
+        known = self._asking.known(name)
+        if known is None:
+            self.backlog.check(name)
+        return known
 
     def attack(
         self,

@@ -1,4 +1,5 @@
 """Requests that came before: answered before there is any work, as long as they would be answered the same.
+Those that come back before they were told to are refused as soon.
 
 The name of a request holds every byte that the route reads of it. What it may not change, the retriever
 watches (`service.retrieval.known`); who may ask it, and how often, was decided before.
@@ -14,6 +15,7 @@ from models.noise import length_prefixed
 from service.errors import Problem
 from service.http.observe import note_known
 from service.http.probes import route_path
+from service.http.problems import problem_response
 from service.keys import Key
 from service.retriever import Retriever
 
@@ -51,16 +53,25 @@ class Known:
         except Problem as problem:  # the route's to tell
             failed = problem
         name = None if failed is not None else _name(scope, read)
-        started = time.perf_counter()
-        known = None if name is None else self._retriever.known(name)
-        if known is None:
+        response = None if name is None else self._response(scope, name)
+        if response is None:
             scope["state"]["name"] = name
             await self._app(scope, again, send)
-            return
+        else:
+            scope["route"] = self._route
+            await response(scope, receive, send)
+
+    def _response(self, scope: Scope, name: str) -> Response | None:
+        """What is answered at once: what is known, or that it is still too early."""
+        started = time.perf_counter()
+        try:
+            known = self._retriever.known(name)
+        except Problem as problem:
+            return problem_response(problem)
+        if known is None:
+            return None
         note_known(scope, known)
-        scope["route"] = self._route
-        response = Response(known.json(time.perf_counter() - started), media_type="application/json")
-        await response(scope, receive, send)
+        return Response(known.json(time.perf_counter() - started), media_type="application/json")
 
     def _may_be_known(self, scope: Scope) -> bool:
         """Whether it is a query of a body that is soon read, by who may ask all of the gallery."""

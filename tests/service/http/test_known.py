@@ -5,6 +5,7 @@ import json
 import re
 import sqlite3
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ import pytest
 from fastapi.testclient import TestClient
 
 from index import GalleryStore
+from models import Stop
+from service.errors import Overloaded
 from service.http.app import create_app
 from service.http.known import LARGEST
 from service.keys import Keys
 from service.settings import Settings
+from service.traffic.backlog import Work
 from tests.service.processes import copy_gallery, opened
 from tests.service.queries import digit, events, picture, saved
 
@@ -277,3 +281,29 @@ def test_what_is_known_is_bounded(settings: Settings, demo_gallery: Path, tmp_pa
             ask(client, asked(digit(row)))
         assert [known(ask(client, asked(digit(row)))) for row in (3, 2)] == [True, True]
         assert not known(ask(client, asked(digit(0))))
+
+
+def test_who_comes_back_too_early_is_refused_before_anything_is_decoded(
+    settings: Settings, demo_gallery: Path, tmp_path: Path
+) -> None:
+    data = copy_gallery(demo_gallery, tmp_path)
+    large = saved(picture(4).resize((96, 96)), "PNG")
+    with opened(settings.model_copy(update={"data_dir": data})) as retriever:
+        client = TestClient(create_app(retriever))
+        decoded = 'retrievalguard_images_outside_domain_total{purpose="query",reason="shrunk"}'
+        refused = 'retrievalguard_requests_total{route="/retrieve",status="503"}'
+        with ExitStack() as held:
+            for seconds in (100.0, 0.2):  # in each lane, until no more is admitted
+                with suppress(Overloaded):
+                    while True:
+                        work = Work(seconds, seconds, b"another", watched=False)
+                        held.enter_context(retriever.backlog.answering(work, Stop()))
+            responses = [client.post("/retrieve", **asked(large)) for _ in range(4)]
+            counted = metrics(client, {})
+        assert [response.status_code for response in responses] == [503] * 4
+        assert {response.json()["type"] for response in responses} == {
+            "urn:retrievalguard:problem:overloaded"
+        }
+        assert all(int(response.headers["retry-after"]) >= 1 for response in responses)
+        assert (counted[decoded], counted[refused]) == (1, 4)
+        assert client.post("/retrieve", **asked(large)).status_code == 200
