@@ -55,6 +55,7 @@ from index.shards.messages import Copy, Lacking
 from index.shards.shard import Shard
 from index.snapshot import Snapshot
 from index.store import GalleryStore
+from index.views import Recent
 
 FAISS_VERSION: str = faiss.__version__
 
@@ -85,6 +86,7 @@ __all__ = [
     "Outcome",
     "OutcomeUnknown",
     "Place",
+    "Recent",
     "Segment",
     "Shard",
     "ShardMissing",

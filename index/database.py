@@ -117,6 +117,10 @@ class Database(Protocol):
         """
         ...
 
+    def newest_at_once(self) -> Version | None:
+        """As `newest`, for who must not wait: None if it cannot be told without waiting for anybody."""
+        ...
+
     def transaction(self) -> AbstractContextManager[Session]:
         """All of the block, or nothing, and durable at its end. One at a time, of all processes."""
         ...

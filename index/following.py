@@ -58,6 +58,11 @@ class Following:
             raise StoreUnreachable(str(lost))
         return self._version
 
+    def newest_at_once(self) -> Version | None:
+        """The newest version that is known; None while the server is away, of which nobody is told."""
+        away = self._lost is not None or time.monotonic() - self._heard > HANGING_SECONDS
+        return None if away else self._version
+
     def changed(self, version: Version) -> None:
         """A change of our own made this `version`: who asks next is to see it."""
         with self._lock:

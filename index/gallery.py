@@ -120,6 +120,11 @@ class Gallery:
             log.debug("%s", error)
         return self._seen.snapshot
 
+    def snapshot_at_once(self) -> Snapshot | None:
+        """The newest version, for who must not wait; None if it is not here yet, or that cannot be told."""
+        version, seen = self.store.newest_at_once(), self._seen
+        return seen.snapshot if version == seen.version else None
+
     def filtered(self, wanted: Filter, seconds: float | None = None) -> Snapshot:
         """The items of the newest version that `wanted` matches: a view, with a digest of its own.
 

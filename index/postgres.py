@@ -102,6 +102,10 @@ class PostgresDatabase:
         with self.reading() as db:
             return newest(db)
 
+    def newest_at_once(self) -> Version | None:
+        """The newest version that was heard of; None where it would have to be asked for, or is not known."""
+        return None if self._following is None else self._following.newest_at_once()
+
     @contextmanager
     def transaction(self) -> Iterator[PostgresSession]:
         """All of it, or nothing. Raises `OutcomeUnknown` if it is not known which."""

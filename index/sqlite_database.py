@@ -33,13 +33,13 @@ class SqliteConnection(sqlite3.Connection):
         return self.execute(query, values)
 
 
-def connected(path: Path) -> SqliteConnection:
-    """A connection to the SQLite file `path`; raises `sqlite3.Error`."""
+def connected(path: Path, busy_seconds: float = BUSY_SECONDS) -> SqliteConnection:
+    """A connection to the SQLite file `path`, which waits so long for others; raises `sqlite3.Error`."""
     db = sqlite3.connect(
         path,
         check_same_thread=False,
         isolation_level=None,
-        timeout=BUSY_SECONDS,
+        timeout=busy_seconds,
         factory=SqliteConnection,
     )
     db.text_factory = bytes
@@ -51,7 +51,7 @@ class SqliteDatabase:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock, self._reading = threading.Lock(), threading.Lock()
+        self._lock, self._reading, self._asking = (threading.Lock() for _ in range(3))
         with told(path):
             private_database(path)
             self._db = connected(path)
@@ -62,6 +62,7 @@ class SqliteDatabase:
                 self._db.execute("PRAGMA foreign_keys=ON")
                 # One of its own: who reads waits neither for a change to be synced, nor for a long one.
                 self._reader = connected(path)
+                self._hasty = connected(path, busy_seconds=0)
             except BaseException:
                 self._db.close()
                 raise
@@ -73,7 +74,8 @@ class SqliteDatabase:
 
     def close(self) -> None:
         """Close the file; what was returned from is durable already."""
-        with self._lock, self._reading:
+        with self._lock, self._reading, self._asking:
+            self._hasty.close()
             self._reader.close()
             self._db.close()  # the last one: it leaves no write-ahead log behind
 
@@ -84,6 +86,17 @@ class SqliteDatabase:
         """The newest version."""
         with self.reading() as db:
             return newest(db)
+
+    def newest_at_once(self) -> Version | None:
+        """The newest version; None if somebody else is in the way, or the file cannot be read."""
+        if not self._asking.acquire(blocking=False):
+            return None
+        try:
+            return newest(self._hasty)
+        except sqlite3.Error:  # `newest` will say what is wrong
+            return None
+        finally:
+            self._asking.release()
 
     @contextmanager
     def transaction(self) -> Iterator[SqliteConnection]:

@@ -50,6 +50,7 @@ class GalleryStore:
         database = _database(place)
         self.place = database.place
         self.close, self.follow, self.newest = database.close, database.follow, database.newest
+        self.newest_at_once = database.newest_at_once
         self.transaction, self.reading = database.transaction, database.reading
         self.view, self.scan = database.view, database.scan
 

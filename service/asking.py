@@ -3,6 +3,9 @@
 import logging
 import math
 import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,10 +33,12 @@ from service.errors import (
     Overloaded,
 )
 from service.gallery.named import NamedGalleries
+from service.images import Picture
 from service.metrics import Metrics
 from service.retrieval.answer import RetrieveResponse, about_file
 from service.retrieval.answering import Answering, OnRound, Question, Reserve
 from service.retrieval.attack import AttackResponse, Attacks, attacked, check_attackable
+from service.retrieval.known import KnownAnswer, KnownAnswers
 from service.retrieval.options import RetrieveOptions
 from service.retrieval.query import Query, checked
 from service.retrieval.repeats import Repeats
@@ -68,6 +73,7 @@ class GalleryQueries:
         self._settings, self._gallery, self._named, self._decoder = settings, gallery, named, decoder
         self._smoothed, self._repeats = answering.smoothed, repeats
         self._admission, self._metrics = admission, metrics
+        self._known = KnownAnswers(settings.known_answers_bytes)
         self._attacks = Attacks(answering, settings.attack_seconds)
 
     def snapshot(self, wanted: Filter | None = None, seconds: float | None = None) -> Snapshot:
@@ -99,15 +105,16 @@ class GalleryQueries:
         on_round: OnRound | None,
         reserve: Reserve,
         waits: bool,
+        name: str | None = None,
     ) -> RetrieveResponse:
         """As `service.retriever.Retriever.retrieve`."""
         started = time.perf_counter()
         with self._admission.enter(), self._metrics.under_way.track_inprogress():
-            pixels = None
+            picture = None
             with traces.span("decode"):
                 if isinstance(image, bytes):
-                    picture = self._decoder.query(image)
-                    image, pixels = picture.tensor, picture.pixels
+                    picture = self._decoder.query(image, name)
+                    image = picture.tensor
                 query = checked(image, options, self._settings, self._smoothed)
             wanted = self._named.within(query.options.gallery, query.filter)
             decoding = time.perf_counter() - started
@@ -125,7 +132,7 @@ class GalleryQueries:
                 filtering = time.perf_counter() - asked
                 try:
                     question = Question(
-                        query, snapshot, stop, on_round, started, decoding, filtering, reserve, waits
+                        query, snapshot, stop, on_round, started, decoding, filtering, reserve, waits, name
                     )
                     answer = self._repeats.answer(question)
                 except ItemGone:  # the answer was deleted before it was told: its samples are still there
@@ -136,10 +143,31 @@ class GalleryQueries:
                 except (ItemDamaged, StoreFailure) as error:
                     log.error("a query failed: %s", error)
                     raise GalleryFailure from error
-                # Not kept with the answer: files of the same input may have other pixels.
-                shape = self._smoothed.model.input_shape
-                return answer if pixels is None else about_file(answer, pixels, shape)
+                if picture is not None:
+                    # Not kept with the answer: files of the same input may have other pixels.
+                    answer = about_file(answer, picture.pixels, self._smoothed.model.input_shape)
+                # What a filter or a name stands for may change, and a deadline may have cut it short.
+                if name is not None and wanted is None and stop.remaining is None and answer.complete:
+                    self._known.keep(name, answer, snapshot, self._counting(picture))
+                return answer
             raise GalleryFailure("the gallery changes too fast for an answer: try again")
+
+    def known(self, name: str) -> KnownAnswer | None:
+        """As `service.retriever.Retriever.known`."""
+        return self._known.get(name, self._gallery.snapshot_at_once)
+
+    def _counting(self, picture: Picture | None) -> Callable[[], None]:
+        """What counts a query that is known, of an image file or none, as what it is."""
+        hits = self._metrics.cache.labels("hit")
+        if picture is None:
+            return hits.inc
+        counted = partial(self._decoder.count, replace(picture, tensor=np.empty(0, np.float32)), "query")
+
+        def count() -> None:
+            hits.inc()
+            counted()
+
+        return count
 
     def attack(
         self,

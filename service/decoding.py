@@ -39,9 +39,9 @@ class Decoder:
         purposes: tuple[Purpose, ...] = get_args(Purpose)
         self.losses = {purpose: self._tally(purpose) for purpose in purposes}
 
-    def query(self, content: bytes) -> Picture:
-        """The picture of a query, whose decoding is part of the work that is admitted."""
-        with self._backlog.decoding(content):
+    def query(self, content: bytes, name: str | None = None) -> Picture:
+        """The picture of a query of this `name`, whose decoding is part of the work that is admitted."""
+        with self._backlog.decoding(content, name):
             return self.picture(content, "query")
 
     def item(self, content: bytes) -> NDArray[np.float32]:
@@ -51,10 +51,14 @@ class Decoder:
     def picture(self, content: bytes, purpose: Purpose) -> Picture:
         """The picture in a file, counted with what it loses."""
         picture = self._read(content)
+        self.count(picture, purpose)
+        return picture
+
+    def count(self, picture: Picture, purpose: Purpose) -> None:
+        """Count what `picture` loses; its tensor is not looked at."""
         losses = self.losses[purpose]
         if losses.add(picture) and purpose == "query":  # of items, who adds them tells the sum
             log.warning("the first query that the model was not trained for: %s", losses.statement)
-        return picture
 
     def seen(self, content: bytes) -> tuple[NDArray[np.float32], list[str]]:
         """The input tensor (C, H, W) of a file, and a sentence for each loss; counted as nothing."""

@@ -19,6 +19,7 @@ request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 # What uvicorn adds for its own colours, and Ray to every record of a process that has it.
 _UNWANTED = frozenset({"color_message", "_ray_timestamp_ns"})
+_JSON = json.JSONEncoder(default=str)
 
 
 def format_for(wanted: Literal["auto", "text", "json"], stream: TextIO) -> LogFormat:
@@ -80,4 +81,4 @@ class JsonFormatter(logging.Formatter):
             line["exception"] = self.formatException(record.exc_info)
         if record.stack_info:
             line["stack"] = self.formatStack(record.stack_info)
-        return json.dumps(line, default=str)
+        return _JSON.encode(line)

@@ -27,6 +27,7 @@ from service.retrieval.answering import OnRound, Reserve, unlimited
 from service.retrieval.assembly import assembled
 from service.retrieval.attack import AttackResponse
 from service.retrieval.contest import Contest
+from service.retrieval.known import KnownAnswer
 from service.retrieval.options import RetrieveOptions
 from service.secret import noise_secret
 from service.settings import Settings, SettingsError
@@ -214,6 +215,7 @@ class Retriever:
         on_round: OnRound | None = None,
         reserve: Reserve = unlimited,
         waits: bool = False,
+        name: str | None = None,
     ) -> RetrieveResponse:
         """The nearest neighbour of `image` with its certificate.
 
@@ -221,14 +223,27 @@ class Retriever:
         Only of a file there is a `file_radius`.
         `on_round` is told of every round of samples, `reserve` asked before any is drawn. `stop` may be
         cancelled from another thread; its deadline is the caller's (default: that of `options`, from now).
-        When there is too much to do, a query is refused, unless it `waits`.
+        When there is too much to do, a query is refused, unless it `waits`. The answer may be kept for
+        `known` under a `name`, which no query with another image or other options may have.
         Raises `service.errors.Problem`: an image that cannot be read, an option over its limit, a gallery
         that is empty or that nobody named, or too much to do already; `Abandoned` if cancelled.
         """
         options = options or RetrieveOptions()
         return self._asking.retrieve(
-            image, options, stop=stop or options.stop(), on_round=on_round, reserve=reserve, waits=waits
-        )
+            image, options, stop=stop or options.stop(), on_round=on_round, reserve=reserve, waits=waits,
+            name=name,
+        )  # fmt: skip
+
+    def known(self, name: str) -> KnownAnswer | None:
+        """The answer that `retrieve` gave under this `name`, if it would give it now; counted as a query.
+
+        Waits for nothing: None also where it cannot be told at once whether the gallery is as it was. Raises
+        `Overloaded` if `retrieve` said to come back later than now, and there is no room yet.
+        """
+        known = self._asking.known(name)
+        if known is None:
+            self.backlog.check(name)
+        return known
 
     def attack(
         self,

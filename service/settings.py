@@ -165,6 +165,7 @@ class Settings(BaseSettings):
     redis_url_file: Path | None = None
     redis_timeout_ms: Annotated[int, _whole(1, 60_000)] = 10
     cache_ttl_seconds: Annotated[int, _whole(1, 10 * 365 * 86_400)] = 86_400
+    known_answers_bytes: Annotated[int, _whole(0, 2**44)] = 32 * 2**20
     cache_max_bytes: Annotated[int, _whole(1, 2**44)] = 256 * 2**20
 
     @model_validator(mode="before")

@@ -1,8 +1,8 @@
 """What the parts of a query cost the server, one kind of query against another, in seconds of a core.
 
-The same images are asked for three times: all has to be done; then their samples are there, and another alpha
-needs another certificate; then the answers are there. What a hit takes is compared with a bare route that
-returns the same bytes (`bench.load.route`), by the clock too, in turns.
+The same images are asked for four times: all has to be done; then their samples are there, and another alpha
+needs another certificate; then the answers are in the cache, and in memory. What the last ones take is
+compared with a bare route that returns the same bytes (`bench.load.route`), by the clock too, in turns.
 """
 
 import os
@@ -38,6 +38,7 @@ async def costs(asking: Asking, kinds: Kinds, headers: Mapping[str, str], images
         ("cold", cold),
         ("certify", [kinds.certify(one) for one in cold]),
         ("hit", [kinds.hit(one) for one in cold]),
+        ("known", [kinds.known(one) for one in cold]),
     ):
         before = await spent(asking, headers)
         for one in asked:  # one after another: nobody is refused

@@ -25,6 +25,8 @@ TARGET = 0.1
 LONG = 50_000
 # About the default, so that it takes about as many samples.
 OTHER_ALPHA = 0.00101
+# One that nothing comes near.
+DEADLINE_MS = 600_000
 Pixels = NDArray[np.uint8]
 
 
@@ -65,8 +67,12 @@ class Kinds:
         return replace(cold, kind="certify", path=f"{cold.path}?alpha={OTHER_ALPHA}", cache=None)
 
     def hit(self, cold: Asked) -> Asked:
-        """The same query: all of its answer is there."""
-        return replace(cold, kind="hit", cache="hit")
+        """The same query: its answer is in the cache. None with a deadline is told from memory."""
+        return replace(cold, kind="hit", path=f"{cold.path}?deadline_ms={DEADLINE_MS}", cache="hit")
+
+    def known(self, cold: Asked) -> Asked:
+        """The same request: its answer is in the memory of the process."""
+        return replace(cold, kind="known", cache="hit")
 
     def short(self) -> Asked:
         """A yes-or-no question about such an image."""

@@ -14,6 +14,7 @@ from service.http.access import Access, Guarded
 from service.http.draining import Draining
 from service.http.head import Head
 from service.http.hosts import Hosts, allowed_hosts
+from service.http.known import Known
 from service.http.limits import Limits
 from service.http.metrics_port import MetricsPort
 from service.http.observe import Observe
@@ -90,8 +91,9 @@ def create_app(retriever: Retriever) -> FastAPI:
         app.include_router(resource.router)
     if settings.metrics_port is None:
         app.include_router(metrics.router)
-    bodies = Bodies(most=settings.max_bodies_bytes, seconds=settings.body_timeout_seconds)
     # The last one sees a request first.
+    app.add_middleware(Known, retriever=retriever, route=retrieve.ROUTE)
+    bodies = Bodies(most=settings.max_bodies_bytes, seconds=settings.body_timeout_seconds)
     app.add_middleware(Limits, most=settings.max_connections, bodies=bodies, draining=state.draining)
     state.keys = Keys(settings.keys)
     access = Access(state.keys, Rates(retriever.shared_count))

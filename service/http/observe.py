@@ -17,11 +17,14 @@ from service.http.problems import plain_response
 from service.keys import Key
 from service.metrics import Metrics
 from service.retrieval.answer import RetrieveResponse
+from service.retrieval.known import KnownAnswer
 from service.traces import Traces
 
 log = logging.getLogger("retrievalguard")
 access = logging.getLogger("retrievalguard.access")
 
+# An id that a client may give its request.
+_PLAIN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # Of the answers to one request, by name.
 Facts = Counter[str]
 
@@ -44,9 +47,8 @@ class Observe:
         started = time.perf_counter()
         # What asks every few seconds, day and night, would hide the rest of log and traces.
         probe, method = is_probe(scope), scope["method"]
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        given = headers.get("x-request-id", "")
-        request_id = given if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", given) else uuid.uuid4().hex
+        given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+        request_id = given if _PLAIN.fullmatch(given) else uuid.uuid4().hex
         # Not taken back at the end: the server's own lines about the request come after it, and every request
         # is a task of its own.
         logs.request_id.set(request_id)
@@ -63,6 +65,9 @@ class Observe:
         with ExitStack() as ending:
             traced = None
             if self._traces is not None and not probe:
+                headers = {
+                    name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+                }
                 traced = ending.enter_context(self._traces.request(method, headers))
             try:
                 await self._app(scope, receive, respond)
@@ -94,6 +99,17 @@ def note(request: Request, answer: RetrieveResponse) -> None:
     facts["cache_hits"] += answer.cache == "hit"
     facts["samples"] += answer.certificate.samples
     facts["gallery_version"] = max(facts["gallery_version"], answer.gallery.version)
+
+
+def note_known(scope: Scope, answer: KnownAnswer) -> None:
+    """The same, of an answer that was known."""
+    scope["state"]["answered"] = Counter(
+        answers=1,
+        certified=int(answer.certified),
+        cache_hits=1,
+        samples=answer.samples,
+        gallery_version=answer.version,
+    )
 
 
 def _facts(state: dict[str, Any]) -> dict[str, str | int]:

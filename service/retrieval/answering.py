@@ -49,6 +49,7 @@ class Question:
               `filtering` seconds to find the items that its filter matches
     reserve   asked before samples are drawn
     waits     whether it waits for room instead of being refused when there is too much to do
+    name      by which the request is known, if it is
     """
 
     query: Query
@@ -60,6 +61,7 @@ class Question:
     filtering: float
     reserve: Reserve = unlimited
     waits: bool = False
+    name: str | None = None
 
     @property
     def watched(self) -> bool:
@@ -165,4 +167,4 @@ class Answering:
         drawn = min(most, SETTLED) if settles else most
         guess = WITH_CERTIFICATE * drawn * self.smoothed.engine.seconds_a_sample
         who = sha256(input_digest(query.image) + options.model_dump_json().encode()).digest()
-        return Work(kind, guess, who, question.watched)
+        return Work(kind, guess, who, question.watched, question.name)

@@ -8,6 +8,7 @@ and all others. Nothing here decides what is answered, only whether and when.
 import math
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from hashlib import sha256
 from models import Stop
 from service.errors import Abandoned, Overloaded
 from service.traffic.costs import Costs
-from service.traffic.lane import Lane
+from service.traffic.lane import MOST_PLACES, Lane
 
 # The share of decoding: a query is decoded before it is known whether anything else has to be done for it.
 DECODING_SHARE = 0.1
@@ -38,12 +39,14 @@ class Work:
     guess    seconds of a core, if there was none of its kind yet
     who      bytes by which it is known when it comes back
     watched  whether it is looked at early, and again and again
+    name     by which it is known before anything is read of it, if it is
     """
 
     kind: Hashable
     guess: float
     who: bytes
     watched: bool
+    name: str | None = None
 
 
 class _Queue:
@@ -64,6 +67,7 @@ class Backlog:
         self._cores, self._short_seconds = cores, short_seconds
         self._lock = threading.Lock()
         self._costs = Costs()
+        self._refused = OrderedDict[str, tuple[_Queue, Work]]()
         self._unseen = 0  # watched queries that wait for their first look
         self._decoding, self._short, self._long = (
             _Queue(share * seconds, cores, self._lock)
@@ -82,11 +86,24 @@ class Backlog:
             lanes = [queue.lane for queue in (self._short, self._long)]
             return max(lane.backlog / max(lane.inside, 1) for lane in lanes)
 
+    def check(self, name: str) -> None:
+        """Raise `Overloaded` if work of this `name` was refused, comes before its time, and there is no room.
+
+        For who would have to read the work to know what it is: it is told what it would be told then.
+        """
+        with self._lock:
+            found = self._refused.get(name)
+            if found is not None:
+                queue, work = found
+                wait = queue.lane.too_early(work.who, self._costs.forecast(work.kind, work.guess))
+                if wait is not None:
+                    raise _full(queue, wait)
+
     @contextmanager
-    def decoding(self, content: bytes) -> Iterator[None]:
-        """Room for decoding an image file; raises `Overloaded`."""
+    def decoding(self, content: bytes, name: str | None = None) -> Iterator[None]:
+        """Room for decoding an image file of a query of this `name`; raises `Overloaded`."""
         kind = ("decoding", len(content).bit_length())
-        work = Work(kind, DECODING_GUESS * len(content), sha256(content).digest(), watched=False)
+        work = Work(kind, DECODING_GUESS * len(content), sha256(content).digest(), watched=False, name=name)
         with self._lock:
             forecast = self._costs.forecast(work.kind, work.guess)
             self._enter(self._decoding, work, forecast)
@@ -150,12 +167,14 @@ class Backlog:
 
     def _enter(self, queue: _Queue, work: Work, forecast: float) -> None:
         wait = queue.lane.enter(work.who, forecast)
-        if wait is not None:
-            raise Overloaded(
-                f"{queue.lane.backlog:.1f} s of work are admitted already: try again later, or ask for less"
-                " with max_samples",
-                retry_after=max(1, math.ceil(wait)),
-            )
+        if wait is None:
+            return
+        if work.name is not None:
+            self._refused[work.name] = queue, work
+            self._refused.move_to_end(work.name)
+            while len(self._refused) > MOST_PLACES:
+                self._refused.popitem(last=False)
+        raise _full(queue, wait)
 
     def _wait(self, queue: _Queue, work: Work, forecast: float, stop: Stop) -> None:
         """As `_enter`, again and again: whoever waits has a place as those have who come back."""
@@ -179,3 +198,11 @@ class Backlog:
                 f" take {first:.1f} s; try again later, or with a larger deadline_ms",
                 retry_after=max(1, math.ceil(first - stop.remaining)),
             )
+
+
+def _full(queue: _Queue, wait: float) -> Overloaded:
+    return Overloaded(
+        f"{queue.lane.backlog:.1f} s of work are admitted already: try again later, or ask for less with"
+        " max_samples",
+        retry_after=max(1, math.ceil(wait)),
+    )

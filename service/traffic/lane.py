@@ -74,13 +74,21 @@ class Lane:
         self._pass_time()
         place = self._places.get(who)
         full = self._seconds * self.pace
-        if self.inside >= self._cores and self._work + work > self._limit(full, place):
+        if not self._has_room(work, place, full):
             return self._keep(who, place, work, full)
         if place is not None:
             self._give_up(who, taken=True)
         self.inside += 1
         self._work += work
         return None
+
+    def too_early(self, who: bytes, work: float) -> float | None:
+        """What `enter` would say to `who` has a place for later; None if there is room, or no such place."""
+        self._pass_time()
+        place = self._places.get(who)
+        if place is None or place.due <= self._now:
+            return None
+        return None if self._has_room(work, place, self._seconds * self.pace) else place.due - self._now
 
     def leave(self, work: float, spent: float) -> None:
         """A piece of `work` that was admitted is done, or given up; it took `spent` seconds of a core."""
@@ -90,6 +98,9 @@ class Lane:
         self._uncounted = 0.0
         self.inside -= 1
         self._work = self._work - work if self.inside else 0.0
+
+    def _has_room(self, work: float, place: _Place | None, full: float) -> bool:
+        return self.inside < self._cores or self._work + work <= self._limit(full, place)
 
     def _limit(self, full: float, place: _Place | None) -> float:
         """Up to which sum of work whoever asks is admitted."""

@@ -44,6 +44,31 @@ def ids(store: GalleryStore, model: str = MODEL) -> list[str]:
     return [item.id for item in loaded(store, model)[1]]
 
 
+def test_the_newest_version_is_told_at_once_or_not_at_all(store: GalleryStore, place: Place) -> None:
+    if isinstance(place, SharedGallery):
+        assert store.newest_at_once() is None  # it would have to be asked for
+    store.follow()
+    for name in ("one", "two"):
+        store.add([new(name)], MODEL)
+        assert store.newest_at_once() == store.newest()
+    with closing(GalleryStore(place)) as other:
+        other.add([new("three")], MODEL)
+    deadline = time.monotonic() + 5.0
+    while (found := store.newest_at_once()) is None or found.number != 3:
+        assert isinstance(place, SharedGallery)  # a file is read anew each time
+        assert time.monotonic() < deadline
+
+
+def test_who_must_not_wait_for_a_file_does_not(tmp_path: Path) -> None:
+    with closing(GalleryStore(tmp_path / "gallery.sqlite3")) as store, ThreadPoolExecutor(1) as pool:
+        store.add([new("one")], MODEL)
+        with store.view(), store.transaction():  # all of it is being read, and changed
+            assert pool.submit(store.newest_at_once).result(timeout=5) == (1, store.newest_at_once().name)  # type: ignore[union-attr]
+        with sqlite3.connect(tmp_path / "gallery.sqlite3") as other:
+            other.execute("DROP TABLE versions")
+        assert store.newest_at_once() is None
+
+
 # --- durability
 
 

@@ -20,7 +20,9 @@ def rough_server(tmp_path_factory: pytest.TempPathFactory, demo_gallery: Path) -
 def redis_backed_server(
     tmp_path_factory: pytest.TempPathFactory, demo_gallery: Path, redis_server: RedisServer
 ) -> Iterator[Server]:
-    """The demo gallery behind a server with a Redis cache."""
+    """The demo gallery behind a server with a Redis cache, which it asks for every answer."""
     data = copy_gallery(demo_gallery, tmp_path_factory.mktemp("redis-backed"))
-    with serving(data, REDIS_URL=redis_server.url, REDIS_TIMEOUT_MS=PATIENCE_MS) as server:
+    with serving(
+        data, REDIS_URL=redis_server.url, REDIS_TIMEOUT_MS=PATIENCE_MS, KNOWN_ANSWERS_BYTES=0
+    ) as server:
         yield server

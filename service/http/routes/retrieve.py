@@ -7,6 +7,7 @@ from service.http.accept import prefers_stream
 from service.http.access import samples_of
 from service.http.body import read_query
 from service.http.dependencies import Service
+from service.http.known import name_of
 from service.http.observe import note
 from service.http.problems import documented
 from service.http.streaming import plain, streamed
@@ -51,11 +52,15 @@ async def retrieve(request: Request, retriever: Service) -> Response:
             pixels_tensor(query.pixels, retriever.model.input_shape) if query.image is None else query.image
         )
         found = retriever.retrieve(
-            image, query.options, stop=stop, on_round=on_round, reserve=samples_of(request)
-        )
+            image, query.options, stop=stop, on_round=on_round, reserve=samples_of(request),
+            name=name_of(request) if on_round is None else None,  # a stream is never known
+        )  # fmt: skip
         note(request, found)
         return told(request, found)
 
     if prefers_stream(request.headers.getlist("accept")):
         return await streamed(request, stop, answer, limiter)
     return await plain(request, stop, answer, limiter)
+
+
+ROUTE = router.routes[0]

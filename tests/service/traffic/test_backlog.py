@@ -3,6 +3,7 @@
 import itertools
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 
 import pytest
 
@@ -70,6 +71,44 @@ def test_a_refusal_says_when_and_whoever_comes_back_then_is_in_before_others() -
         held.enter_context(line.answering(work(0.01, "me"), NEVER))
         with pytest.raises(Overloaded), line.answering(work(0.01, "another"), NEVER):
             pass
+
+
+def test_whoever_comes_back_too_early_is_told_so_by_name_and_nobody_else() -> None:
+    line = backlog(0.2)
+    mine = replace(work(0.01, "me"), name="mine")
+    with ExitStack() as held:
+        held.enter_context(line.answering(replace(work(0.01, "first"), name="first"), NEVER))
+        fill(held, line, 0.01)
+        line.check("mine")  # never came before
+        with pytest.raises(Overloaded) as refused, line.answering(mine, NEVER):
+            pass
+        with pytest.raises(Overloaded) as early:
+            line.check("mine")
+        assert (early.value.retry_after, early.value.detail) == (
+            refused.value.retry_after,
+            refused.value.detail,
+        )
+        line.check("first")  # it got in
+        line._short.lane._places[b"me"].due -= 1
+        line.check("mine")  # it is time
+        line._short.lane._places[b"me"].due += 1
+    line.check("mine")  # there is room
+    with line.answering(mine, NEVER):
+        line.check("mine")
+    assert len(line._refused) == 1
+
+
+def test_names_of_the_refused_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.traffic.backlog.MOST_PLACES", 3)
+    line = backlog(0.2)
+    with ExitStack() as held:
+        fill(held, line, 0.01)
+        for name in "abcab":
+            with pytest.raises(Overloaded), line.answering(replace(work(0.01, name), name=name), NEVER):
+                pass
+        with pytest.raises(Overloaded), line.answering(replace(work(0.01, "d"), name="d"), NEVER):
+            pass
+    assert list(line._refused) == ["a", "b", "d"]
 
 
 def test_what_a_query_costs_is_learnt_from_those_of_its_kind() -> None:
