@@ -60,13 +60,17 @@ class Adversary:
         ours = self._labels == self._labels[answer]
         if claim == "item":
             ours = np.arange(len(self._labels)) == answer
-        noise, sides = (int(seed) for seed in self._seeds.integers(2**31, size=2))
-        margin = SmoothedMargin(
-            self._network,
-            self._sigma,
-            self._vectors[ours],
-            self._vectors[~ours],
-            noise,
-            self._seen,
-        )
-        return perturbed(margin, image, radius, effort, seed=sides, start=start)
+        margin = self._margin(ours, ~ours)
+        return perturbed(margin, image, radius, effort, seed=self._seed(), start=start)
+
+    def towards(self, answer: int, label: int | None = None) -> SmoothedMargin:
+        """By how much items of `label`, or of any other label, are ahead of those of row `answer`'s."""
+        ours = self._labels == self._labels[answer]
+        return self._margin(ours, ~ours if label is None else self._labels == label)
+
+    def _margin(self, ours: NDArray[np.bool_], others: NDArray[np.bool_]) -> SmoothedMargin:
+        ahead, behind = self._vectors[ours], self._vectors[others]
+        return SmoothedMargin(self._network, self._sigma, ahead, behind, self._seed(), self._seen)
+
+    def _seed(self) -> int:
+        return int(self._seeds.integers(2**31))

@@ -50,28 +50,34 @@ class SmoothedMargin:
             (vectors, (vectors**2).sum(dim=1) / 2)
             for vectors in (self._there(each.astype(np.float32)) for each in (ours, others))
         )
+        self._seed = seed
         self._generator = torch.Generator(self._device).manual_seed(seed)
 
     def value(self, image: Pixels, draws: int) -> float:
         """The margin at `image`, over so many fresh `draws` of noise."""
         with torch.no_grad():
-            return float(self._margin(self._there(image), draws))
+            return float(self._margin(self._there(image), draws, self._generator))
 
     def gradient(self, image: Pixels, draws: int) -> Pixels:
         """That of the margin at `image`, of the same shape, over so many fresh `draws` of noise."""
+        return self._tangent(image, draws, self._generator)[1]
+
+    def tangent(self, image: Pixels, draws: int) -> tuple[float, Pixels]:
+        """The margin at `image` and its gradient, over the first `draws` of noise: the same at each call."""
+        return self._tangent(image, draws, torch.Generator(self._device).manual_seed(self._seed))
+
+    def _tangent(self, image: Pixels, draws: int, generator: torch.Generator) -> tuple[float, Pixels]:
         point = self._there(image).requires_grad_(True)
-        (gradient,) = torch.autograd.grad(self._margin(point, draws), point)
-        found: Pixels = gradient.cpu().numpy()
-        return found
+        margin = self._margin(point, draws, generator)
+        (gradient,) = torch.autograd.grad(margin, point)
+        return margin.item(), gradient.cpu().numpy()
 
     def _there(self, array: Pixels) -> torch.Tensor:
         return torch.from_numpy(array).to(self._device)
 
-    def _margin(self, point: torch.Tensor, draws: int) -> torch.Tensor:
+    def _margin(self, point: torch.Tensor, draws: int, generator: torch.Generator) -> torch.Tensor:
         image = self._seen(point)
-        noise = self._sigma * torch.randn(
-            (draws, *image.shape), generator=self._generator, device=self._device
-        )
+        noise = self._sigma * torch.randn((draws, *image.shape), generator=generator, device=self._device)
         mean = self._network(image + noise).mean(dim=0)
         mean = functional.pad(mean, (0, self._ours[0].shape[1] - len(mean)))
         ours, others = ((vectors @ mean - halves).max() for vectors, halves in (self._ours, self._others))

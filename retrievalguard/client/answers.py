@@ -109,8 +109,10 @@ class AnswerTiming:
 
 @dataclass(frozen=True)
 class AnswerExplanation:
-    """What limits the radius: the nearest item that has to stay behind, and those after it, of guarantee
-    `label` one a label. None of it is a claim.
+    """What limits the radius. None of it is a claim.
+
+    `rival`: of the items that have to stay behind the one that is likely to win first; `rivals`: it and the
+    likeliest after it, of guarantee `label` one a label.
     """
 
     rival: AnswerItem | None

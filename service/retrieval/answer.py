@@ -16,7 +16,7 @@ from service.retrieval.options import RetrieveOptions
 # Whether none, some or all of the samples of an answer were drawn before.
 CacheResult = Literal["miss", "resumed", "hit"]
 
-# An attack from outside ends at the nearest of them in two of three answers, at one of so many in nearly all.
+# The smallest change that gives another answer leads to one of so many in nearly all answers.
 EXPLAINED_RIVALS = 3
 
 
@@ -117,8 +117,10 @@ class Timing(BaseModel):
 class ExplanationBody(BaseModel):
     """What limits the radius. Nothing in it is a claim.
 
-    `rival`: the nearest of the items that the guarantee keeps behind, null if there is none; `rivals`: it and
-    those after it, for guarantee `label` the nearest of each label.
+    `rival`: of the items that the guarantee keeps behind the one that is likely to be the first to win when
+    the query is changed, null if there is none. That is an estimate, from how far behind it is and how much
+    that varies with the noise; mostly its bound is the one that limits the radius. `rivals`: it and the
+    likeliest after it, for guarantee `label` the likeliest of each label.
     `expected_radius`: what about four times the samples may bring; null where the samples were planned for a
     target, or for one number. `alpha_spent`: by which part of the certificate.
     """

@@ -27,6 +27,7 @@ from certify import (
 )
 from index import Neighbors, Segment, ShardMissing, Snapshot, elsewhere, gathered, multiplied
 from service import traces
+from service.retrieval.reach import reach
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -34,7 +35,7 @@ Rows = NDArray[np.int64]
 # Same-label items that may stand against a rival. The nearest are not the best: an item on the far side of
 # its label, away from a rival, stays ahead of that rival longest.
 WINNERS = 256
-# Among so many items that must stay behind, nearest first, those are looked for that explain an answer.
+# Among so many of the nearest items that must stay behind those are looked for that explain an answer.
 NEAREST_RIVALS = 1_000
 # Items around the selection that are kept in mind: the answer of every look is one of the nearest of them.
 AROUND = 128
@@ -142,17 +143,22 @@ class Contest:
         return Outcome(self.snapshot.nearest(points.mean(axis=0), self._top_k), None, nothing, 0.0)
 
     def rivals(self, samples: NDArray[np.float32], most: int) -> Neighbors:
-        """Who would be the first to break the guarantee by coming nearest: `most` of those that must not.
+        """Who is likely to be the first to break the guarantee: `most` of those that must not come nearest.
 
-        They are the nearest to the mean of `samples` (n, d), or for guarantee `within` the k-th nearest and
-        those after it; for guarantee `label` the nearest of each label. Fewer, if the gallery has no more, or
-        if those of another label are not among the nearest `NEAREST_RIVALS`.
+        Of the `NEAREST_RIVALS` nearest to the mean of `samples` (n, d) those with the shortest `reach`,
+        shortest first, each with its distance; for guarantee `within` the k-th and those after it, for
+        guarantee `label` the first of each label. Fewer, if there are no more.
         """
-        mean = self.snapshot.lift(samples).mean(axis=0)
-        behind = self._behind(mean, int(self.snapshot.nearest(mean, 1).rows[0]), NEAREST_RIVALS)
-        first = np.arange(self.terms.within_k - 1, len(behind.rows))
+        points = self.snapshot.lift(samples)
+        ours, behind = self._opposed(points.mean(axis=0), NEAREST_RIVALS)
+        if not len(behind.rows):
+            return behind
+        exact = self.snapshot.exact
+        order = np.argsort(reach(points, exact(ours), exact(behind.rows)), kind="stable")
+        first = order[self.terms.within_k - 1 :]
         if self.terms.claim == "label":
-            first = np.sort(np.unique(self.snapshot.labels[behind.rows], return_index=True)[1])
+            labels = self.snapshot.labels[behind.rows[order]]
+            first = order[np.sort(np.unique(labels, return_index=True)[1])]
         return Neighbors(behind.rows[first[:most]], behind.distances[first[:most]], np.inf)
 
     def sides(self, samples: NDArray[np.float32]) -> tuple[Array, Array]:
@@ -160,19 +166,18 @@ class Contest:
 
         Nobody must in a gallery without rivals: then m is 0.
         """
-        snapshot = self.snapshot
-        mean = snapshot.lift(samples).mean(axis=0)
-        ours = snapshot.nearest(mean, 1).rows
-        behind = self._behind(mean, int(ours[0]), WINNERS).rows
-        if self.terms.claim == "label":
-            ours = snapshot.nearest_of_label(mean, WINNERS, snapshot.label(int(ours[0]))).rows
-        return snapshot.exact(ours), snapshot.exact(behind)
+        ours, behind = self._opposed(self.snapshot.lift(samples).mean(axis=0), WINNERS)
+        return self.snapshot.exact(ours), self.snapshot.exact(behind.rows)
 
-    def _behind(self, mean: Array, answer: int, count: int) -> Neighbors:
-        """Of those that must stay behind row `answer` the `count` nearest to `mean` (d,)."""
+    def _opposed(self, mean: Array, count: int) -> tuple[Rows, Neighbors]:
+        """The rows of who may answer, and the `count` nearest to `mean` (d,) of those that must not."""
+        snapshot = self.snapshot
+        answer = snapshot.nearest(mean, 1).rows
         if self.terms.claim == "label":
-            return self.snapshot.nearest_of_others(mean, count, self.snapshot.label(answer))
-        return self.snapshot.nearest_but(mean, count, answer)
+            label = snapshot.label(int(answer[0]))
+            ours = snapshot.nearest_of_label(mean, WINNERS, label).rows
+            return ours, snapshot.nearest_of_others(mean, count, label)
+        return answer, snapshot.nearest_but(mean, count, int(answer[0]))
 
     def _nearest(self, points: Array) -> Neighbors:
         """Who is nearest to the mean of `points`: mostly one of those around that of the selection.

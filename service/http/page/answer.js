@@ -101,8 +101,8 @@ function Pictures({ query, input, answer, neighbor }) {
         <${ItemPicture} id=${neighbor.id} alt=${`Nearest neighbour, label ${neighbor.label}`} />
       <//>`}
       ${rival &&
-      html`<${Captioned} title=${`Nearest rival: ${rival.label}`} detail=${`${rival.id}, distance ${distanced(rival.distance)}`}>
-        <${ItemPicture} id=${rival.id} alt=${`Nearest rival, label ${rival.label}`} />
+      html`<${Captioned} title=${`Likely rival: ${rival.label}`} detail=${`${rival.id}, distance ${distanced(rival.distance)}`}>
+        <${ItemPicture} id=${rival.id} alt=${`Likely rival, label ${rival.label}`} />
       <//>`}
     </div>
     ${input?.losses.map((loss) => html`<p class="loss">${loss}</p>`)}

@@ -21,7 +21,7 @@ export function Promised({ radius, guarantee, neighbor, rival, input, change }) 
   const said = radius
     ? `Every input inside the circle gets ${guarantee === "label" ? "the label" : "the item"} ${subject(guarantee, neighbor)}.`
     : "There is no circle: nothing is promised.";
-  const beyond = away === null ? "" : ` The nearest rival's picture, ${rival.label}, is ${distanced(away)} away${broken ? " (the way is drawn shorter)" : ""}.`;
+  const beyond = away === null ? "" : ` The likely rival's picture, ${rival.label}, is ${distanced(away)} away${broken ? " (the way is drawn shorter)" : ""}.`;
   return html`
     <figure class="promised">
       <svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label=${`${said}${beyond}`}>

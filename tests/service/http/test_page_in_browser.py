@@ -88,7 +88,7 @@ def shows(page: Page, body: Json) -> None:
     nearest = page.get_by_role("figure").filter(has_text="Nearest:")
     expect(nearest).to_contain_text(f"{neighbor['id']}, distance {neighbor['distance']:.3f}")
     rival = body["explanation"]["rival"]
-    shown = page.get_by_role("figure").filter(has_text="Nearest rival:")
+    shown = page.get_by_role("figure").filter(has_text="Likely rival:")
     expect(shown).to_contain_text(f"{rival['label']}{rival['id']}, distance {rival['distance']:.3f}")
     runners = page.locator(".runners li").all_inner_texts()
     assert [text.split() for text in runners] == [
