@@ -24,22 +24,28 @@ HALVINGS = 40
 
 
 def smallest_change(
-    margin: SmoothedMargin, image: NDArray[np.float32], first: float, most: float, draws: int
+    margin: SmoothedMargin,
+    image: NDArray[np.float32],
+    first: float,
+    most: float,
+    draws: int,
+    start: Array | None = None,
 ) -> Array | None:
     """The smallest change found of `image` (C, H, W) at which `margin` is 0; None without one below `most`.
 
-    The first step has the length `first` (l2) at most; margins are over so many `draws` of noise, the same at
-    each step.
+    The first step, from the image or where `start` leads, has the length `first` (l2) at most; margins are
+    over so many `draws` of noise, the same at each step.
     """
     low, high = -image.astype(np.float64), 1 - image.astype(np.float64)
-    change, best = np.zeros_like(low), None
+    change, best = np.zeros_like(low) if start is None else start, None
     for step in range(STEPS):
         value, slopes = margin.tangent(image + change.astype(np.float32), draws)
         gradient, length = slopes.astype(np.float64), float(np.linalg.norm(change))
         steepness = float(np.linalg.norm(gradient))
-        if value >= -ZERO and length < most:
+        near = NONE * steepness * length
+        if value >= -max(ZERO, near) and length < most:
             most, best = length, change
-        if length > HOPELESS * most or steepness == 0 or abs(value) < NONE * steepness * length:
+        if length > HOPELESS * most or steepness == 0 or abs(value) < near:
             break
         aim = _shortest(gradient, float(np.vdot(gradient, change)) - value, low, high)
         if aim is None:  # so flat here that no point would do: uphill

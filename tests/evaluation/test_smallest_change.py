@@ -64,5 +64,5 @@ def test_it_is_that_of_a_solver_for_a_linear_margin(
     assert found is not None
     assert np.linalg.norm(found) == pytest.approx(np.sqrt(solved.fun), rel=0.01)
     assert ((image + found >= -1e-6) & (image + found <= 1 + 1e-6)).all()
-    assert margin.tangent(image + found.astype(np.float32), 2)[0] >= -2e-3
+    assert margin.tangent(image + found.astype(np.float32), 2)[0] >= -0.01 * abs(value)
     assert smallest_change(margin, image, 0.5, 0.9 * float(np.linalg.norm(found)), 2) is None
