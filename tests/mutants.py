@@ -820,7 +820,7 @@ def judge(mutant: Mutant, tree: Path) -> dict[str, str | bool]:
 
 def verdict(tests: Sequence[str], mutant: Mutant, tree: Path) -> dict[str, str | bool]:
     """Whether one of `tests` fails in `tree`, and which."""
-    options = ["-x", "-q", "-p", "no:cacheprovider", "--no-header"]
+    options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "tests.unshrunk", "--no-header"]
     try:
         run = subprocess.run(
             [sys.executable, "-m", "pytest", *tests, *options],

@@ -41,6 +41,7 @@ def test_a_mutant_is_caught_or_missed_and_leaves_nothing_behind(tmp_path: Path) 
     module, test = tmp_path / "certify" / "ball.py", tmp_path / "tests" / "certify" / "test_ball.py"
     for file, text in (
         (tmp_path / "pyproject.toml", "[tool.pytest.ini_options]\n"),
+        (tmp_path / "tests" / "unshrunk.py", (ROOT / "tests" / "unshrunk.py").read_text()),
         (module, "SIGN, NOBODY_ASKS = 1, 1\n"),
         (test, "def test_sign():\n    from certify.ball import SIGN\n    assert SIGN == 1\n"),
     ):
