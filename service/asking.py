@@ -12,7 +12,6 @@ from index import (
     FilterTooLarge,
     Gallery,
     ItemDamaged,
-    ItemGone,
     NotReadYet,
     ShardMissing,
     Snapshot,
@@ -39,12 +38,11 @@ from service.retrieval.query import Query, checked
 from service.retrieval.repeats import Repeats
 from service.settings import Settings
 from service.traffic.admission import Admission
+from service.versions import ATTEMPTS, newest
 
 log = logging.getLogger("retrievalguard")
 
 NOT_WHOLE = "a part of the gallery cannot be reached, and nothing is certified without it: try again"
-# Versions of the gallery that a query is asked to, if items go while they answer.
-ATTEMPTS = 5
 
 
 class GalleryQueries:
@@ -111,35 +109,37 @@ class GalleryQueries:
                 query = checked(image, options, self._settings, self._smoothed)
             wanted = self._named.within(query.options.gallery, query.filter)
             decoding = time.perf_counter() - started
-            for _ in range(ATTEMPTS):
+
+            def ask() -> RetrieveResponse:
                 asked = time.perf_counter()
-                snapshot = self.snapshot(wanted, stop.remaining)
-                if not snapshot.of_size:
-                    raise GalleryEmpty(
-                        "the gallery is empty: add images with `retrievalguard gallery add FOLDER`"
-                    )
-                if not len(snapshot):
-                    raise FilterMatchesNothing(
-                        "none of the items match the filter, or that of the named gallery"
-                    )
+                snapshot = self._searched(wanted, stop)
                 filtering = time.perf_counter() - asked
-                try:
-                    question = Question(
-                        query, snapshot, stop, on_round, started, decoding, filtering, reserve, waits
-                    )
-                    answer = self._repeats.answer(question)
-                except ItemGone:  # the answer was deleted before it was told: its samples are still there
-                    continue
-                except ShardMissing as error:
-                    log.error("a query failed: %s", error)
-                    raise GalleryFailure(NOT_WHOLE) from error
-                except (ItemDamaged, StoreFailure) as error:
-                    log.error("a query failed: %s", error)
-                    raise GalleryFailure from error
-                # Not kept with the answer: files of the same input may have other pixels.
-                shape = self._smoothed.model.input_shape
-                return answer if pixels is None else about_file(answer, pixels, shape)
-            raise GalleryFailure("the gallery changes too fast for an answer: try again")
+                return self._repeats.answer(
+                    Question(query, snapshot, stop, on_round, started, decoding, filtering, reserve, waits)
+                )
+
+            try:
+                answer = newest(
+                    ask, "for an answer"
+                )  # of one that was asked again the samples are still there
+            except ShardMissing as error:
+                log.error("a query failed: %s", error)
+                raise GalleryFailure(NOT_WHOLE) from error
+            except (ItemDamaged, StoreFailure) as error:
+                log.error("a query failed: %s", error)
+                raise GalleryFailure from error
+            # Not kept with the answer: files of the same input may have other pixels.
+            shape = self._smoothed.model.input_shape
+            return answer if pixels is None else about_file(answer, pixels, shape)
+
+    def _searched(self, wanted: Filter | None, stop: Stop) -> Snapshot:
+        """As `snapshot`, with items in it. Raises `GalleryEmpty`, and `FilterMatchesNothing`."""
+        snapshot = self.snapshot(wanted, stop.remaining)
+        if not snapshot.of_size:
+            raise GalleryEmpty("the gallery is empty: add images with `retrievalguard gallery add FOLDER`")
+        if not len(snapshot):
+            raise FilterMatchesNothing("none of the items match the filter, or that of the named gallery")
+        return snapshot
 
     def attack(
         self,
