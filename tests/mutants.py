@@ -605,9 +605,6 @@ MUTANTS = [
         "np.log(np.maximum(factors, 1.0, ",
     ),
     Mutant(
-        "certify/betting.py", "a factor 0 costs nothing", "factors <= 0] = NOTHING", "factors <= 0] = 0.0"
-    ),
-    Mutant(
         "certify/space.py",
         "lower end too high: positive part",
         "weights = np.minimum(weights, 0.0)",

@@ -29,6 +29,14 @@ def test_the_binding_rival_need_not_be_the_nearest() -> None:
     assert both == alone
 
 
+def test_rivals_are_looked_at_until_none_can_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a line with winner 1: the bisector with 1.1 is at 1.05, that with -1.6, which is farther, at -.3."""
+    monkeypatch.setattr("certify.bisector.BATCH", 1)
+    mean, winner, rivals = np.zeros(1), np.array([[1.0]]), np.array([[1.1], [-1.6]])
+    found = bisector_radius(mean, Rivals.of(winner, rivals, mean), epsilon=0.0, lipschitz=1.0)
+    assert found == pytest.approx(0.3, abs=1e-7)
+
+
 def test_each_rival_meets_the_winner_that_beats_it_best() -> None:
     """Winners to both sides: each keeps the rival behind it away, at the distance of its own bisector."""
     mean = np.zeros(2)
