@@ -78,8 +78,7 @@ class Plan:
         spare *= FACTOR_ROUNDING
         factors -= spare
         logs = np.log(np.maximum(factors, 1e-300, out=spare), out=spare)
-        if factors.min(initial=1.0) <= 0:
-            logs[factors <= 0] = NOTHING
+        logs[~(factors > 0)] = NOTHING  # so written, what is no number is lost, too
         rounded = np.abs(logs, out=factors)
         rounded *= SUM_ROUNDING
         logs -= rounded

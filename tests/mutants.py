@@ -171,6 +171,7 @@ MUTANTS = [
         "(constant - self.payoffs.rounding)[",
         "constant[",
     ),
+    Mutant("certify/betting.py", "what is no number wins", "~(factors > 0)", "factors <= 0"),
     Mutant("certify/betting.py", "factors may be rounded up", "1e-15, 1e-11", "0.0, 1e-11"),
     Mutant("certify/betting.py", "sums may be rounded up", "1e-15, 1e-11", "1e-15, 0.0"),
     Mutant(

@@ -1,6 +1,7 @@
 """Bets: nobody can expect wealth to grow where the margin is lost, and it grows best where it is not."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import log, log1p
 
 import numpy as np
@@ -220,6 +221,16 @@ def test_growth_is_never_above_that_of_the_samples_themselves(
 def some_plan(bound: Bound, seed: int) -> Plan:
     rng = np.random.default_rng(seed)
     return Plan(rng.uniform(0.1, 2, 3), three(bound), rng.uniform(0, 0.3, 3), rng.uniform(0, 0.5, 3))
+
+
+@bounds
+def test_what_is_no_number_wins_nothing(bound: Bound, worst: object) -> None:
+    some = some_plan(bound, 0)
+    gains = some.payoffs.gains.copy()
+    gains[1, 3] = np.nan
+    logs = replace(some, payoffs=replace(some.payoffs, gains=gains)).log_factors(0.5)
+    assert (logs[1] < -1e299).all()  # the rounding of its payoff is no number either
+    assert (logs[[0, 2]] == some.log_factors(0.5)[[0, 2]]).all()
 
 
 @bounds
