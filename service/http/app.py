@@ -36,6 +36,7 @@ from service.http.routes import (
     snapshots,
     status,
 )
+from service.http.tidying import tidying
 from service.http.version import VersionPrefix
 from service.keys import Keys
 from service.retriever import Retriever
@@ -53,7 +54,8 @@ def create_app(retriever: Retriever) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await app.state.readiness.refresh()
         retriever.jobs.start()
-        yield
+        async with tidying():
+            yield
         retriever.close()
         if traces is not None:
             traces.close()
