@@ -22,7 +22,7 @@ from service.cache.samples import SampleCache
 from service.cache.sealed import CacheUnavailable
 from service.cache.sqlite_store import EmbeddedStore
 from service.settings import Settings
-from tests.service.processes import PATIENCE_MS, RedisServer, Server, copy_gallery, opened
+from tests.service.processes import PATIENCE_MS, RedisServer, Server, copy_gallery, opened, serving
 from tests.service.queries import Json, ask_in_process, claims, tensor
 
 SEALED = 36  # magic, version and HMAC
@@ -85,11 +85,19 @@ class InRedis:
         self._client.close()
 
 
+@pytest.fixture(scope="module")
+def forgetful_server(tmp_path_factory: pytest.TempPathFactory, demo_gallery: Path) -> Iterator[Server]:
+    """As `redis_backed_server`, it asks its cache for every answer."""
+    data = copy_gallery(demo_gallery, tmp_path_factory.mktemp("forgetful"))
+    with serving(data, KNOWN_ANSWERS_BYTES=0) as server:
+        yield server
+
+
 @pytest.fixture(params=["embedded", "Redis"])
 def cached(request: pytest.FixtureRequest) -> Iterator[tuple[Server, EmbeddedFile | InRedis]]:
     """A server with each kind of cache, and a way into that cache past the server."""
     if request.param == "embedded":
-        server: Server = request.getfixturevalue("demo_server")
+        server: Server = request.getfixturevalue("forgetful_server")
         yield server, EmbeddedFile(server)
     else:
         server = request.getfixturevalue("redis_backed_server")

@@ -76,7 +76,7 @@ def test_a_result_that_is_too_old_is_none() -> None:
             end.wait(10)
         return 1
 
-    with mock.patch.multiple(probes, STALE=0.02, PATIENCE_WITHOUT=0.1):
+    with mock.patch.multiple(probes, STALE=0.02, PATIENCE_WITHOUT=0.5):
         told = asked(Latest(check), between=lambda: time.sleep(0.05))
         end.set()
     assert told[0] == 1
