@@ -33,13 +33,16 @@ class SqliteConnection(sqlite3.Connection):
         return self.execute(query, values)
 
 
-def connected(path: Path, busy_seconds: float) -> SqliteConnection:
-    """A connection to the SQLite file `path`, which waits so long for others; raises `sqlite3.Error`."""
+def connected(path: Path, busy_seconds: float | None = None) -> SqliteConnection:
+    """A connection to the SQLite file `path`; raises `sqlite3.Error`.
+
+    It waits so long for others; by default BUSY_SECONDS.
+    """
     db = sqlite3.connect(
         path,
         check_same_thread=False,
         isolation_level=None,
-        timeout=busy_seconds,
+        timeout=BUSY_SECONDS if busy_seconds is None else busy_seconds,
         factory=SqliteConnection,
     )
     db.text_factory = bytes
@@ -54,14 +57,14 @@ class SqliteDatabase:
         self._lock, self._reading, self._asking = (threading.Lock() for _ in range(3))
         with told(path):
             private_database(path)
-            self._db = connected(path, BUSY_SECONDS)
+            self._db = connected(path)
             try:
                 upgrade(self._db)
                 self._db.execute("PRAGMA journal_mode=WAL")
                 self._db.execute("PRAGMA synchronous=FULL")
                 self._db.execute("PRAGMA foreign_keys=ON")
                 # One of its own: who reads waits neither for a change to be synced, nor for a long one.
-                self._reader = connected(path, BUSY_SECONDS)
+                self._reader = connected(path)
                 self._hasty = connected(path, busy_seconds=0)
             except BaseException:
                 self._db.close()
@@ -132,7 +135,7 @@ class SqliteDatabase:
     @contextmanager
     def scan(self) -> Iterator[SqliteConnection]:
         """One consistent view of the file, on a connection of its own."""
-        with told(self._path), closing(connected(self._path, BUSY_SECONDS)) as db, _consistent(db):
+        with told(self._path), closing(connected(self._path)) as db, _consistent(db):
             yield db
 
 
