@@ -187,8 +187,14 @@ def compared(witness: Witness, answers: Sequence[Exchange]) -> dict[str, Any]:
 
 def without_radii(answer: Answer) -> Answer:
     """All of an answer that does not depend on how its gallery is put into clusters."""
-    depends = ("radius", "label_radius", "item_radius", "status", "reason")
-    certificate = {name: value for name, value in answer["certificate"].items() if name not in depends}
+    depends = {"radius", "label_radius", "item_radius", "status", "reason"}
+
+    def rest(claims: Answer) -> Answer:
+        return {name: value for name, value in claims.items() if name not in depends}
+
+    certificate = rest(answer["certificate"])
+    if certificate["within"] is not None:
+        certificate["within"] = rest(certificate["within"])
     return answer | {"certificate": certificate}
 
 
