@@ -36,7 +36,6 @@ from service.http.routes import (
     snapshots,
     status,
 )
-from service.http.tidying import tidying
 from service.http.version import VersionPrefix
 from service.keys import Keys
 from service.retriever import Retriever
@@ -54,8 +53,7 @@ def create_app(retriever: Retriever) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await app.state.readiness.refresh()
         retriever.jobs.start()
-        async with tidying():
-            yield
+        yield
         retriever.close()
         if traces is not None:
             traces.close()
