@@ -67,7 +67,7 @@ class Backlog:
         self._cores, self._short_seconds = cores, short_seconds
         self._lock = threading.Lock()
         self._costs = Costs()
-        self._refused = OrderedDict[str, tuple[_Queue, Work]]()
+        self._refused = OrderedDict[str, tuple[_Queue, bytes, float]]()
         self._unseen = 0  # watched queries that wait for their first look
         self._decoding, self._short, self._long = (
             _Queue(share * seconds, cores, self._lock)
@@ -94,8 +94,8 @@ class Backlog:
         with self._lock:
             found = self._refused.get(name)
             if found is not None:
-                queue, work = found
-                wait = queue.lane.too_early(work.who, self._costs.forecast(work.kind, work.guess))
+                queue, who, forecast = found
+                wait = queue.lane.too_early(who, forecast)
                 if wait is not None:
                     raise _full(queue, wait)
 
@@ -119,7 +119,7 @@ class Backlog:
         waits  it waits for room instead, as long as `stop` lets it
         """
         with self._lock:
-            forecast = self._costs.forecast(work.kind, work.guess)
+            forecast = self._forecast(work, stop)
             queue = self._short if forecast <= self._short_seconds * self._cores else self._long
             self._check_patience(stop)
             if waits:
@@ -170,7 +170,7 @@ class Backlog:
         if wait is None:
             return
         if work.name is not None:
-            self._refused[work.name] = queue, work
+            self._refused[work.name] = queue, work.who, forecast
             self._refused.move_to_end(work.name)
             while len(self._refused) > MOST_PLACES:
                 self._refused.popitem(last=False)
@@ -188,6 +188,13 @@ class Backlog:
                 )
             queue.room.wait(min(wait, CHECK_SECONDS, CHECK_SECONDS if remaining is None else remaining))
         queue.room.notify()  # there may be room for another
+
+    def _forecast(self, work: Work, stop: Stop) -> float:
+        """Seconds of a core: what ends at a deadline takes no more than all until then, and a first look."""
+        forecast = self._costs.forecast(work.kind, work.guess)
+        if stop.remaining is None:
+            return forecast
+        return min(forecast, self._cores * stop.remaining + self._costs.forecast(FIRST_LOOK))
 
     def _check_patience(self, stop: Stop) -> None:
         """Raises `Overloaded` if those that come first would take all the time that there is."""

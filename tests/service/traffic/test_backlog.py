@@ -124,6 +124,21 @@ def test_what_a_query_costs_is_learnt_from_those_of_its_kind() -> None:
         assert line.seconds()["short"] > 0
 
 
+def test_what_ends_at_a_deadline_is_not_taken_for_more_than_all_cores_until_then() -> None:
+    line = backlog()
+    with line.answering(work(0.1, watched=True), NEVER) as looked:
+        looked(0.05)  # a first look, which everybody is given
+    with ExitStack() as held:
+        for number in range(5):
+            held.enter_context(line.answering(work(100.0, str(number)), Stop(0.2)))
+        found = line.seconds()
+        assert found["long"] == 0.0
+        assert 0 < found["short"] * line._short.lane.pace <= 5 * (CORES * 0.2 + 0.05)
+    with ExitStack() as held:  # what it costs is less than there is time for
+        held.enter_context(line.answering(work(0.1), Stop(1000.0)))
+        assert line.seconds()["short"] * line._short.lane.pace == pytest.approx(0.1)
+
+
 def test_what_fails_teaches_nothing() -> None:
     line = backlog()
 
