@@ -18,7 +18,7 @@ request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 # What `logging` itself puts into a record: all else was given with `extra`, and is a member of its line.
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 # What uvicorn adds for its own colours, and Ray to every record of a process that has it.
-_UNWANTED = frozenset({"color_message", "_ray_timestamp_ns"})
+_LEFT_OUT = _OWN | {"color_message", "_ray_timestamp_ns"}
 _JSON = json.JSONEncoder(default=str)
 
 
@@ -73,9 +73,7 @@ class JsonFormatter(logging.Formatter):
         if found is not None:
             line["request_id"] = found
         line |= {
-            name: value
-            for name, value in vars(record).items()
-            if name not in _OWN and name not in _UNWANTED and name not in line
+            name: value for name, value in vars(record).items() if name not in _LEFT_OUT and name not in line
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)

@@ -5,7 +5,8 @@ import re
 import time
 import uuid
 from collections import Counter
-from contextlib import ExitStack
+from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from fastapi import Request
@@ -25,8 +26,6 @@ access = logging.getLogger("retrievalguard.access")
 
 # An id that a client may give its request.
 _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,64}")
-# Of the answers to one request, by name.
-Facts = Counter[str]
 
 
 class Observe:
@@ -62,13 +61,8 @@ class Observe:
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
 
-        with ExitStack() as ending:
-            traced = None
-            if self._traces is not None and not probe:
-                headers = {
-                    name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
-                }
-                traced = ending.enter_context(self._traces.request(method, headers))
+        traces = None if probe else self._traces
+        with nullcontext() if traces is None else traces.request(*_asked(scope)) as traced:
             try:
                 await self._app(scope, receive, respond)
             except Exception:
@@ -93,7 +87,7 @@ class Observe:
 
 def note(request: Request, answer: RetrieveResponse) -> None:
     """Have the line of `request` in the log, and its span, tell of `answer`; of several, what they sum to."""
-    facts: Facts = request.scope["state"].setdefault("answered", Counter())
+    facts: Counter[str] = request.scope["state"].setdefault("answered", Counter())
     facts["answers"] += 1
     facts["certified"] += answer.certificate.status == "certified"
     facts["cache_hits"] += answer.cache == "hit"
@@ -103,19 +97,25 @@ def note(request: Request, answer: RetrieveResponse) -> None:
 
 def note_known(scope: Scope, answer: KnownAnswer) -> None:
     """The same, of an answer that was known."""
-    scope["state"]["answered"] = Counter(
-        answers=1,
-        certified=int(answer.certified),
-        cache_hits=1,
-        samples=answer.samples,
-        gallery_version=answer.version,
-    )
+    scope["state"]["answered"] = {
+        "answers": 1,
+        "certified": int(answer.certified),
+        "cache_hits": 1,
+        "samples": answer.samples,
+        "gallery_version": answer.version,
+    }
+
+
+def _asked(scope: Scope) -> tuple[str, dict[str, str]]:
+    """The method and the headers."""
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    return scope["method"], headers
 
 
 def _facts(state: dict[str, Any]) -> dict[str, str | int]:
     """What else is told of a request: its key, by its id, and its answers."""
     key: Key | None = state.get("key")
-    answered: Facts = state.get("answered", {})
+    answered: Mapping[str, int] = state.get("answered", {})
     return ({} if key is None else {"key": key.id}) | dict(answered)
 
 

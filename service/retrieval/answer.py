@@ -270,7 +270,12 @@ def _diameter(input_shape: tuple[int, int, int]) -> float:
 
 def timing(seconds: dict[str, float]) -> Timing:
     """Milliseconds, to a hundredth."""
-    return Timing(**{name: round(1000 * spent, 2) for name, spent in seconds.items()})
+    return Timing(**{name: milliseconds(spent) for name, spent in seconds.items()})
+
+
+def milliseconds(seconds: float) -> float:
+    """To a hundredth."""
+    return round(1000 * seconds, 2)
 
 
 def _certificate(
