@@ -2,7 +2,8 @@
 
 import httpx
 
-from bench.cluster.writers import ChangingClient, Known
+from bench.cluster.writers import ChangingClient
+from bench.item_changes import Known
 
 IMAGES = [b"first", b"second"]
 UNKNOWN = "it is not known whether the change was stored: look at the gallery, or send the same again"
