@@ -44,8 +44,16 @@ class RayCluster:
         return set(self._named(kind))
 
     def ready(self, kind: str) -> set[int]:
-        """Those of them that do not start any more."""
-        return {pid for pid, name in self._named(kind).items() if ".initialize" not in name}
+        """Those of them that do not start any more.
+
+        Before a replica of Serve starts, Ray gives it the name that it has afterwards: it has begun when it
+        has loaded the library of its network.
+        """
+        return {
+            pid
+            for pid, name in self._named(kind).items()
+            if ".initialize" not in name and (not name.startswith("ray::ServeReplica") or _has_torch(pid))
+        }
 
     def _named(self, kind: str) -> dict[int, str]:
         found = {}
@@ -68,6 +76,13 @@ class RayCluster:
         time.sleep(HELD_SECONDS)
         os.kill(process, signal.SIGKILL)
         return process
+
+
+def _has_torch(pid: int) -> bool:
+    try:
+        return "libtorch" in Path(f"/proc/{pid}/maps").read_text()
+    except OSError:  # it ended meanwhile
+        return False
 
 
 @contextmanager
