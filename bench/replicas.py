@@ -46,13 +46,14 @@ class RayCluster:
     def ready(self, kind: str) -> set[int]:
         """Those of them that do not start any more.
 
-        Before a replica of Serve starts, Ray gives it the name that it has afterwards: it has begun when it
-        has loaded the library of its network.
+        Between its making and its start a replica of Serve has for a moment the name that it has afterwards:
+        it has begun when it has loaded the library of its network.
         """
         return {
             pid
             for pid, name in self._named(kind).items()
-            if ".initialize" not in name and (not name.startswith("ray::ServeReplica") or _has_torch(pid))
+            if not re.search(r"\.(__init__|initialize)", name)
+            and ("ServeReplica" not in name or _has_torch(pid))
         }
 
     def _named(self, kind: str) -> dict[int, str]:

@@ -102,10 +102,12 @@ def test_a_replica_that_has_not_begun_to_start_is_not_ready(tmp_path: Path) -> N
     with (
         process(name, tmp_path, network) as there,
         process(name, tmp_path, other),
+        process(f"ray::SERVE_REPLICA::retrievalguard#Api#1n2:{name[5:]}.__init__", tmp_path, other),
         process(f"{name}.initialize_and_get_metadata", tmp_path, network),
         process(name, tmp_path / "another cluster", network),
         process("ray::ShardActor", tmp_path, other) as shard,
+        process("ray::ShardActor.__init__", tmp_path, other),
     ):
         assert cluster.ready("Api") == {there}
         assert cluster.ready("ShardActor") == {shard}
-        assert len(cluster.pids("Api")) == 3
+        assert len(cluster.pids("Api")) == 4
