@@ -25,6 +25,7 @@ from pathlib import Path
 import httpx
 
 from bench.import_kills import compiled, imports_killed
+from bench.item_changes import Known, next_state, send
 from bench.results import save
 from models.datasets import digits
 from service.http.app import create_app
@@ -39,9 +40,6 @@ KILLS, WRITERS = 100, 2
 # After the first change that is answered, the server lives up to so many seconds.
 LIFE_SECONDS = 0.5
 START_SECONDS = 300
-
-# What an item is: its label, and the number of its image; None: there is none.
-Known = tuple[str, int] | None
 
 
 @dataclass
@@ -65,30 +63,17 @@ class Writer:
         with httpx.Client(base_url=url, timeout=60) as client:
             while True:
                 id_ = f"{self.name}/{self.chance.randrange(12)}"
-                self.pending = (id_, self._wanted(self.known.get(id_)))
+                there = self.known.get(id_)
+                wanted = next_state(there, len(self.images), self.chance)
+                self.pending = (id_, wanted)
                 try:
-                    answer = self._change(client, *self.pending)
+                    answer = send(client, id_, there, wanted, self.images)
                 except httpx.TransportError:
                     return
                 answer.raise_for_status()
-                self.known[id_], self.pending = self.pending[1], None
+                self.known[id_], self.pending = wanted, None
                 self.version = max(self.version, answer.json()["version"])
                 self.changes += 1
-
-    def _wanted(self, there: Known) -> Known:
-        label, image = str(self.chance.randrange(10**6)), self.chance.randrange(len(self.images))
-        if there is None:
-            return label, image
-        return self.chance.choice([None, (label, image), (label, there[1])])
-
-    def _change(self, client: httpx.Client, id_: str, wanted: Known) -> httpx.Response:
-        there, path = self.known.get(id_), f"/gallery/items/{id_}"
-        if wanted is None:
-            return client.delete(path)
-        label, image = wanted
-        if there is not None and there[1] == image:
-            return client.patch(path, json={"label": label})
-        return client.put(path, params={"label": label}, content=self.images[image])
 
     def check(self, client: httpx.Client, found: dict[str, str]) -> None:
         """Raises `AssertionError` if something that was answered is not there, or half of something."""

@@ -44,8 +44,17 @@ class RayCluster:
         return set(self._named(kind))
 
     def ready(self, kind: str) -> set[int]:
-        """Those of them that do not start any more."""
-        return {pid for pid, name in self._named(kind).items() if ".initialize" not in name}
+        """Those of them that do not start any more.
+
+        Between its making and its start a replica of Serve has for a moment the name that it has afterwards:
+        it has begun when it has loaded the library of its network.
+        """
+        return {
+            pid
+            for pid, name in self._named(kind).items()
+            if not re.search(r"\.(__init__|initialize)", name)
+            and ("ServeReplica" not in name or _has_torch(pid))
+        }
 
     def _named(self, kind: str) -> dict[int, str]:
         found = {}
@@ -68,6 +77,13 @@ class RayCluster:
         time.sleep(HELD_SECONDS)
         os.kill(process, signal.SIGKILL)
         return process
+
+
+def _has_torch(pid: int) -> bool:
+    try:
+        return "libtorch" in Path(f"/proc/{pid}/maps").read_text()
+    except OSError:  # it ended meanwhile
+        return False
 
 
 @contextmanager

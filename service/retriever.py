@@ -91,10 +91,17 @@ class Retriever:
         self.shards = Shards(shards, settings.shard_seconds, failed, kept) if shards else None
         # Shards search where vectors are.
         self.device = None if shards else gpu(settings.gallery_gpu_bytes, metrics.gallery_gpu_failures.inc)
-        self.gallery = Gallery(
-            gallery_place(settings), embedding, model.dimension, settings.label_weight,
-            settings.max_filter_bytes, self.device, self.shards,
-        )  # fmt: skip
+        try:
+            self.gallery = Gallery(
+                gallery_place(settings), embedding, model.dimension, settings.label_weight,
+                settings.max_filter_bytes, self.device, self.shards,
+            )  # fmt: skip
+        except BaseException:  # whoever waits for its server opens another retriever
+            if self.shards is not None:
+                self.shards.close()
+            self.smoothed.close()
+            store.close()
+            raise
         self._decoder = Decoder(model.manifest, settings, metrics, self.backlog, threads)
         self.losses = self._decoder.losses
         managed = ManagedGallery(settings, self.gallery, self.vectors, self._decoder.item)

@@ -15,7 +15,6 @@ import statistics
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -28,7 +27,7 @@ import numpy as np
 
 from bench.cluster.asking import Answer, Service, told
 from bench.replicas import RayCluster, ray_cluster
-from bench.results import save
+from bench.results import run_noted, save
 from bench.server import EXECUTABLE, launched
 
 QUERIES, LONG, COLD, HITS, TRIALS = 100, 100_000, 256, 200, 3
@@ -215,8 +214,8 @@ def copied(source: Path, target: Path) -> Path:
 
 def main() -> None:
     """Print the report, as the last line, in JSON."""
-    parts, load, began = Parts(), [os.getloadavg()[0]], time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="retrievalguard-bench-") as folder:
+    parts = Parts()
+    with run_noted(parts.report), tempfile.TemporaryDirectory(prefix="retrievalguard-bench-") as folder:
         try:
             with within(MOST_SECONDS):
                 measure(Path(folder), parts)
@@ -224,15 +223,8 @@ def main() -> None:
             parts.report["failed"] = {**parts.report["failed"], "the rest": "no time was left"}
         except Exception as error:  # of the start or the end of a service
             parts.report["failed"] = {**parts.report["failed"], "service": repr(error)[:300]}
-    load.append(os.getloadavg()[0])
-    report = {
-        **parts.report,
-        "load": [round(each, 1) for each in load],
-        "seconds": round(time.monotonic() - began),
-        "cores": len(os.sched_getaffinity(0)),
-    }
-    save("cluster", report)
-    print(json.dumps(report))
+    save("cluster", parts.report)
+    print(json.dumps(parts.report))
 
 
 if __name__ == "__main__":

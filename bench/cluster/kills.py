@@ -32,7 +32,7 @@ from bench.cluster.asking import ANSWER_SECONDS, Answer, Service, told
 from bench.cluster.stage import KINDS, SHARDS, Stage, servers, staged
 from bench.cluster.witness import Witness
 from bench.cluster.writers import ChangingClient
-from bench.results import save
+from bench.results import run_noted, save
 from bench.server import free_port
 from models.datasets import digits
 from service.images import png
@@ -273,15 +273,10 @@ def main() -> None:
     parser.add_argument("kills", type=int, nargs="?", default=KILLS)
     parser.add_argument("--seconds", type=float, default=KILLING_SECONDS, help="for the kills, at most")
     asked = parser.parse_args()
-    load, began = [os.getloadavg()[0]], time.monotonic()
     own_process()
-    with tempfile.TemporaryDirectory(prefix="retrievalguard-bench-") as folder:
-        report = measure(Path(folder), asked.kills, asked.seconds)
-    report |= {
-        "load": [round(each, 1) for each in (*load, os.getloadavg()[0])],
-        "seconds": round(time.monotonic() - began),
-        "cores": len(os.sched_getaffinity(0)),
-    }
+    report = dict[str, Any]()
+    with run_noted(report), tempfile.TemporaryDirectory(prefix="retrievalguard-bench-") as folder:
+        report |= measure(Path(folder), asked.kills, asked.seconds)
     save("cluster_kills", report)
     print(json.dumps(report))
 

@@ -21,6 +21,7 @@ EVERYWHERE = {
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "retrievalguard.cluster.gate:middlewares",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "2000",
     "RAY_worker_niceness": "0",
 }
 API, SAMPLERS, SHARDS, COPIES = 2, 2, 2, 2

@@ -7,12 +7,10 @@ from dataclasses import dataclass, field
 import httpx
 
 from bench.cluster.asking import ANSWER_SECONDS
+from bench.item_changes import Known, next_state, send
 
 # Items that each changes, and seconds between two changes, at most.
 ITEMS, PAUSE_SECONDS = 60, 1.5
-
-# What an item is: its label, and the number of its image; None: there is none.
-Known = tuple[str, int] | None
 
 
 @dataclass
@@ -37,13 +35,14 @@ class ChangingClient:
             while not ended.wait(chance.uniform(0, PAUSE_SECONDS)):
                 id_ = f"{self.name}/{chance.randrange(ITEMS)}"
                 if id_ not in self.unknown:
-                    self.change(client, id_, self._wanted(self.known.get(id_), chance))
+                    wanted = next_state(self.known.get(id_), len(self.images), chance)
+                    self.change(client, id_, wanted)
 
     def change(self, client: httpx.Client, id_: str, wanted: Known) -> bool:
         """Have an item be as `wanted`; whether it was acknowledged."""
-        self.known.setdefault(id_, None)  # looked for at the end, also if this is refused
+        there = self.known.setdefault(id_, None)  # looked for at the end, also if this is refused
         try:
-            answer = self._send(client, id_, wanted)
+            answer = send(client, id_, there, wanted, self.images)
         except httpx.HTTPError as error:
             self._count(type(error).__name__)
             self.unknown[id_] = wanted
@@ -78,21 +77,6 @@ class ChangingClient:
         label, image = known
         content = client.get(f"/gallery/images/{id_}").content
         return bool(found.json()["label"] == label) and content == self.images[image]
-
-    def _wanted(self, there: Known, chance: random.Random) -> Known:
-        label, image = f"new {chance.randrange(10**6)}", chance.randrange(len(self.images))
-        if there is None:
-            return label, image
-        return chance.choice([None, (label, image), (label, there[1])])
-
-    def _send(self, client: httpx.Client, id_: str, wanted: Known) -> httpx.Response:
-        there, path = self.known.get(id_), f"/gallery/items/{id_}"
-        if wanted is None:
-            return client.delete(path)
-        label, image = wanted
-        if there is not None and there[1] == image:
-            return client.patch(path, json={"label": label})
-        return client.put(path, params={"label": label}, content=self.images[image])
 
     def _count(self, kind: str) -> None:
         self.counts[kind] = self.counts.get(kind, 0) + 1

@@ -49,7 +49,7 @@ class Copies:
         reasons = dict[int, str]()
         while True:
             lacking = False
-            order = self._order()
+            order = self._order(request)
             for at, copy in enumerate(order):
                 left = (until - time.monotonic()) / (len(order) - at)
                 if left <= 0:
@@ -139,9 +139,15 @@ class Copies:
         with self._lock:
             return self._failed_until[copy] > time.monotonic()
 
-    def _order(self) -> list[int]:
-        """Copies, those that failed lately last."""
-        return sorted(range(len(self.copies)), key=self._ill)
+    def _order(self, request: Request) -> list[int]:
+        """Copies as they are asked: one at random, and the next ones; those that failed lately last.
+
+        At random, for in turn each copy would get the same questions of every query, and some are much more
+        work. It is in the number of the request.
+        """
+        count = len(self.copies)
+        first = int.from_bytes(request.number, "big") % count
+        return sorted(((first + step) % count for step in range(count)), key=self._ill)
 
     def fail(self, copy: int, error: Exception) -> None:
         """Ask another first for a while."""

@@ -1,5 +1,8 @@
 """An API replica: the very same application as `retrievalguard serve`, whose engine has the samplers draw."""
 
+import logging
+import time
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI
@@ -8,6 +11,7 @@ from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
+from index import StoreUnreachable
 from models import Calibration
 from models.noise import chunk_size
 from models.sampling.samplers import SamplersElsewhere
@@ -20,6 +24,11 @@ from service.metrics import Metrics
 from service.retriever import Retriever
 from service.settings import Settings
 
+log = logging.getLogger("retrievalguard")
+
+# While a replica starts, the server of the gallery may be away for so long: if it failed, the next one would
+# load all code again. Not for longer: where the URL is wrong, the command is to say so.
+AWAY_SECONDS, TRIED_SECONDS = 20.0, 1.0
 # Calls under way for each sampler: while it draws for one, the next is on its way.
 CALLS_A_SAMPLER = 2
 # A call holds so many batches that it takes about so many seconds: then what Ray adds to it is little.
@@ -81,8 +90,30 @@ def application(
     )
     shards = ray_shards(settings.gallery_shards) if settings.gallery_shards else ()
     return create_app(
-        Retriever.open(settings, metrics=metrics, model=member.model, elsewhere=elsewhere, shards=shards)
+        patient(
+            lambda: Retriever.open(
+                settings, metrics=metrics, model=member.model, elsewhere=elsewhere, shards=shards
+            )
+        )
     )
+
+
+def patient(
+    opened: Callable[[], Retriever], away: float = AWAY_SECONDS, tried: float = TRIED_SECONDS
+) -> Retriever:
+    """What is `opened`; tried again while the gallery's server is away, for `away` seconds at most.
+
+    Raises `StoreUnreachable` after that.
+    """
+    until = time.monotonic() + away
+    while True:
+        try:
+            return opened()
+        except StoreUnreachable as error:
+            if time.monotonic() + tried > until:
+                raise
+            log.warning("a replica that starts waits for the gallery: %s", error)
+            time.sleep(tried)
 
 
 def _first_line(error: Exception) -> str:

@@ -15,8 +15,10 @@ IMPORT_PATH = "retrievalguard.cluster.gate:middlewares"
 # Nothing is sent to Ray's makers; and what runs in it is for queries: by Ray's default that comes after
 # everything else that the machine does.
 OURS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
-# A machine that is gone is given up after 5 seconds instead of 15: before that nothing takes its place.
-GIVEN_UP = {"RAY_health_check_period_ms": "1000"}
+# A machine that is gone is given up after 5 checks that fail: before that nothing takes its place. One that
+# refuses connections fails each at once, one that is silent (no power, no network) after the timeout: that is
+# 5 and 15 seconds, where Ray's own defaults make it 15 and a minute.
+GIVEN_UP = {"RAY_health_check_period_ms": "1000", "RAY_health_check_timeout_ms": "2000"}
 # Machines that are joined need these where Ray is started (docs/operations.md).
 EVERYWHERE = OURS | GIVEN_UP | {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": IMPORT_PATH}
 # By default the command leaves out lines of replicas' logs that are like one of the last 5 seconds.

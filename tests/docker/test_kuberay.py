@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 import yaml
 
+from bench.cluster import stage
 from retrievalguard.cluster.plan import ClusterPlan, replicas
 from retrievalguard.cluster.surroundings import EVERYWHERE
 from tests.docker.kuberay import MANIFEST, TABLE
@@ -117,3 +118,7 @@ def test_what_ray_finds_in_the_environment_is_what_the_command_sets() -> None:
         assert EVERYWHERE.items() <= said.items()
     for name in ("ray-head", "ray-worker"):
         assert EVERYWHERE.items() <= COMPOSE["services"][name]["environment"].items()
+    told = (ROOT / "docs" / "operations.md").read_text()
+    for name, value in EVERYWHERE.items():
+        assert f"`{name}={value}`" in told
+    assert stage.EVERYWHERE == EVERYWHERE  # as on several machines, so that kills are measured with it

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from index import Gallery, Shard, ShardMissing, Shards, Snapshot, StoreFailure
 from index.hits import Hits
 from index.segment import LiveSegment
 from index.shards.elsewhere import elsewhere
-from index.shards.messages import Answer, Array, Hold, Keep, Request, Search, mark_of
+from index.shards.messages import Answer, Array, Fetch, Hold, Keep, Request, Search, mark_of
 from index.shards.shard import LEASE
 from tests.index.filtering import filter_of
 from tests.index.items import MODEL, new
@@ -157,6 +158,11 @@ def test_vectors_stand_on_two_copies_of_their_shard_and_nowhere_else(
     assert sum(len(pair[0].shard._held) for pair in held) == len(marks)
 
 
+def ask_first_copy(far: Gallery, shard: int) -> None:
+    """Have the other copy be asked last, as one that has failed."""
+    far._shards._shards[shard]._failed_until = [0.0, np.inf]  # type: ignore[union-attr]
+
+
 def outcomes(both: tuple[Gallery, Gallery], rule: Any, terms: dict[str, Any]) -> tuple[Any, Any]:
     """What is said on one machine; and on shards, or what that raised."""
     drawn = samples(np.random.default_rng(5))
@@ -167,10 +173,37 @@ def outcomes(both: tuple[Gallery, Gallery], rule: Any, terms: dict[str, Any]) ->
         return here, error
 
 
+def test_all_copies_work_and_each_with_all_kinds_of_questions(
+    both: tuple[Gallery, Gallery], held: list[list[FakeCopy]]
+) -> None:
+    here, far = (gallery.snapshot() for gallery in both)
+    asked = Counter[tuple[int, int, type[Request]]]()
+
+    def counting(shard: int, copy: int) -> Callable[[Request, Answer], Answer]:
+        def counted(request: Request, answer: Answer) -> Answer:
+            asked[shard, copy, type(request)] += 1
+            return answer
+
+        return counted
+
+    for shard, pair in enumerate(held):
+        for number, copy in enumerate(pair):
+            copy.falsify = counting(shard, number)
+    places = np.arange(len(far))
+    for number in range(200):
+        point = here.exact(np.array([number % len(here)]))[0]
+        assert here.nearest(point, 3).rows.tolist() == far.nearest(point, 3).rows.tolist()
+        assert here.exact(places).tobytes() == far.exact(places).tobytes()
+    for kind in (Search, Fetch):
+        counts = [asked[shard, copy, kind] for shard in (0, 1) for copy in (0, 1)]
+        assert min(counts) > 50, counts  # of 200; by chance once in 10^12 runs
+
+
 @pytest.mark.parametrize(("rule", "terms"), [ASKED[0], ASKED[2], ASKED[6]], ids=str)
 def test_a_copy_may_die_at_any_moment(
     both: tuple[Gallery, Gallery], held: list[list[FakeCopy]], rule: Any, terms: dict[str, Any]
 ) -> None:
+    ask_first_copy(both[1], 1)
     before = held[1][0].asked
     outcomes(both, rule, terms)
     for moment in range(held[1][0].asked - before):
@@ -178,7 +211,7 @@ def test_a_copy_may_die_at_any_moment(
         here, far = outcomes(both, rule, terms)
         assert here == far
         held[1][0].dead, held[1][0].dies_after = False, None
-        both[1]._shards._shards[1]._failed_until = [0.0, 0.0]  # type: ignore[union-attr]
+        ask_first_copy(both[1], 1)
 
 
 @pytest.mark.parametrize(("rule", "terms"), [ASKED[0], ASKED[2], ASKED[6]], ids=str)
@@ -186,6 +219,7 @@ def test_if_both_copies_die_there_is_no_answer_whenever_they_do(
     both: tuple[Gallery, Gallery], held: list[list[FakeCopy]], rule: Any, terms: dict[str, Any]
 ) -> None:
     pair = held[1]
+    ask_first_copy(both[1], 1)
     before = pair[0].asked
     here, far = outcomes(both, rule, terms)
     assert here == far
@@ -195,7 +229,7 @@ def test_if_both_copies_die_there_is_no_answer_whenever_they_do(
         for copy in pair:
             copy.dead, copy.asked, copy.dies_after = False, 0, moment
         pair[1].dead = moment == 0
-        both[1]._shards._shards[1]._failed_until = [0.0, 1e12]  # type: ignore[union-attr]
+        ask_first_copy(both[1], 1)
         pair[1].dies_after = 0
         _, far = outcomes(both, rule, terms)
         assert isinstance(far, ShardMissing)
@@ -344,6 +378,7 @@ def test_garbage_is_no_answer(both: tuple[Gallery, Gallery], held: list[list[Fak
     here, far = (gallery.snapshot() for gallery in both)
     point = here.lift(place(np.random.default_rng(3))[None])[0]
     held[1][0].falsify = GARBAGE[what]
+    ask_first_copy(both[1], 1)
     ours, theirs = here.nearest(point, 9), far.nearest(point, 9)
     assert (ours.rows.tolist(), ours.outside) == (theirs.rows.tolist(), theirs.outside)
     held[1][1].falsify = GARBAGE[what]
@@ -357,6 +392,7 @@ def test_an_answer_that_comes_twice_is_not_taken_for_the_next_one(
     here, far = (gallery.snapshot() for gallery in both)
     points = here.lift(np.array([place(np.random.default_rng(seed)) for seed in range(4)]))
     held[0][0].falsify = twice()
+    ask_first_copy(both[1], 0)
     for point in points:
         ours, theirs = here.nearest(point, 5), far.nearest(point, 5)
         assert (ours.rows.tolist(), ours.outside) == (theirs.rows.tolist(), theirs.outside)

@@ -3,17 +3,24 @@
 import os
 import shutil
 import threading
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
+from index import StoreUnreachable
 from models import Calibration, EmbeddingModel
 from models.manifest import MANIFEST
 from models.model import model_folder
 from retrievalguard.cluster.members import Member, Unfit
 from retrievalguard.cluster.priority import NICER, give_way, giving_way
 from retrievalguard.cluster.version import ClusterVersion
+from service.retriever import Retriever
 from service.settings import Settings
+from tests.postgres import PostgresServer
+from tests.service.processes import run_as
 
 SECRET = "a secret of this file alone"
 
@@ -75,3 +82,29 @@ def test_work_that_gives_way_leaves_all_others_as_they_were() -> None:
 
 def fails() -> None:
     raise Unfit("as it was raised")
+
+
+@pytest.mark.filterwarnings("ignore")  # Ray's own
+def test_a_replica_that_starts_waits_for_a_gallery_that_is_away(
+    tmp_path: Path, postgres_server: PostgresServer
+) -> None:
+    pytest.importorskip("ray", reason="the extra `cluster` is not installed")
+    from retrievalguard.cluster.replica import patient
+
+    given = settings(run_as("folded", tmp_path)).model_copy(
+        update={"database_url": SecretStr(postgres_server.database()), "variant": "folded", "redis_url": None}
+    )
+    opened = partial(Retriever.open, given)
+    opened().close()
+    postgres_server.kill()
+    try:
+        threads = threading.active_count()
+        with pytest.raises(StoreUnreachable):
+            patient(opened, away=0.5, tried=0.1)
+        assert threading.active_count() == threads  # nothing is left of those that failed
+    finally:
+        again = threading.Timer(1.5, postgres_server.start)
+        again.start()
+    with closing(patient(opened, away=20, tried=0.1)) as retriever:
+        assert len(retriever.snapshot()) == 0
+    again.join()
