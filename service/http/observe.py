@@ -124,4 +124,9 @@ def _log(method: str, route: str, status: int, seconds: float, facts: dict[str, 
     ms = round(1000 * seconds, 2)
     told = "".join(f", {name} {value}" for name, value in facts.items())
     shown = {"method": method, "route": route, "status": status, "ms": ms, **facts}
-    access.info("%s %s %d in %s ms%s", method, route, status, ms, told, extra=shown)
+    if access.isEnabledFor(logging.INFO):
+        # As `access.info`, which looks for the caller besides, in a quarter of its time: no line shows that.
+        message, values = "%s %s %d in %s ms%s", (method, route, status, ms, told)
+        access.handle(
+            access.makeRecord(access.name, logging.INFO, __file__, 0, message, values, None, extra=shown)
+        )
