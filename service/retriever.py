@@ -96,7 +96,7 @@ class Retriever:
                 gallery_place(settings), embedding, model.dimension, settings.label_weight,
                 settings.max_filter_bytes, self.device, self.shards,
             )  # fmt: skip
-        except BaseException:  # whoever waits for its server opens another retriever
+        except BaseException:  # its server may be away: whoever waits for it opens another retriever
             if self.shards is not None:
                 self.shards.close()
             self.smoothed.close()
@@ -117,7 +117,11 @@ class Retriever:
             metrics,
         )  # fmt: skip
         self.check, self.measure = health.check, health.measure
-        self.intake.embed_missing(progress)
+        try:
+            self.intake.embed_missing(progress)
+        except BaseException:  # as above
+            self.close()
+            raise
 
     @classmethod
     def open(
@@ -136,7 +140,8 @@ class Retriever:
         embedded first; `progress` wraps their ids. Samplers `elsewhere` draw all samples, if there are such;
         `shards`, each with its copies, hold the vectors of the gallery if there are any. Raises
         `SettingsError` if they are not as many as the settings say, `models.ModelError` if the model folder
-        cannot be used, `models.VariantError` if the network cannot be run as the settings want it.
+        cannot be used, `models.VariantError` if the network cannot be run as the settings want it,
+        `index.StoreFailure` if the gallery cannot be read: then nothing is left open.
         """
         settings = settings or Settings.from_environment()
         if settings.gallery_shards != len(shards):

@@ -1,6 +1,7 @@
 """The Python API trusts its caller no more than HTTP does."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,16 @@ import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from index import GalleryStore, StoreUnreachable
 from models.noise import grid_step
 from service.errors import InvalidOption, PixelsInvalid
 from service.images import pixels_tensor
 from service.retrieval.options import RetrieveOptions, parse_options
 from service.retrieval.query import checked
 from service.retriever import Retriever
+from service.settings import Settings
+from tests.index.items import new
+from tests.service.processes import run_as
 from tests.service.queries import QUERIES, claims, digit, picture, tensor
 
 SHAPE = (1, 8, 8)
@@ -116,3 +121,20 @@ def test_none_means_not_given_for_every_option() -> None:
     given = dict.fromkeys(RetrieveOptions.model_fields)
     assert RetrieveOptions.model_validate(given) == RetrieveOptions()
     assert parse_options(given) == RetrieveOptions()
+
+
+def test_what_fails_while_items_are_embedded_leaves_nothing_open(tmp_path: Path) -> None:
+    """Whoever waits for a database that is away opens one retriever after the other."""
+    data = run_as("folded", tmp_path)
+    store = GalleryStore(data / "gallery.sqlite3")
+    store.add([new("an item", image=digit(0))], "another model")
+    store.close()
+
+    def away(ids: Iterable[str]) -> Iterable[str]:
+        raise StoreUnreachable("the database is away")
+
+    given = Settings(data_dir=data, variant="folded", gallery_samples=128, redis_url=None)
+    before = threading.active_count()
+    with pytest.raises(StoreUnreachable):
+        Retriever.open(given, progress=away)
+    assert threading.active_count() == before

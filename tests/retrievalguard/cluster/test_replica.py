@@ -17,6 +17,7 @@ from models.model import model_folder
 from retrievalguard.cluster.members import Member, Unfit
 from retrievalguard.cluster.priority import NICER, give_way, giving_way
 from retrievalguard.cluster.version import ClusterVersion
+from service.metrics import Metrics
 from service.retriever import Retriever
 from service.settings import Settings
 from tests.postgres import PostgresServer
@@ -94,7 +95,7 @@ def test_a_replica_that_starts_waits_for_a_gallery_that_is_away(
     given = settings(run_as("folded", tmp_path)).model_copy(
         update={"database_url": SecretStr(postgres_server.database()), "variant": "folded", "redis_url": None}
     )
-    opened = partial(Retriever.open, given)
+    opened = partial(Retriever.open, given, metrics=Metrics())  # one for all tries
     opened().close()
     postgres_server.kill()
     try:
