@@ -4,13 +4,18 @@ Photo-like files of many sizes and forms are asked with. Then files whose pixels
 away are: moved at random, by a gradient attack that goes through decoding, and in the direction that decoding
 enlarges most. Counted are inputs that moved by the radius or more, and answers that changed; and, so that it
 is seen that the attack can do something, those that change at `BEYOND` times the radius.
+
+A run that was cut short goes on: what is done is kept beside the report, in a folder with its name and
+`.kept`. `--data emoji` is that alone, `--files 30` are fewer. A file of an emoji takes some 25 s of a core.
 """
 
+import argparse
 import json
 import math
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +25,10 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from evaluation.adversary import Adversary
+from evaluation.kept import Kept
 from evaluation.photos import FORMS, Pixels, photo, pixels
 from evaluation.workbench import held_out, workbench
+from models.code import meaning_digest
 from models.noise import on_grid
 from service.file_radius import LUMA, WHOLE, FilePixels
 from service.images import read_image
@@ -30,6 +37,7 @@ from service.resizing import matrix
 from service.retrieval.adversary import Effort
 from service.retrieval.answer import RetrieveResponse
 from service.retrieval.options import RetrieveOptions
+from service.retrieval.repeats import CODE
 from service.retriever import Retriever
 from service.settings import Settings
 
@@ -44,6 +52,8 @@ EFFORT, FEW, MANY = Effort(restarts=1, steps=6, draws=8), 256, 4_096
 BEYOND = 3.0
 # Width and height, in pixels.
 SHORTEST, LONGEST = 16, 320
+# The modules here that decide a result.
+TRIALS = ("files.py", "photos.py", "adversary.py")
 
 Change = Callable[[NDArray[np.float64], np.random.Generator], NDArray[np.float64]]
 
@@ -73,37 +83,57 @@ WAYS: dict[str, Change] = {
 }
 
 
+@dataclass(frozen=True)
+class Tried:
+    """What became of one certified file.
+
+    counts    of its changes, by kind
+    share     `file_radius` times the norm of decoding, over the radius
+    enlarged  the norm of decoding
+    reached   the longest way that the input of a moved file went, of the radius, by kind
+    """
+
+    id: str
+    counts: dict[str, int]
+    share: float
+    enlarged: float
+    reached: dict[str, float]
+
+
 class Trial:
-    """The files of one model's queries, and what became of them."""
+    """Files made of one model's queries, each moved and attacked."""
 
     def __init__(self, retriever: Retriever) -> None:
         self._retriever = retriever
         self._snapshot = retriever.gallery.snapshot()
         self._rows = {item.id: row for row, item in enumerate(self._snapshot.items)}
-        self.counts: Counter[str] = Counter()
-        # Of each certified file; and the longest way that the input of a moved file went, of the radius.
-        self.shares: list[float] = []
-        self.enlarged: list[float] = []
-        self.reached: dict[str, float] = {}
 
-    def file(self, content: bytes, seed: int, random: int = RANDOM, attacks: int = ATTACKS) -> bool:
-        """Try one file; whether it has a radius at all."""
+    def file(
+        self, id_: str, content: bytes, seed: int, random: int = RANDOM, attacks: int = ATTACKS
+    ) -> Tried | None:
+        """Try one file; None if its answer is not certified."""
         answer = self._retriever.retrieve(content, RetrieveOptions(max_samples=1_000))
         certificate = answer.certificate
         if certificate.status == "abstained":
-            return False
+            return None
         made, of = self._read(content)
         found = pixels(content)
         if certificate.file_radius is None:
             raise AssertionError(certificate.file_reason)
         generator = np.random.default_rng(seed)
         through, enlarges = decoding(of, self._retriever.model.input_shape)
-        self.counts["files"] += 1
-        self.enlarged.append(enlarges)
-        self.shares.append(certificate.file_radius * enlarges / certificate.radius)
+        counts, reached = Counter[str](), dict[str, float]()
 
         def tried(kind: str, moved: Pixels, asked: bool = True) -> None:
-            self._tried(kind, moved, made, answer, asked)
+            tensor, _ = self._read(moved.file())
+            went = float(np.linalg.norm(tensor.astype(np.float64) - made)) / certificate.radius
+            counts[kind] += 1
+            counts[f"{kind}: input moved by the radius"] += went >= 1
+            if kind != "beyond":
+                reached[kind] = max(reached.get(kind, 0.0), went)
+            if asked:
+                counts[f"{kind}: asked"] += 1
+                counts[f"{kind}: answer changed"] += self._changed(tensor, answer.neighbor.label)
 
         for number in range(random):
             way = list(WAYS.values())[(seed + number) % len(WAYS)]
@@ -113,7 +143,8 @@ class Trial:
             tried("attacked", self._attacked(found, through, answer, 1.0, seed + number))
         tried("enlarged most", found.moved(_worst(of, found), certificate.file_radius))
         tried("beyond", self._attacked(found, through, answer, BEYOND, seed))
-        return True
+        share = certificate.file_radius * enlarges / certificate.radius
+        return Tried(id_, dict(counts), share, enlarges, reached)
 
     def _read(self, content: bytes) -> tuple[NDArray[np.float32], FilePixels]:
         settings, manifest = self._retriever.settings, self._retriever.model.manifest
@@ -140,25 +171,8 @@ class Trial:
         moved = adversary.perturb(clean, self._rows[answer.neighbor.id], "label", radius, EFFORT)
         return found.moved(moved.astype(np.float64) - clean, radius)
 
-    def _tried(
-        self,
-        kind: str,
-        moved: Pixels,
-        before: NDArray[np.float32],
-        answer: RetrieveResponse,
-        asked: bool,
-    ) -> None:
-        tensor, _ = self._read(moved.file())
-        went = float(np.linalg.norm(tensor.astype(np.float64) - before))
-        self.counts[kind] += 1
-        self.counts[f"{kind}: input moved by the radius"] += went >= answer.certificate.radius
-        if kind != "beyond":
-            self.reached[kind] = max(self.reached.get(kind, 0.0), went / answer.certificate.radius)
-        if asked:
-            label = answer.neighbor.label
-            stays = any(self._label(tensor, samples) == label for samples in (FEW, MANY))
-            self.counts[f"{kind}: asked"] += 1
-            self.counts[f"{kind}: answer changed"] += not stays
+    def _changed(self, tensor: NDArray[np.float32], label: str | None) -> bool:
+        return all(self._label(tensor, samples) != label for samples in (FEW, MANY))
 
     def _label(self, tensor: NDArray[np.float32], samples: int) -> str:
         """Of the item that is served, of so many samples: the one nearest to their mean."""
@@ -166,15 +180,6 @@ class Trial:
         mean = self._retriever.smoothed.first(image, samples).mean(axis=0, dtype=np.float64)
         nearest = self._snapshot.nearest(self._snapshot.lift(mean[None])[0], 1)
         return str(self._snapshot.items[nearest.rows[0]].label)
-
-    def report(self) -> dict[str, Any]:
-        """All counts, and how large the radii are."""
-        return {
-            "counts": dict(self.counts),
-            "file_radius x norm of decoding / radius": _spread(self.shares),
-            "norm of decoding": _spread(self.enlarged),
-            "farthest an input went, of the radius": {k: round(v, 4) for k, v in self.reached.items()},
-        }
 
 
 def decoding(
@@ -217,33 +222,77 @@ def _spread(values: list[float]) -> dict[str, float]:
     }
 
 
-def files(data: str, retriever: Retriever, count: int) -> Iterator[dict[str, Any]]:
-    """Try `count` certified files made of held-out pictures of `data`; a report after each."""
-    trial = Trial(retriever)
-    pictures = held_out(data, 10**6)
-    generator = np.random.default_rng(0)
-    forms = list(FORMS.values())
-    for row in track(generator.permutation(len(pictures)), data):
-        if trial.counts["files"] == count:
-            break
-        size = np.exp(generator.uniform(np.log(SHORTEST), np.log(LONGEST), 2)).astype(int)
-        image = photo(pictures.pixels[row], (int(size[0]), int(size[1])), seed=int(row))
-        trial.counts["asked"] += 1
-        if trial.file(forms[trial.counts["files"] % len(forms)](image), seed=int(row)):
-            yield trial.report()
+def files(
+    data: str, retriever: Retriever, kept: Kept[Tried], count: int
+) -> Iterator[tuple[int, list[Tried]]]:
+    """Try up to `count` certified files made of held-out pictures of `data`.
+
+    After each: how many were asked with so far, and what became of those that are certified.
+    """
+    pictures, trial, found = held_out(data, 10**6), Trial(retriever), list[Tried]()
+    generator, forms = np.random.default_rng(0), list(FORMS.values())
+    for asked, row in enumerate(generator.permutation(len(pictures)).tolist(), 1):
+        if len(found) == count:
+            return
+        width, height = np.exp(generator.uniform(np.log(SHORTEST), np.log(LONGEST), 2)).astype(int).tolist()
+        id_ = pictures.ids[row]
+        one = kept[id_]
+        if one is None:
+            image = photo(pictures.pixels[row], (width, height), seed=row)
+            one = trial.file(id_, forms[len(found) % len(forms)](image), seed=row)
+            if one is not None:
+                kept.add(one)
+        if one is not None:
+            found.append(one)
+            yield asked, found
 
 
-def main(output: Path) -> None:
-    """Try the files of each model; save what became of them after each file, and print it."""
+def report(asked: int, found: Sequence[Tried]) -> dict[str, Any]:
+    """All counts, and how large the radii are."""
+    counts, reached = Counter(asked=asked, files=len(found)), dict[str, float]()
+    for one in found:
+        counts.update(one.counts)
+        reached |= {kind: max(reached.get(kind, 0.0), went) for kind, went in one.reached.items()}
+    return {
+        "counts": dict(counts),
+        "file_radius x norm of decoding / radius": _spread([one.share for one in found]),
+        "norm of decoding": _spread([one.enlarged for one in found]),
+        "farthest an input went, of the radius": {kind: round(went, 4) for kind, went in reached.items()},
+    }
+
+
+def main(output: Path, sets: Sequence[str], count: int | None) -> None:
+    """Try the files of each of the data `sets`; save what became of them after each file, and print it."""
     own_process()
-    reports: dict[str, Any] = {}
-    for data, (model, count) in MODELS.items():
+    reports: dict[str, Any] = json.loads(output.read_text()) if output.exists() else {}
+    for data in sets:
+        model, all_of_them = MODELS[data]
+        place = output.with_suffix(".kept") / data / "files.jsonl"
+        place.parent.mkdir(parents=True, exist_ok=True)
         settings = Settings.from_environment().model_copy(update={"model": model})
-        with workbench(data, settings) as retriever:
-            for reports[model] in files(data, retriever, count):
+        with (
+            workbench(data, settings) as retriever,
+            closing(Kept(place, _experiment(retriever), Tried)) as kept,
+        ):
+            wanted = count or all_of_them
+            for asked, found in track(files(data, retriever, kept, wanted), data, wanted):
+                reports[model] = report(asked, found)
                 output.write_text(json.dumps(reports, indent=1) + "\n")
         print(json.dumps(reports[model]))
 
 
+def _experiment(retriever: Retriever) -> str:
+    """All that decides a result."""
+    trials = meaning_digest(Path(__file__).parent, TRIALS)
+    return " ".join([CODE.hex(), trials, retriever.smoothed.digest, retriever.gallery.snapshot().digest])
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--data", choices=MODELS, action="append", help="one of them; all without it")
+    parser.add_argument(
+        "--files", type=int, help="certified files of each; as many as the report of docs/ has"
+    )
+    asked_for = parser.parse_args()
+    main(asked_for.output, asked_for.data or list(MODELS), asked_for.files)
