@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certify import Guarantee, Method, Rule, Terms
-from index import Copy, Filter, Gallery, Shards, Snapshot, gpu
+from index import Copy, Filter, Gallery, Shards, Snapshot, StoreFailure, gpu
 from models import EmbeddingModel, Recall, ShippedVectors, SmoothedModel, Stop, calibrated, model_folder
 from models.sampling.samplers import SamplersElsewhere
 from service.asking import GalleryQueries
@@ -96,7 +96,7 @@ class Retriever:
                 gallery_place(settings), embedding, model.dimension, settings.label_weight,
                 settings.max_filter_bytes, self.device, self.shards,
             )  # fmt: skip
-        except BaseException:  # its server may be away: whoever waits for it opens another retriever
+        except StoreFailure:  # its server may be away: whoever waits for it opens another retriever
             if self.shards is not None:
                 self.shards.close()
             self.smoothed.close()
@@ -119,7 +119,7 @@ class Retriever:
         self.check, self.measure = health.check, health.measure
         try:
             self.intake.embed_missing(progress)
-        except BaseException:  # as above
+        except StoreFailure:  # as above
             self.close()
             raise
 

@@ -11,7 +11,7 @@ from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from index import StoreUnreachable
+from index import ShardMissing, StoreUnreachable
 from models import Calibration
 from models.noise import chunk_size
 from models.sampling.samplers import SamplersElsewhere
@@ -26,8 +26,8 @@ from service.settings import Settings
 
 log = logging.getLogger("retrievalguard")
 
-# While a replica starts, the server of the gallery may be away for so long: if it failed, the next one would
-# load all code again. Not for longer: where the URL is wrong, the command is to say so.
+# While a replica starts, the gallery's server or a shard may be away for so long: if it failed, the next one
+# would load all code again. Not for longer: where the URL is wrong, the command is to say so.
 AWAY_SECONDS, TRIED_SECONDS = 20.0, 1.0
 # Calls under way for each sampler: while it draws for one, the next is on its way.
 CALLS_A_SAMPLER = 2
@@ -101,15 +101,16 @@ def application(
 def patient(
     opened: Callable[[], Retriever], away: float = AWAY_SECONDS, tried: float = TRIED_SECONDS
 ) -> Retriever:
-    """What is `opened`; tried again while the gallery's server is away, for `away` seconds at most.
+    """What is `opened`; tried again while the gallery's server or a shard is away.
 
-    Raises `StoreUnreachable` after that.
+    Raises `StoreUnreachable` or `ShardMissing` if it still is `away` seconds after the first time.
     """
-    until = time.monotonic() + away
+    until: float | None = None
     while True:
         try:
             return opened()
-        except StoreUnreachable as error:
+        except (StoreUnreachable, ShardMissing) as error:
+            until = until or time.monotonic() + away  # not of a long reading that went well
             if time.monotonic() + tried > until:
                 raise
             log.warning("a replica that starts waits for the gallery: %s", error)

@@ -3,6 +3,7 @@
 import os
 import shutil
 import threading
+import time
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from index import StoreUnreachable
+from index import ShardMissing, StoreUnreachable
 from models import Calibration, EmbeddingModel
 from models.manifest import MANIFEST
 from models.model import model_folder
@@ -109,3 +110,23 @@ def test_a_replica_that_starts_waits_for_a_gallery_that_is_away(
     with closing(patient(opened, away=20, tried=0.1)) as retriever:
         assert len(retriever.snapshot()) == 0
     again.join()
+
+
+@pytest.mark.filterwarnings("ignore")  # Ray's own
+def test_a_replica_that_starts_waits_for_a_shard_and_reading_takes_none_of_its_time() -> None:
+    pytest.importorskip("ray", reason="the extra `cluster` is not installed")
+    from retrievalguard.cluster.replica import patient
+
+    tries = list[int]()
+
+    def opened() -> Retriever:
+        tries.append(len(tries))
+        if len(tries) == 1:
+            time.sleep(0.6)  # it reads, longer than a server may be away
+        if len(tries) < 4:
+            raise ShardMissing(1, ["no copy took a segment"])
+        return ready
+
+    ready = Retriever.__new__(Retriever)
+    assert patient(opened, away=0.5, tried=0.01) is ready
+    assert len(tries) == 4
