@@ -3,8 +3,10 @@
 EfficientNet-B0, ResNet-50 and ViT-S/16 as `transformers` builds them, with random weights, which cost what
 trained ones do. Each is written as a folder of transformers, imported, and served on an empty data folder:
 how long until it is ready, and how much memory that took at most; then ten pictures are added and one is
-asked for over HTTP. And samples a second: the engine, the bare network in the variant that is served, and
-eager float32, all on every core.
+asked for over HTTP. And samples a second, by the clock and of a core's time: the engine, the bare network in
+the variant that is served, and eager float32, all on every core.
+
+`python -m bench.backbones vit-s-16` is one of them alone, and leaves the figures of the others.
 """
 
 import json
@@ -30,8 +32,10 @@ from models.encoders import import_encoder
 from models.passes.pictures import pictures
 from service.process import own_process
 
-SIDE, PICTURES, SAMPLES, ROUNDS = 224, 10, 32, 3
-# A busy machine may take that long; the seconds of its processor are told beside those of the clock.
+SIDE, PICTURES, SAMPLES = 224, 10, 32
+# Queries that the engine has in flight; rounds, short ones, so that other jobs meet all in it alike.
+IN_FLIGHT, ROUNDS = 4, 9
+# A busy machine may take that long; what its cores did, and what they were waited for, is told beside it.
 START_SECONDS = 1800
 PREPROCESSOR = {
     "do_resize": True,
@@ -112,7 +116,8 @@ def served(folder: Path) -> dict[str, float | str]:
     started = time.perf_counter()
     serve: list[str | Path] = [EXECUTABLE, "serve"]
     with launched(serve, environment, folder / "log", START_SECONDS) as (process, url):
-        start, processor = time.perf_counter() - started, _processor_seconds(process.pid)
+        start = time.perf_counter() - started
+        processor, waited = _processor_seconds(process.pid), _waited_seconds(process.pid)
         started = time.perf_counter()
         subprocess.run([EXECUTABLE, "gallery", "add", gallery], env=environment, check=True)
         adding = time.perf_counter() - started
@@ -121,6 +126,7 @@ def served(folder: Path) -> dict[str, float | str]:
     return {
         "start_seconds": round(start, 1),
         "start_processor_seconds": round(processor, 1),
+        "start_waited_seconds": round(waited, 1),
         "memory_megabytes": round(memory),
         "add_seconds": round(adding, 1),
         "query_seconds": round(answer["timing_ms"]["total"] / 1000, 2),
@@ -143,31 +149,57 @@ def _processor_seconds(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def _waited_seconds(process: int) -> float:
+    """How long its first thread, which does nearly all of a start, could have run and had no core.
+
+    Without it the start takes about what it would on free ones (the second number of schedstat, of Linux).
+    """
+    fields = Path(f"/proc/{process}/task/{process}/schedstat").read_text().split()
+    return int(fields[1]) / 1e9
+
+
 def _peak_megabytes(process: int) -> float:
     lines = Path(f"/proc/{process}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
 def rates(model: EmbeddingModel, record: Path) -> dict[str, float | str]:
-    """Samples a second, the median of some rounds in turns."""
+    """Samples a second by the clock, and of a core's time: the median of some rounds in turns."""
     calibration = calibrated(model, model.manifest.sigma, None, record)
     smoothed = SmoothedModel(model, model.manifest.sigma, b"a secret of the benchmark", calibration)
     eager = SmoothedModel(model, model.manifest.sigma, b"a secret of the benchmark", calibration.fixed(model))
     bare, plain = Bare(smoothed), Bare(eager)
-    found: dict[str, list[float]] = {"engine": [], "bare": [], "eager": []}
+    workers = smoothed.engine.workers
+    batches = IN_FLIGHT * -(-workers // IN_FLIGHT)  # as many of each query, and no worker is without
+    drawn_each = batches * calibration.batch * smoothed.chunk
+    loops: dict[str, Callable[[], float]] = {
+        "engine": lambda: engine(smoothed, IN_FLIGHT, drawn_each),
+        "bare": lambda: bare.rate(drawn_each),
+        "eager": lambda: plain.rate(workers * eager.chunk),
+    }
+    clock: dict[str, list[float]] = {name: [] for name in loops}
+    core: dict[str, list[float]] = {name: [] for name in loops}
     for _ in range(ROUNDS):
-        found["engine"].append(engine(smoothed, 4, 4 * SAMPLES))
-        found["bare"].append(bare.rate(4 * SAMPLES))
-        found["eager"].append(plain.rate(SAMPLES))
+        for name, loop in loops.items():
+            started, spent = time.perf_counter(), time.process_time()
+            clock[name].append(loop())
+            drawn = clock[name][-1] * (time.perf_counter() - started)
+            core[name].append(drawn / (time.process_time() - spent))
     smoothed.close()
     eager.close()
-    medians = {name: float(np.median(values)) for name, values in found.items()}
+
+    def over(found: dict[str, list[float]], one: str, other: str) -> float:
+        return round(float(np.median(np.divide(found[one], found[other]))), 3)
+
     return {
         "variant": calibration.variant,
         "batch": calibration.batch * smoothed.chunk,
-        **{f"{name}_per_second": round(value, 1) for name, value in medians.items()},
-        "engine_over_bare": round(float(np.median(np.divide(found["engine"], found["bare"]))), 3),
-        "bare_over_eager": round(float(np.median(np.divide(found["bare"], found["eager"]))), 3),
+        **{f"{name}_per_second": round(float(np.median(found)), 1) for name, found in clock.items()},
+        **{f"{name}_per_core_second": round(float(np.median(found)), 2) for name, found in core.items()},
+        "engine_over_bare": over(clock, "engine", "bare"),
+        "engine_over_bare_core": over(core, "engine", "bare"),
+        "bare_over_eager": over(clock, "bare", "eager"),
+        "bare_over_eager_core": over(core, "bare", "eager"),
         "radius_kept": next(
             (one.radius_kept or 0.0 for one in calibration.measured if one.variant == calibration.variant),
             0.0,

@@ -1,4 +1,4 @@
-"""The client of a RetrievalGuard service, installable alone: `pip install 'retrievalguard[client]'`.
+"""The client of a RetrievalGuard service, installable alone: extra `client`.
 
     from retrievalguard.client import Client
 
