@@ -50,6 +50,8 @@ def cluster(
         one.close()
     settings = settings.model_copy(update={"port": port})
     interrupts.raise_again()
+    if settings.database_url is not None and address is None:
+        _check_reached(settings)
 
     with (
         surroundings.for_own_ray(settings.data_dir)
@@ -57,6 +59,14 @@ def cluster(
         else surroundings.for_joined_ray(settings.data_dir)
     ):
         _serve(settings, plan, address)
+
+
+def _check_reached(settings: "Settings") -> None:
+    """Raise `index.StoreFailure` if the gallery cannot be opened: replicas would wait, and start again."""
+    from index import GalleryStore
+    from service.gallery.place import gallery_place
+
+    GalleryStore(gallery_place(settings)).close()
 
 
 def _serve(settings: "Settings", plan: ClusterPlan, address: str | None) -> None:

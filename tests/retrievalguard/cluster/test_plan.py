@@ -62,6 +62,10 @@ def test_a_mistake_is_one_line(tmp_path: Path) -> None:
     open_to_others = run_cli(tmp_path, "cluster", HOST="0.0.0.0", PORT="0")
     assert open_to_others.returncode == 1
     assert "there is no key yet" in open_to_others.stderr
+    nowhere = {"DATABASE_URL": "postgresql://tests@127.0.0.1:1/gallery", "SECRET": "5" * 64, "PORT": "0"}
+    away = run_cli(tmp_path, "cluster", **nowhere)
+    assert away.returncode == 1
+    assert "PostgreSQL at 127.0.0.1:1/gallery" in away.stderr
 
 
 def test_the_token_of_a_ray_is_its_owners_and_goes_with_it(
