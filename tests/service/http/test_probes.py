@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import TypeVar
 from unittest import mock
 
+import pytest
+
 from service.errors import NotReady
 from service.http import probes
 from service.http.probes import Latest
@@ -67,7 +69,7 @@ def test_without_a_result_it_is_not_ready() -> None:
     assert isinstance(told[0], NotReady)
 
 
-def test_a_result_that_is_too_old_is_none() -> None:
+def test_a_result_that_is_too_old_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     end, calls = threading.Event(), list[int]()
 
     def check() -> int:
@@ -76,9 +78,13 @@ def test_a_result_that_is_too_old_is_none() -> None:
             end.wait(10)
         return 1
 
-    with mock.patch.multiple(probes, STALE=0.02, PATIENCE_WITHOUT=0.5):
-        told = asked(Latest(check), between=lambda: time.sleep(0.05))
-        end.set()
+    def grow_old() -> None:
+        monkeypatch.setattr(probes, "STALE", 0.02)  # only now: the first one may take longer than that
+        time.sleep(0.05)
+
+    monkeypatch.setattr(probes, "PATIENCE_WITHOUT", 0.5)
+    told = asked(Latest(check), between=grow_old)
+    end.set()
     assert told[0] == 1
     assert isinstance(told[1], NotReady)
 
