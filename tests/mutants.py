@@ -2,7 +2,8 @@
 
 `python -m tests.mutants OUTPUT.json [--minutes M] [--workers N]`: each mutant is a copy of the tree with one
 line changed, on which tests are run until the first failure. Verdicts are kept as they are reached: the same
-command goes on where an earlier run was stopped, and judges anew what has changed. Exits with 1 if a mutant
+command goes on where an earlier run was stopped. A verdict stands as long as the sources and the test that
+noticed are what they were; that nothing notices stands as long as no test changes. Exits with 1 if a mutant
 survives.
 """
 
@@ -17,7 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
@@ -25,6 +26,8 @@ from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
+
+from grimp import ImportGraph, build_graph
 
 from models.code import meaning_digest
 from tests.resumable import Kept, finish
@@ -43,7 +46,7 @@ COPIED = (
     "bench",
     "pyproject.toml",
 )
-# Which tests have to notice what goes wrong in a room, and the sources besides that decide whether they do.
+# Which tests have to notice what goes wrong in a room, and the sources that decide whether they do.
 JUDGES = {
     "certify": (("tests/certify",), ("certify",)),
     "index": (("tests/service/retrieval/test_contest.py", "tests/index"), ("certify", "index", "service")),
@@ -66,6 +69,7 @@ FIRST = {
 }
 # Tests that take long, and come last.
 LONG = ("test_soundness.py", "test_study.py")
+Verdict = dict[str, str | bool]
 # Seconds after which tests that go on and on have noticed.
 ENDLESS = 3600
 
@@ -91,16 +95,40 @@ class Mutant:
 
     @property
     def key(self) -> str:
-        """The mutant and the digest of all that decides its verdict."""
+        """The mutant and the digest of the sources that decide its verdict."""
         read = f"{sources(self.file.split('/')[0])} {astuple(self)}"
         return f"{hashlib.sha256(read.encode()).hexdigest()[:16]} {self.file}: {self.what}"
+
+    def rests_on(self, found: Mapping[str, Any]) -> str:
+        """The digest of the tests behind a verdict: the module that noticed, or all that did not."""
+        by = str(found["by"]).split("::")[0]
+        return meaning(*([by] if found["caught"] and by in self.tests else self.tests))
 
 
 @cache
 def sources(room: str) -> str:
-    """The digest of what decides whether tests notice a mutant of `room`."""
-    tests, others = JUDGES[room]
-    return meaning_digest(ROOT, (*tests, *others, "tests/certify/worlds.py"))
+    """The digest of what decides, besides tests, whether a mutant of `room` is noticed."""
+    return meaning_digest(ROOT, JUDGES[room][1])
+
+
+@cache
+def meaning(*tests: str) -> str:
+    """The digest of what test modules mean, what they import of tests/, and the fixtures around them."""
+    names = {test.removesuffix(".py").replace("/", ".") for test in tests}
+    read = names.union(*(imports().find_upstream_modules(name) for name in names))
+    files = [
+        file
+        for name in read
+        for file in (f"{name.replace('.', '/')}{end}" for end in (".py", "/__init__.py"))
+    ]
+    files += [f"{folder}/conftest.py" for test in tests for folder in Path(test).parents]
+    return meaning_digest(ROOT, sorted({file for file in files if (ROOT / file).exists()}))[:16]
+
+
+@cache
+def imports() -> ImportGraph:
+    """Which modules of tests/ import which."""
+    return build_graph("tests", cache_dir=None)
 
 
 MUTANTS = [
@@ -819,7 +847,7 @@ def broken(mutant: Mutant, tree: Path) -> Iterator[None]:
         os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def judge(mutant: Mutant, tree: Path) -> dict[str, str | bool]:
+def judge(mutant: Mutant, tree: Path) -> Verdict:
     """Run the tests on a copy with the mutation; says which failed first.
 
     The first file runs by itself: most mutants go no further, and to import all the others takes longer.
@@ -830,7 +858,7 @@ def judge(mutant: Mutant, tree: Path) -> dict[str, str | bool]:
         return found if found["caught"] or not others else verdict(others, mutant, tree)
 
 
-def verdict(tests: Sequence[str], mutant: Mutant, tree: Path) -> dict[str, str | bool]:
+def verdict(tests: Sequence[str], mutant: Mutant, tree: Path) -> Verdict:
     """Whether one of `tests` fails in `tree`, and which."""
     options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "tests.unshrunk", "--no-header"]
     try:
@@ -849,16 +877,18 @@ def verdict(tests: Sequence[str], mutant: Mutant, tree: Path) -> dict[str, str |
 
 def report(results: dict[str, Any]) -> dict[str, Any]:
     """The verdict on each mutant; `caught` is None of one that was not run."""
-    unknown = {"caught": None, "by": None}
-    verdicts = [{"file": each.file, "what": each.what} | results.get(each.key, unknown) for each in MUTANTS]
-    counted = [verdict["caught"] for verdict in verdicts]
+    known = [results.get(each.key, {"caught": None, "by": None}) for each in MUTANTS]
+    counted = [found["caught"] for found in known]
     return {
         "complete": None not in counted,
         "mutants": len(MUTANTS),
         "caught": counted.count(True),
         "missed": counted.count(False),
         "not_run": counted.count(None),
-        "list": verdicts,
+        "list": [
+            {"file": each.file, "what": each.what, "caught": found["caught"], "by": found["by"]}
+            for each, found in zip(MUTANTS, known, strict=True)
+        ],
     }
 
 
@@ -873,17 +903,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if (places := (ROOT / mutant.file).read_text().count(mutant.old)) != 1:
             raise SystemExit(f"{mutant.file}: {places} places for {mutant.what!r}, not 1")
     kept = Kept(asked.state)
-    tasks = [(mutant.key, mutant) for mutant in MUTANTS]
+    by_key = {mutant.key: mutant for mutant in MUTANTS}
+    kept.results = {
+        key: found
+        for key, found in kept.results.items()
+        if key in by_key and found["tests"] == by_key[key].rests_on(found)
+    }
     with copies(asked.workers) as trees, ThreadPoolExecutor(asked.workers) as pool:
 
-        def judged(mutant: Mutant) -> dict[str, str | bool]:
+        def judged(mutant: Mutant) -> Verdict:
             tree = trees.get()
             try:
-                return judge(mutant, tree)
+                found = judge(mutant, tree)
+                return found | {"tests": mutant.rests_on(found)}
             finally:
                 trees.put(tree)
 
-        for key, _ in finish(tasks, judged, kept, pool, workers=asked.workers, minutes=asked.minutes):
+        for key, _ in finish(
+            by_key.items(), judged, kept, pool, workers=asked.workers, minutes=asked.minutes
+        ):
             print(f"{key}: {kept.results[key]}", flush=True)
     found = report(kept.results)
     asked.output.write_text(json.dumps(found, indent=1) + "\n")

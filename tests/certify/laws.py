@@ -31,6 +31,15 @@ def linear_binning(values: Array, lower: Array, upper: Array) -> Array:
     return masses
 
 
+def most_claimed(value: float, lower: float, count: int, alpha: float) -> float:
+    """More than this no test of level `alpha` can claim after `count` margins that all equal `value`.
+
+    Let the margin be `value` with probability p, else `lower`, for the p at which the bound is 0 at ρ. All
+    are `value` with probability p^count, and then ρ may be claimed only if that is at most alpha.
+    """
+    return float(ndtri(alpha ** (1 / count)) - ndtri(-lower / (value - lower)))
+
+
 def growth(payoffs: Payoffs, stakes: Array, masses: Array, rho: float) -> Array:
     """The log of the factor (K,) by which the wealth of testing `rho` grew, or less."""
     ones = np.ones(len(stakes))

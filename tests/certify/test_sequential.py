@@ -21,7 +21,7 @@ from certify.playbook import Playbook
 from certify.points import Points
 from certify.positions import Positions
 from certify.sequential import LEADERS, Race, Reached, SequentialTest
-from tests.certify.laws import growth
+from tests.certify.laws import growth, most_claimed
 from tests.certify.worlds import briefly, seeded
 
 Array = NDArray[np.float64]
@@ -143,15 +143,6 @@ def test_the_radius_of_a_leader_is_where_its_wealth_passes_one_over_alpha(
     assert rho == 0 or wealth(rho - 1e-4) > np.log(1 / ALPHA)
 
 
-def limit(value: float, lower: float, count: int, alpha: float) -> float:
-    """More than this no test of level `alpha` can claim after `count` margins that all equal `value`.
-
-    Let the margin be `value` with probability p, else `lower`, for the p at which the bound is 0 at ρ. All
-    are `value` with probability p^count, and then ρ may be claimed only if that is at most alpha.
-    """
-    return float(ndtri(alpha ** (1 / count)) - ndtri(-lower / (value - lower)))
-
-
 @both
 @seeded
 @given(
@@ -166,14 +157,14 @@ def test_no_radius_is_above_what_any_test_could_claim(
 ) -> None:
     upper = value + room
     rho = reached(np.full((1, n), value), bound, lower=lower, upper=upper, alpha=alpha).rho
-    assert rho <= max(limit(value, lower, n - SELECTED, alpha), 0.0) + 1e-5
+    assert rho <= max(most_claimed(value, lower, n - SELECTED, alpha), 0.0) + 1e-5
 
 
 @pytest.mark.parametrize("n", [512, 1000, 10_000])
 @pytest.mark.parametrize("alpha", [0.05, 1e-6])
 def test_equal_margins_get_nearly_what_any_test_could_claim(n: int, alpha: float) -> None:
     rho = reached(np.ones((1, n)), alpha=alpha).rho
-    assert rho > 0.95 * limit(1.0, -1.0, n - SELECTED, alpha)
+    assert rho > 0.95 * most_claimed(1.0, -1.0, n - SELECTED, alpha)
 
 
 @both
