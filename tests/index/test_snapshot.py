@@ -165,6 +165,24 @@ def test_the_bound_is_the_next_item_itself_where_items_are_apart(large: Snapshot
             assert run(large, search, point, 10, label).outside == longer.distances[10]
 
 
+@pytest.mark.parametrize("known", [1, 8, 128, 5000])
+@pytest.mark.parametrize("moved", [0.0, 1e-12, 1e-3, 0.05, 0.3, 3.0])
+def test_what_was_near_elsewhere_decides_only_as_far_as_it_was_seen(
+    known: int, moved: float, large: Snapshot
+) -> None:
+    """The answer, and the bound on all others, are those of a search from where one looks now."""
+    rng = np.random.default_rng(3)
+    for count in (1, 5):
+        centre = np.abs(rng.standard_normal(32)) / 6
+        turn = rng.standard_normal(32)
+        point = centre + moved * turn / np.linalg.norm(turn)
+        found = large.near(large.nearest(centre, known), centre, point, count)
+        again = large.nearest(point, len(large))
+        assert found.rows.tolist() == again.rows[:count].tolist()
+        assert found.distances.tolist() == again.distances[:count].tolist()
+        assert found.outside <= again.distances[count] + 1e-12
+
+
 # --- ties
 
 
