@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.mutants import FIRST, MUTANTS, ROOT, Mutant, judge
+from tests.mutants import FIRST, MUTANTS, ROOT, Mutant, judge, meaning
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: f"{mutant.file}: {mutant.what}")
@@ -34,6 +34,15 @@ def test_no_two_mutants_have_one_name() -> None:
 def test_tests_that_come_first_are_there() -> None:
     assert all((ROOT / test).exists() for test in FIRST.values())
     assert FIRST.keys() <= {mutant.file for mutant in MUTANTS}
+
+
+def test_a_verdict_rests_on_the_test_that_noticed_or_on_all_that_did_not() -> None:
+    mutant = MUTANTS[0]
+    one, other = mutant.tests[:2]
+    noticed = {"caught": True, "by": f"{one}::test_of_something"}
+    assert mutant.rests_on(noticed) == meaning(one) != meaning(other)
+    for unnoticed in ({"caught": False, "by": "2 passed"}, {"caught": True, "by": "no end within 9 s"}):
+        assert mutant.rests_on(unnoticed) == meaning(*mutant.tests) != meaning(one)
 
 
 def test_a_mutant_is_caught_or_missed_and_leaves_nothing_behind(tmp_path: Path) -> None:
