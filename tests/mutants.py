@@ -69,9 +69,11 @@ FIRST = {
 }
 # Tests that take long, and come last.
 LONG = ("test_soundness.py", "test_study.py")
-Verdict = dict[str, str | bool]
 # Seconds after which tests that go on and on have noticed.
 ENDLESS = 3600
+
+# Whether a test noticed, and which; once it is kept, also a digest of the tests that it rests on.
+Verdict = dict[str, str | bool]
 
 
 @dataclass(frozen=True)
